@@ -1,0 +1,108 @@
+// Package app holds the runner's use cases and, in this file, every interface it needs
+// from the outside. Adapters live in internal/infra; each runs the port's suite in apptest.
+package app
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// Deployer makes builds callable on some compute (process, later knative).
+//
+// Ensure returns once the build can be called, or with a fault that tells why not; it is
+// idempotent and may be called concurrently for the same build. It starts nothing that
+// costs while idle. Release undoes Ensure once no run and no deployment names the build.
+type Deployer interface {
+	Ensure(ctx context.Context, project string, b domain.Build) error
+	Release(ctx context.Context, project string, digest string) error
+}
+
+// Execution is one attempt to be carried out.
+type Execution struct {
+	ID             string // derived from (run, step, item path, attempt); unique for ever
+	Project        string
+	Workflow       string
+	Run            string
+	Step           string
+	ItemPath       []int32
+	Attempt        int32
+	IdempotencyKey string // the same for all attempts of one step run
+	Deadline       time.Time
+	Inputs         domain.Values // with secrets filled in: never journalled in this form
+	Secrets        [][]byte      // values to mask
+	Traceparent    string
+	Build          domain.Build
+	Cursor         []byte // sources
+}
+
+// Executor carries out attempts. It never blocks the caller: everything that happens is
+// told to the Sink, from one goroutine at a time per execution, in order, ending with
+// exactly one call of Ended. Sinks return quickly and never call back into the Executor
+// from within a call.
+type Executor interface {
+	// Start sends the attempt, starting an instance if none is free. At most the build's
+	// cap is in flight; the rest waits inside in order of arrival.
+	Start(x Execution, s Sink)
+	// Attach continues to listen to an attempt that was journalled as started before a
+	// crash. It asks every live instance of the build. Found: messages follow as with Start.
+	// No instance knows it and none that might have had it died: Ended with Outcome Unknown
+	// (it never started; it may be sent again under the same id). One that might have had it
+	// is dead, with everything it had started: Outcome Lost.
+	Attach(x Execution, s Sink)
+	// Cancel tells the attempt to stop: cooperative first, hard after grace.
+	Cancel(executionID, reason string, grace time.Duration)
+	// Forget tells that the end of the attempt is durable: the instance may drop its messages.
+	Forget(executionID string)
+}
+
+// Sink receives what happens to one execution.
+type Sink interface {
+	Phase(kind string, at time.Time) // queued scheduled pulled booted loaded prepared started returned
+	Log(l domain.LogLine)
+	Progress(fraction float64, note string)
+	Output(o Output)
+	Ended(e Ended)
+}
+
+// Output is one result of a processor, or one event of a source.
+type Output struct {
+	Index    int
+	Values   domain.Values
+	List     bool // the handler returned a list
+	EventSeq uint64
+	EventKey string
+	Cursor   []byte
+}
+
+// Outcome says how an execution ended.
+type Outcome int
+
+// The outcomes of an execution.
+const (
+	Completed Outcome = iota + 1
+	Failed
+	Cancelled
+	Lost    // the instance is gone; the attempt may have had effects; it certainly runs no more
+	Unknown // never started anywhere
+)
+
+// Ended is the end of one execution.
+type Ended struct {
+	Outcome  Outcome
+	Error    *domain.StepError // for Failed and Cancelled
+	Instance string
+	Usage    domain.Usage
+	List     bool // completed with a list result, possibly empty
+	Outputs  int
+}
+
+// Files is the content-addressed store of one platform. Blobs live under a project.
+// Put is durable when it returns. Digests are "sha256:<hex>".
+type Files interface {
+	Put(ctx context.Context, project string, r io.Reader) (digest string, size int64, err error)
+	Open(ctx context.Context, project, digest string) (io.ReadSeekCloser, int64, error)
+	Has(ctx context.Context, project, digest string) (bool, error)
+}
