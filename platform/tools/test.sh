@@ -1,0 +1,21 @@
+#!/bin/sh
+# Runs everything that proves the platform, part by part, each with its time; stops at the first failure.
+set -eu
+export PATH="$(pwd)/build/tools/node/bin:$PATH"
+started=$(date +%s)
+part() {
+  name=$1; shift
+  t=$(date +%s)
+  echo "== $name"
+  if "$@"; then echo "== $name: ok in $(( $(date +%s) - t )) s"
+  else code=$?; echo "== $name: FAILED after $(( $(date +%s) - t )) s"; exit $code; fi
+}
+part tools sh platform/tools/testtools.sh
+export PATH="$(pwd)/build/tools/node/bin:$PATH"
+part build make --no-print-directory build
+part go go run ./platform/tools/testpg -- go test -timeout 20m ./...
+part page sh platform/tools/uitest.sh
+part demo make --no-print-directory demo
+part verify make --no-print-directory verify
+part lint make --no-print-directory lint
+echo "== all ok in $(( $(date +%s) - started )) s"

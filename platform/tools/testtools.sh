@@ -1,0 +1,16 @@
+#!/bin/sh
+# Installs what the tests need and the machine lacks: with apt as root, else it names the command and stops.
+set -eu
+need=
+command -v git >/dev/null 2>&1 || need="$need git"
+if ! command -v chromium >/dev/null 2>&1 && [ ! -x /usr/bin/chromium ] && [ -z "${PELTON_CHROMIUM:-}" ] &&
+   [ ! -d "/Applications/Google Chrome.app" ]; then need="$need chromium"; fi
+[ -z "$need" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  echo "installing with apt:$need"
+  apt-get update -qq >/dev/null 2>&1 || true
+  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $need >/dev/null
+else
+  echo "the tests need:$need. Install with: sudo apt-get install -y$need   (macOS: brew install$need)" >&2
+  exit 1
+fi
