@@ -106,3 +106,23 @@ type Files interface {
 	Open(ctx context.Context, project, digest string) (io.ReadSeekCloser, int64, error)
 	Has(ctx context.Context, project, digest string) (bool, error)
 }
+
+// Cipher seals secrets at rest. The context (project/name) is authenticated with the value,
+// so that a row moved elsewhere does not open.
+type Cipher interface {
+	Seal(plain []byte, context string) ([]byte, error)
+	Open(sealed []byte, context string) ([]byte, error)
+}
+
+// Message is an encoded outgoing message: stored in the outbox in the transaction that
+// changes the state, relayed by kit/outbox.
+type Message struct {
+	ID      string // unique; consumers deduplicate by it
+	Key     string // routing key, the message's name
+	Payload []byte // marshalled protobuf
+}
+
+// Announcer encodes what the runner tells other services. infra/events implements it.
+type Announcer interface {
+	DeploymentChanged(messageID string, d Deployment) (Message, error)
+}

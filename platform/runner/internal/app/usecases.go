@@ -1,0 +1,245 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// UseCases lists what the edge may ask of the runner. *Service is its implementation
+// (app.New(Config, Deps) and Run(ctx)); every method is safe for concurrent use and
+// returns faults (kit/fault): not_found, invalid, conflict, unavailable …
+type UseCases interface {
+	// Deploy makes a revision live: compiles it, ensures its builds, supersedes the
+	// workflow's earlier deployment. Idempotent by Deployment.ID. A definition that cannot
+	// be run is recorded as failed with the reason and told by DeploymentChanged; that is
+	// not an error of Deploy. The record is durable when it returns.
+	Deploy(ctx context.Context, d DeployWorkflow) error
+	// Undeploy stops new runs. Runs under way go on. An unknown deployment is no error.
+	Undeploy(ctx context.Context, project, deploymentID string) error
+	// Deployments lists a project's deployments, newest first; live only unless all.
+	Deployments(ctx context.Context, project string, all bool) ([]Deployment, error)
+	Deployment(ctx context.Context, project, id string) (Deployment, error)
+	// Live is the in-memory list of all live deployments, for trigger routers. changed is
+	// closed when the list is no longer current. It never blocks.
+	Live() (list []Deployment, changed <-chan struct{})
+
+	// StartRun makes a run durable and returns at once; the run goes on by itself.
+	StartRun(ctx context.Context, s StartRun) (StartedRun, error)
+	// Await blocks until the run has ended or ctx is done.
+	Await(ctx context.Context, project, runID string) (RunResult, error)
+	// Result answers at once: State tells whether the run has ended.
+	Result(ctx context.Context, project, runID string) (RunResult, error)
+	// Cancel orders the end of a run; durable when it returns. commandID makes it idempotent
+	// ("" = a new one). Cancelling an ended run is a conflict.
+	Cancel(ctx context.Context, project, runID, commandID, reason string) error
+
+	Runs(ctx context.Context, q RunQuery) (items []RunSummary, nextCursor string, err error)
+	Run(ctx context.Context, project, runID string) (RunDetail, error)
+	// Logs pages through the log of a run in order of arrival; After is the cursor of the
+	// page before, 0 at first.
+	Logs(ctx context.Context, q LogQuery) (LogPage, error)
+	// Watch streams what happens to a run from now on, until it has ended (the channel is
+	// then closed) or ctx is done. A slow reader loses events but never the last one:
+	// on Resync it should read Run again.
+	Watch(ctx context.Context, project, runID string) (<-chan RunEvent, error)
+
+	SecretNames(ctx context.Context, project string) ([]SecretInfo, error)
+	PutSecret(ctx context.Context, project, name, value string) error
+	DeleteSecret(ctx context.Context, project, name string) error
+	Variables(ctx context.Context, project string) ([]Variable, error)
+	PutVariable(ctx context.Context, project, name string, value domain.Value) error
+	DeleteVariable(ctx context.Context, project, name string) error
+
+	// SourceCursor is the last durable cursor of a source trigger, nil at first.
+	SourceCursor(ctx context.Context, deploymentID, trigger string) ([]byte, error)
+}
+
+// DeployWorkflow orders that a revision be made live.
+type DeployWorkflow struct {
+	ID         string // UUIDv7 of the deployment
+	Project    string
+	Definition domain.Definition
+	At         time.Time
+}
+
+// The states of a deployment.
+const (
+	DeploymentDeploying = "deploying"
+	DeploymentLive      = "live"
+	DeploymentFailed    = "failed"
+	DeploymentStopped   = "stopped"
+)
+
+// Deployment is one revision made live, or on its way there or past it.
+type Deployment struct {
+	ID         string
+	Project    string
+	State      string
+	Reason     string // in words, empty when live
+	CreatedAt  time.Time
+	ChangedAt  time.Time
+	Definition domain.Definition
+}
+
+// Trigger is what started a run.
+type Trigger struct {
+	Kind string // http | cron | manual | source
+	ID   string // the trigger's id in the workflow, empty for manual
+}
+
+// StartRun orders a run. Either Inputs are given, or Event, from which the trigger's
+// `inputs:` mapping makes them (given Inputs win over the mapping).
+type StartRun struct {
+	Project  string
+	Workflow string // its live deployment; or
+	// DeploymentID pins one deployment, live or superseded but not stopped by hand.
+	DeploymentID   string
+	Inputs         domain.Values
+	Trigger        Trigger
+	Event          domain.Value // JSON object, root `trigger` in expressions and `event` in the mapping
+	IdempotencyKey string       // scope (project, workflow); the same key with other inputs is a conflict
+	EventKey       string       // sources: unique per (deployment, trigger); a second one returns the first's run
+	Cursor         []byte       // sources: committed with the run
+	Traceparent    string
+}
+
+// StartedRun is the answer to StartRun.
+type StartedRun struct {
+	ID         string
+	State      domain.RunState
+	Created    bool // false: the idempotency or event key was known, ID is that run
+	Deployment string
+	CreatedAt  time.Time
+}
+
+// RunResult is how far a run is, with its result once it has ended.
+type RunResult struct {
+	ID       string
+	Workflow string
+	State    domain.RunState
+	Result   domain.Values     // completed
+	Error    *domain.StepError // failed, cancelled
+	Step     string            // the step that failed
+}
+
+// RunQuery selects runs, newest first.
+type RunQuery struct {
+	Project  string
+	Workflow string // "" = all
+	State    domain.RunState
+	Limit    int    // 0 = 50, at most 1000
+	Cursor   string // of the page before
+}
+
+// RunSummary is one run in a list.
+type RunSummary struct {
+	ID         string
+	Project    string
+	Workflow   string
+	Revision   int
+	RevisionID string
+	Deployment string
+	State      domain.RunState
+	Trigger    Trigger
+	CreatedAt  time.Time
+	FinishedAt time.Time // zero while it lives
+	ErrorKind  string
+	Error      string
+	ErrorStep  string
+}
+
+// RunDetail is one run with everything that happened to it.
+type RunDetail struct {
+	RunSummary
+	Inputs domain.Values
+	Result domain.Values
+	Failed *domain.StepError
+	Steps  []StepRun // in the order of the file, then by item path
+}
+
+// StepRun is one passage through a step.
+type StepRun struct {
+	Step       string
+	Title      string
+	Uses       string
+	ItemPath   []int32
+	State      domain.StepState
+	Reason     string // why it waits or was skipped, in words
+	Items      int    // forEach and fan-out: number of items, -1 = not a list
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Inputs     domain.Values // secrets show as "•••"
+	Outputs    []domain.Values
+	List       bool // Outputs is a list result; else at most one entry
+	Error      *domain.StepError
+	Attempts   []Attempt
+}
+
+// Attempt is one try of a step run.
+type Attempt struct {
+	Number     int32
+	State      domain.AttemptState
+	Execution  string
+	Instance   string
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Phases     []domain.Phase
+	Error      *domain.StepError
+	Usage      domain.Usage
+	Progress   float64
+	Note       string
+}
+
+// LogQuery selects log records of a run.
+type LogQuery struct {
+	Project  string
+	Run      string
+	Step     string  // "" = all
+	ItemPath []int32 // nil = all
+	Attempt  int32   // 0 = all
+	After    int64   // cursor
+	Limit    int     // 0 = 1000, at most 10000
+}
+
+// LogPage is one page of log records.
+type LogPage struct {
+	Records []LogRecord
+	Next    int64 // pass as After
+	More    bool  // there is more already
+	Ended   bool  // the run has ended and nothing more will come
+}
+
+// LogRecord is one record with where it comes from.
+type LogRecord struct {
+	Cursor   int64
+	Step     string
+	ItemPath []int32
+	Attempt  int32
+	domain.LogLine
+}
+
+// RunEvent is one thing that happened to a watched run.
+type RunEvent struct {
+	Kind     string // run | step | attempt | phase | progress | log | resync
+	Run      *RunSummary
+	Step     *StepRun // step: without inputs and outputs
+	Attempt  *Attempt // attempt, phase, progress: with StepID and ItemPath
+	StepID   string
+	ItemPath []int32
+	Log      *LogRecord
+}
+
+// SecretInfo names a secret; its value never leaves.
+type SecretInfo struct {
+	Name      string
+	UpdatedAt time.Time
+}
+
+// Variable is one project variable.
+type Variable struct {
+	Name      string
+	Value     domain.Value
+	UpdatedAt time.Time
+}
