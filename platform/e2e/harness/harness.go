@@ -1,0 +1,327 @@
+// Package harness starts a real platform from its binaries, in a home of its own on a free
+// port, and speaks to it over its public interfaces, as the black-box tests, the demo and
+// the benchmark do. It never looks inside the process.
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Platform is one started peltond.
+type Platform struct {
+	Home  string
+	URL   string
+	Token string // of the local administrator
+
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error
+	log  string
+}
+
+// Options of Start; zero values are usable.
+type Options struct {
+	Home   string   // Defaults to a new temporary folder
+	Listen string   // Defaults to a free port on 127.0.0.1
+	Args   []string // further arguments of peltond
+	Env    []string // further environment, KEY=value
+}
+
+var build struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// Root is the module's folder.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..", "..")
+}
+
+// Bin is the folder of the binaries: $PELTON_BIN, else built once from the tree into build/bin-test.
+func Bin() (string, error) {
+	build.once.Do(func() {
+		if dir := os.Getenv("PELTON_BIN"); dir != "" {
+			build.dir = dir
+			return
+		}
+		build.dir = filepath.Join(Root(), "build", "bin-test")
+		if build.err = os.MkdirAll(build.dir, 0o755); build.err != nil {
+			return
+		}
+		cmd := exec.Command("go", "build", "-o", build.dir+"/", "./platform/cmd/...", "./wrapper/cmd/wrapper")
+		cmd.Dir = Root()
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			build.err = fmt.Errorf("build the binaries: %w\n%s", err, out)
+		}
+	})
+	return build.dir, build.err
+}
+
+// Start starts peltond and returns once it is ready.
+func Start(ctx context.Context, o Options) (*Platform, error) {
+	bin, err := Bin()
+	if err != nil {
+		return nil, err
+	}
+	if o.Home == "" {
+		if o.Home, err = os.MkdirTemp("", "pelton-e2e-"); err != nil {
+			return nil, err
+		}
+		if err = os.Chmod(o.Home, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	state := filepath.Join(o.Home, "run", "server.json")
+	_ = os.Remove(state)
+	p := &Platform{Home: o.Home, done: make(chan struct{}), log: filepath.Join(o.Home, "peltond.log")}
+	logFile, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer logFile.Close()
+	p.cmd = exec.Command(filepath.Join(bin, "peltond"), append([]string{"--home", o.Home, "--listen", o.Listen}, o.Args...)...)
+	p.cmd.Env = append(os.Environ(), o.Env...)
+	p.cmd.Stdout, p.cmd.Stderr = logFile, logFile
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { p.err = p.cmd.Wait(); close(p.done) }()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			p.Kill()
+			return nil, fmt.Errorf("peltond was not ready in time: %w\n%s", ctx.Err(), p.LogTail(40))
+		case <-p.done:
+			return nil, fmt.Errorf("peltond ended before it was ready: %v\n%s", p.err, p.LogTail(40))
+		case <-tick.C:
+		}
+		data, err := os.ReadFile(state)
+		if err != nil {
+			continue
+		}
+		var s struct {
+			PID        int `json:"pid"`
+			URL, Token string
+		}
+		if json.Unmarshal(data, &s) == nil && s.PID == p.cmd.Process.Pid {
+			p.URL, p.Token = s.URL, s.Token
+			return p, nil
+		}
+	}
+}
+
+// PID of peltond.
+func (p *Platform) PID() int { return p.cmd.Process.Pid }
+
+// Kill ends peltond with SIGKILL and waits until it is gone.
+func (p *Platform) Kill() { _ = p.cmd.Process.Kill(); <-p.done }
+
+// Stop ends peltond with SIGTERM and waits; it reports an exit code other than 0.
+func (p *Platform) Stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(30 * time.Second):
+		p.Kill()
+		return errors.New("peltond did not stop within 30 s of SIGTERM")
+	}
+}
+
+// Restart starts a new peltond on the same home, after Kill or Stop.
+func (p *Platform) Restart(ctx context.Context, args ...string) error {
+	n, err := Start(ctx, Options{Home: p.Home, Args: args})
+	if err != nil {
+		return err
+	}
+	*p = *n
+	return nil
+}
+
+// LogTail is the end of peltond's log.
+func (p *Platform) LogTail(lines int) string {
+	data, _ := os.ReadFile(p.log)
+	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	if len(all) > lines {
+		all = all[len(all)-lines:]
+	}
+	return strings.Join(all, "\n")
+}
+
+// Problem is an error answer (RFC 9457).
+type Problem struct {
+	Status int    `json:"status"`
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Errors []struct {
+		Field, Message, Remedy string
+		Line, Column           int
+	} `json:"errors"`
+}
+
+func (e *Problem) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d %s: %s", e.Status, e.Title, e.Detail)
+	for _, f := range e.Errors {
+		fmt.Fprintf(&b, "; %s: %s (%s)", f.Field, f.Message, f.Remedy)
+	}
+	return b.String()
+}
+
+// Do sends a request with the administrator's token; the caller closes the body.
+func (p *Platform) Do(ctx context.Context, method, path, contentType string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, p.URL+path, body)
+	if err != nil {
+		return nil, err
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	req.Header.Set("Authorization", "Bearer "+p.Token)
+	return http.DefaultClient.Do(req)
+}
+
+// JSON sends in (nil = no body) and decodes the answer into out (nil = dropped). Answers of 400 and above are *Problem.
+func (p *Platform) JSON(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	contentType := ""
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body, contentType = bytes.NewReader(data), "application/json"
+	}
+	resp, err := p.Do(ctx, method, path, contentType, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= 400 {
+		problem := &Problem{Status: resp.StatusCode, Detail: string(data)}
+		_ = json.Unmarshal(data, problem)
+		return problem
+	}
+	if out == nil || len(data) == 0 {
+		return nil
+	}
+	return json.Unmarshal(data, out)
+}
+
+// Until calls check every 20 ms until it says done, returns an error, or ctx ends.
+func Until(ctx context.Context, what string, check func() (bool, error)) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		done, err := check()
+		if done {
+			return err
+		}
+		last = err
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s: %w (last: %v)", what, ctx.Err(), last)
+		case <-tick.C:
+		}
+	}
+}
+
+// Run is what the harness reads of a run.
+type Run struct {
+	ID    string `json:"id"`
+	State string `json:"state"`
+	Error *struct{ Kind, Message string }
+	Steps []struct {
+		Step     string `json:"step"`
+		State    string `json:"state"`
+		Attempts []struct {
+			Number int    `json:"number"`
+			State  string `json:"state"`
+		} `json:"attempts"`
+	} `json:"steps"`
+	Result map[string]json.RawMessage `json:"result"`
+}
+
+// Ended tells whether the run's state is final.
+func (r Run) Ended() bool {
+	return r.State == "completed" || r.State == "failed" || r.State == "cancelled"
+}
+
+// Run reads one run of project default.
+func (p *Platform) Run(ctx context.Context, id string) (Run, error) {
+	var r Run
+	return r, p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/runs/"+id, nil, &r)
+}
+
+// StartRun starts a workflow of project default.
+func (p *Platform) StartRun(ctx context.Context, workflow string, inputs any) (Run, error) {
+	var r Run
+	return r, p.JSON(ctx, http.MethodPost, "/runner/v1/projects/default/runs", map[string]any{"workflow": workflow, "inputs": inputs}, &r)
+}
+
+// WaitRun waits until the run has ended.
+func (p *Platform) WaitRun(ctx context.Context, id string) (Run, error) {
+	var r Run
+	err := Until(ctx, "run "+id+" ends", func() (bool, error) {
+		var err error
+		r, err = p.Run(ctx, id)
+		return err == nil && r.Ended(), err
+	})
+	return r, err
+}
+
+// AddFolder has the platform watch a folder and deploy what it finds.
+func (p *Platform) AddFolder(ctx context.Context, name, dir string) error {
+	return p.JSON(ctx, http.MethodPost, "/repository/v1/projects/default/repositories",
+		map[string]any{"name": name, "path": dir, "watch": true, "auto_deploy": true}, nil)
+}
+
+// WaitLive waits until a workflow's newest revision is live.
+func (p *Platform) WaitLive(ctx context.Context, workflow string) error {
+	return Until(ctx, "workflow "+workflow+" is live", func() (bool, error) {
+		var list struct {
+			Items []struct{ Workflow, State, Reason string }
+		}
+		if err := p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/deployments?limit=200", nil, &list); err != nil {
+			return false, err
+		}
+		for _, d := range list.Items {
+			if d.Workflow == workflow && d.State == "live" {
+				return true, nil
+			}
+			if d.Workflow == workflow && d.State == "failed" {
+				return true, fmt.Errorf("deployment of %s failed: %s", workflow, d.Reason)
+			}
+		}
+		return false, fmt.Errorf("no live deployment among %d", len(list.Items))
+	})
+}
