@@ -1,0 +1,208 @@
+// Package dev is `pelton dev`: it watches a workspace, has it built and deployed by the server
+// of this home (started here when none runs), and prints one line per event.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pelton-run/pelton/platform/cli/local"
+)
+
+// Options of `pelton dev`.
+type Options struct {
+	Dir      string
+	Home     string // Defaults to ./.pelton
+	Listen   string // Defaults to 127.0.0.1:8080, else the next free port up to 8099
+	Project  string
+	Showcase bool // start one real run of the weather example and say how to go on
+	Trust    bool
+	Out      io.Writer
+	Color    bool
+}
+
+// NewCmd makes the command.
+func NewCmd() *cobra.Command {
+	o := Options{}
+	cmd := &cobra.Command{
+		Use:   "dev [DIR]",
+		Short: "Watch a workspace: every save is built, checked and deployed",
+		Long: `Watches DIR (default: the current folder), builds its actions, deploys its workflows and
+prints one line per event. It uses the running server of the home, or starts one and ends it
+with Ctrl-C. A broken save keeps the last good build.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Dir = "."
+			if len(args) == 1 {
+				o.Dir = args[0]
+			}
+			o.Out = cmd.OutOrStdout()
+			if f, ok := o.Out.(*os.File); ok {
+				if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+					o.Color = true
+				}
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			defer stop()
+			return Run(ctx, o)
+		},
+	}
+	cmd.Flags().StringVar(&o.Home, "home", ".pelton", "folder of the server's data")
+	cmd.Flags().StringVar(&o.Listen, "listen", "", "address of the server (default: 127.0.0.1:8080, or the next free port up to 8099)")
+	cmd.Flags().StringVar(&o.Project, "project", "default", "project to deploy into")
+	cmd.Flags().BoolVar(&o.Showcase, "showcase", false, "start one real run of the weather-report example once it is live")
+	cmd.Flags().BoolVar(&o.Trust, "trust-actions", false, "allow an address beyond this machine although actions can read what this user can")
+	return cmd
+}
+
+// Run works until ctx ends or the server does.
+func Run(ctx context.Context, o Options) error {
+	workspaces, err := findWorkspaces(o.Dir)
+	if err != nil {
+		return err
+	}
+	home, err := filepath.Abs(o.Home)
+	if err != nil {
+		return err
+	}
+	state, running := local.Find(ctx, home)
+	var server *local.Server
+	if running {
+		fmt.Fprintf(o.Out, "Pelton of %s already runs: %s\n", home, state.URL)
+		if o.Showcase {
+			return nil
+		}
+	} else {
+		args := []string{}
+		if o.Trust {
+			args = append(args, "--trust-actions")
+		}
+		server, err = local.Start(ctx, local.StartOptions{
+			Home: home, Listen: o.Listen, Args: args, Out: o.Out, Log: filepath.Join(home, "log", "peltond.log"),
+		})
+		if err != nil {
+			return err
+		}
+		defer server.Stop()
+		state = server.State
+	}
+	return session{Options: o, client: client{state.URL, state.Token}, home: home, server: server}.run(ctx, workspaces)
+}
+
+// workspace is one folder that holds actions or workflows.
+type workspace struct{ name, dir string }
+
+// findWorkspaces: the folder itself when it is a workspace, else its children that are.
+func findWorkspaces(dir string) ([]workspace, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(abs); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder: name the folder that holds actions/ and workflows/", dir)
+	}
+	if isWorkspace(abs) {
+		return []workspace{{filepath.Base(abs), abs}}, nil
+	}
+	entries, err := os.ReadDir(abs)
+	if err != nil {
+		return nil, err
+	}
+	var found []workspace
+	for _, e := range entries {
+		if sub := filepath.Join(abs, e.Name()); e.IsDir() && !strings.HasPrefix(e.Name(), ".") && isWorkspace(sub) {
+			found = append(found, workspace{e.Name(), sub})
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s holds no actions/ and no workflows/: make a first action with `pelton action new NAME`, or name another folder", dir)
+	}
+	// The one that is ready first comes first: without dependencies there is nothing to install.
+	sort.SliceStable(found, func(i, j int) bool { return found[i].name == "hello" && found[j].name != "hello" })
+	return found, nil
+}
+
+func isWorkspace(dir string) bool {
+	for _, name := range []string{"pelton.yaml", "actions", "workflows", "action.yaml", "ryax_metadata.yaml"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+type session struct {
+	Options
+	client client
+	home   string
+	server *local.Server
+}
+
+func (s session) run(ctx context.Context, workspaces []workspace) error {
+	printer := newPrinter(s.Out, s.Color)
+	streams, end := context.WithCancel(ctx)
+	defer end()
+	p := url.PathEscape(s.Project)
+	ready := make(chan string, 64)
+	go s.client.events(streams, "/repository/v1/projects/"+p+"/events", printer.repository)
+	go s.client.events(streams, "/studio/v1/projects/"+p+"/events", func(data []byte) { printer.studio(data, ready) })
+	go s.client.events(streams, "/runner/v1/projects/"+p+"/events", printer.runner)
+	for _, w := range workspaces {
+		if err := s.watch(ctx, w); err != nil {
+			return fmt.Errorf("watch %s: %w", w.dir, err)
+		}
+		fmt.Fprintf(s.Out, "  watching  %s\n", w.dir)
+	}
+	if s.Showcase {
+		if err := s.showcase(ctx, printer); err != nil && ctx.Err() == nil {
+			// The platform stays up: a build that failed is told, and can be mended and saved.
+			fmt.Fprintf(s.Out, "\n  the weather-report example did not run: %v\n", err)
+			s.ready(ctx, "")
+		}
+	} else {
+		fmt.Fprintf(s.Out, "\nPelton is ready   %s\n", s.signInURL(ctx))
+	}
+	if s.server == nil {
+		<-ctx.Done()
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(s.Out, "\nstopping")
+		return nil
+	case <-s.server.Done():
+		return fmt.Errorf("the platform has ended (%w); its log is %s", s.server.Err(), filepath.Join(s.home, "log", "peltond.log"))
+	}
+}
+
+// watch adds the folder, or finds it added by an earlier start.
+func (s session) watch(ctx context.Context, w workspace) error {
+	err := s.client.json(ctx, http.MethodPost, "/repository/v1/projects/"+url.PathEscape(s.Project)+"/repositories",
+		map[string]any{"name": w.name, "path": w.dir, "watch": true, "auto_deploy": true}, nil)
+	var p *problem
+	if errors.As(err, &p) && p.Status == http.StatusConflict {
+		return nil
+	}
+	return err
+}
+
+// signInURL is the web page with a code that signs in once; without one, the plain page.
+func (s session) signInURL(ctx context.Context) string {
+	var code struct{ Code string }
+	if err := s.client.json(ctx, http.MethodPost, "/authorization/v1/login/codes", map[string]any{}, &code); err != nil || code.Code == "" {
+		return s.client.url + "/app/"
+	}
+	return s.client.url + "/app/?code=" + url.QueryEscape(code.Code) + "   (signs you in once)"
+}
