@@ -1,0 +1,211 @@
+package domain
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Masked is what a secret shows as.
+var Masked = Value(`"•••"`)
+
+// Dispatch is an attempt ready to be sent.
+type Dispatch struct {
+	Execution      string
+	IdempotencyKey string
+	Step           string
+	StepIndex      int32
+	Path           []int32
+	Attempt        int32
+	Deadline       int64 // Unix micros
+	Inputs         Values
+	Secrets        [][]byte
+	Build          *Build
+}
+
+// Target names the attempt that a command is about.
+func (s *State) Target(c Command) (execution string, step int32, path []int32) {
+	n := c.node
+	return ExecutionID(s.ID, s.Plan.Nodes[n.step].Spec.ID, n.path, c.Attempt), n.step, n.path
+}
+
+// Dispatch makes the attempt of a CommandStart or CommandAttach. Tainted inputs are
+// evaluated here. The error is *StepError, or *NeedRefs if values must be loaded first.
+func (s *State) Dispatch(c Command, secrets SecretSource) (Dispatch, error) {
+	n := c.node
+	p := &s.Plan.Nodes[n.step]
+	d := Dispatch{
+		Execution: ExecutionID(s.ID, p.Spec.ID, n.path, c.Attempt), IdempotencyKey: IdempotencyKey(s.ID, p.Spec.ID, n.path),
+		Step: p.Spec.ID, StepIndex: n.step, Path: n.path, Attempt: c.Attempt, Build: p.Build, Deadline: n.due,
+	}
+	sc, err := s.inputScope(n)
+	if err != nil {
+		return d, err
+	}
+	d.Inputs = make(Values, len(p.With))
+	for i := range p.With {
+		in := &p.With[i]
+		if !in.Tainted {
+			if v, ok := s.plainInput(n, sc, i); ok {
+				d.Inputs[in.Name] = v
+			}
+			continue
+		}
+		sc.secrets = secrets
+		v, err := taintedInput(in, sc)
+		if err != nil {
+			return d, err
+		}
+		d.Inputs[in.Name] = v
+	}
+	d.Secrets = sc.Used
+	return d, nil
+}
+
+func taintedInput(in *PlanInput, sc *Scope) (Value, error) {
+	if r, ok := in.Expr.Ref(); ok {
+		v, ok := sc.Resolve(r)
+		if !ok {
+			if r.Root == "secrets" {
+				s, ok := sc.Secret(r.Name)
+				if ok {
+					return appendJSONString(nil, s), nil
+				}
+			}
+			return nil, &StepError{Kind: "invalid_input", Field: in.Name, Message: fmt.Sprintf("%s: %s is not set in this project", in.Name, in.Expr.Text())}
+		}
+		return v, nil
+	}
+	v, err := in.Expr.Eval(sc)
+	if err != nil {
+		var need *NeedRefs
+		if errors.As(err, &need) {
+			return nil, err
+		}
+		return nil, asStepError("with."+in.Name, err)
+	}
+	return v, nil
+}
+
+// inputScope is the place from which a step run's inputs are read.
+func (s *State) inputScope(n *node) (*Scope, error) {
+	sc := &Scope{s: s, path: n.passage(), step: n.step}
+	if !n.item {
+		return sc, nil
+	}
+	if n.parent.items == nil {
+		t := turn{s: s}
+		items, _, err := t.loopItems(n.parent, &s.Plan.Nodes[n.step])
+		if err != nil {
+			return sc, err
+		}
+		n.parent.items = items
+	}
+	if i := n.path[len(n.path)-1]; int(i) < len(n.parent.items) {
+		sc.item = n.parent.items[i]
+	}
+	return sc, nil
+}
+
+// plainInput gives an input that holds no secret; false when it is left out.
+func (s *State) plainInput(n *node, sc *Scope, i int) (Value, bool) {
+	in := &s.Plan.Nodes[n.step].With[i]
+	if v, ok := in.Expr.Literal(); ok {
+		return v, true
+	}
+	if r, ok := in.Expr.Ref(); ok {
+		return sc.Resolve(r)
+	}
+	for _, c := range n.computed {
+		if int(c.Index) == i {
+			return c.Value, true
+		}
+	}
+	return nil, false
+}
+
+// StepRunView is one passage through a step, as people see it.
+type StepRunView struct {
+	Step     int32
+	Path     []int32
+	State    StepState
+	Reason   string
+	Items    int // number of items of a forEach or of a list result, -1 = none
+	Started  int64
+	Ended    int64
+	Inputs   Values
+	Outputs  []Values
+	List     bool
+	Err      *StepError
+	Attempts []AttemptView
+}
+
+// StepRuns gives every step run in the order of the file, then by item path. A step that
+// runs once per item of a passage shows as its items only.
+func (s *State) StepRuns(yield func(StepRunView)) {
+	var walk func(n *node)
+	walk = func(n *node) {
+		if n == nil {
+			return
+		}
+		if n.kind != expanded || len(n.children) == 0 {
+			yield(s.stepRun(n))
+		}
+		for _, c := range n.children {
+			walk(c)
+		}
+	}
+	for _, r := range s.roots {
+		walk(r)
+	}
+}
+
+func (s *State) stepRun(n *node) StepRunView {
+	v := StepRunView{Step: n.step, Path: n.path, State: n.state, Reason: s.reasonText(n), Items: -1,
+		Started: n.started, Ended: n.ended, Err: n.err, List: n.list, Attempts: n.history}
+	if n.kind == looping {
+		v.Items = len(n.children)
+	} else if n.list {
+		v.Items = len(n.outputs)
+	}
+	if !n.hasEnded() && s.Status.Ended() {
+		v.State, v.Reason, v.Ended = StepCancelled, ReasonCancelled, s.Finished
+	}
+	if n.state == StepWaiting && len(n.history) > 0 && n.err == nil {
+		v.Err = n.history[len(n.history)-1].Err
+	}
+	v.Outputs = n.outputs
+	if len(n.history) > 0 {
+		v.Inputs = s.shownInputs(n)
+	}
+	return v
+}
+
+func (s *State) shownInputs(n *node) Values {
+	p := &s.Plan.Nodes[n.step]
+	sc, err := s.inputScope(n)
+	in := make(Values, len(p.With))
+	for i := range p.With {
+		switch {
+		case p.With[i].Tainted:
+			in[p.With[i].Name] = Masked
+		case err != nil:
+		default:
+			if v, ok := s.plainInput(n, sc, i); ok {
+				in[p.With[i].Name] = v
+			}
+		}
+	}
+	return in
+}
+
+// ShownInputs are the run's inputs with passwords masked.
+func (s *State) ShownInputs() Values {
+	in := make(Values, len(s.Inputs))
+	for k, v := range s.Inputs {
+		if s.Plan.SecretInput(k) {
+			v = Masked
+		}
+		in[k] = v
+	}
+	return in
+}

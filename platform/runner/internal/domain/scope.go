@@ -1,0 +1,274 @@
+package domain
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// SecretSource gives what tainted expressions may read at dispatch.
+type SecretSource interface {
+	Secret(name string) (string, bool)
+	// Unseal opens a password value that was sealed before it was journalled; other values
+	// come back as they are.
+	Unseal(v Value) (Value, error)
+}
+
+// Scope is what one expression can read: the run as seen from one place of the graph.
+type Scope struct {
+	s       *State
+	path    []int32
+	step    int32 // -1 for results
+	item    Value
+	secrets SecretSource
+	Used    [][]byte // secrets that the expression read: to be masked
+	// for trigger mappings there is no run yet
+	event Value
+	vars  Values
+}
+
+// EventScope is the scope of a trigger's mapping onto workflow inputs.
+func EventScope(event Value, vars Values) *Scope {
+	return &Scope{event: event, vars: vars, step: -1}
+}
+
+// StepView is what a reader sees of a step.
+type StepView struct {
+	State   StepState
+	Outputs []Values
+	IsList  bool // a forEach: Outputs is the ordered list of its items' outputs
+	Error   *StepError
+}
+
+// Event is the event of a trigger mapping.
+func (sc *Scope) Event() Value { return sc.event }
+
+// Trigger is the event that started the run.
+func (sc *Scope) Trigger() Value {
+	if sc.s == nil {
+		return sc.event
+	}
+	return sc.s.Event
+}
+
+// Input is one workflow input.
+func (sc *Scope) Input(name string) (Value, bool) {
+	if sc.s == nil {
+		return nil, false
+	}
+	v, ok := sc.s.Inputs[name]
+	if ok && sc.s.Plan.SecretInput(name) && sc.secrets != nil {
+		open, err := sc.secrets.Unseal(v)
+		if err != nil {
+			return nil, false
+		}
+		sc.used(open)
+		return open, true
+	}
+	return v, ok
+}
+
+// Inputs are all workflow inputs. Sealed passwords stay sealed: read those by name.
+func (sc *Scope) Inputs() Values {
+	if sc.s == nil {
+		return nil
+	}
+	return sc.s.Inputs
+}
+
+// Vars are the project's variables as they were when the run started.
+func (sc *Scope) Vars() Values {
+	if sc.s == nil {
+		return sc.vars
+	}
+	return sc.s.Vars
+}
+
+// Item is the current item of the step's forEach.
+func (sc *Scope) Item() Value { return sc.item }
+
+// ItemName is the name under which expressions reach Item, empty outside a forEach.
+func (sc *Scope) ItemName() string {
+	if sc.s == nil || sc.step < 0 || sc.item == nil {
+		return ""
+	}
+	return sc.s.Plan.Nodes[sc.step].ForEach.As
+}
+
+// Run tells which run this is.
+func (sc *Scope) Run() (r Run, workflow string, revision int, ok bool) {
+	if sc.s == nil {
+		return Run{}, "", 0, false
+	}
+	return sc.s.Run, sc.s.Plan.Workflow, sc.s.Plan.Revision, true
+}
+
+// Step gives what can be seen of a step, false if there is no such step.
+func (sc *Scope) Step(id string) (StepView, bool) {
+	if sc.s == nil {
+		return StepView{}, false
+	}
+	i, ok := sc.s.Plan.StepIndex(id)
+	if !ok {
+		return StepView{}, false
+	}
+	return sc.s.stepView(i, sc.path), true
+}
+
+func (s *State) stepView(i int32, path []int32) StepView {
+	n, item := s.view(i, path)
+	if item >= 0 {
+		return StepView{State: n.state, Outputs: n.outputs[item : item+1]}
+	}
+	if n.kind != looping {
+		return StepView{State: n.state, Outputs: n.outputs, IsList: n.list, Error: n.err}
+	}
+	v := StepView{State: n.state, IsList: true, Error: n.err}
+	for _, c := range n.children {
+		switch {
+		case c == nil || len(c.outputs) == 0:
+			v.Outputs = append(v.Outputs, Values{})
+		default:
+			v.Outputs = append(v.Outputs, c.outputs[0])
+		}
+	}
+	return v
+}
+
+// Failed is failed(): a step before this one failed.
+func (sc *Scope) Failed() bool {
+	if sc.s == nil || sc.step < 0 {
+		return false
+	}
+	for _, a := range sc.s.Plan.Nodes[sc.step].Ancestors {
+		if n, _ := sc.s.view(a, sc.path); n.state == StepFailed {
+			return true
+		}
+	}
+	return false
+}
+
+// Skipped is skipped("x").
+func (sc *Scope) Skipped(id string) bool {
+	v, ok := sc.Step(id)
+	return ok && v.State == StepSkipped
+}
+
+// Secret reads a secret; only tainted expressions evaluated at dispatch can.
+func (sc *Scope) Secret(name string) (string, bool) {
+	if sc.secrets == nil {
+		return "", false
+	}
+	v, ok := sc.secrets.Secret(name)
+	if ok {
+		sc.Used = append(sc.Used, []byte(v))
+	}
+	return v, ok
+}
+
+// used notes a password value for masking, without its quotes.
+func (sc *Scope) used(v Value) {
+	if s, err := strconv.Unquote(string(v)); err == nil && s != "" {
+		sc.Used = append(sc.Used, []byte(s))
+		return
+	}
+	sc.Used = append(sc.Used, bytes.Clone(v))
+}
+
+// Load gives v itself, or what it refers to in the filestore. The error is *NeedRefs as
+// long as that is not loaded: the evaluation is tried again once it is.
+func (sc *Scope) Load(v Value) (Value, error) {
+	if sc.s == nil {
+		return v, nil
+	}
+	return sc.s.load(v)
+}
+
+func (s *State) load(v Value) (Value, error) {
+	ref, ok := AsBlobRef(v)
+	if !ok {
+		return v, nil
+	}
+	if l, ok := s.loaded[ref.Digest]; ok {
+		if l.err != nil {
+			return nil, l.err
+		}
+		return l.v, nil
+	}
+	if ref.Size > MaxLoaded {
+		return nil, errf("value_too_large", "this value is %d bytes; an expression can read at most %d. Pass it on whole, or as a file", ref.Size, MaxLoaded)
+	}
+	return nil, &NeedRefs{Refs: []BlobRef{ref}}
+}
+
+// Resolve gives what a plain reference points at, false if there is nothing: the step was
+// skipped or has no such output.
+func (sc *Scope) Resolve(r Ref) (Value, bool) {
+	switch r.Root {
+	case "inputs":
+		if r.Name == "" {
+			return objectOf(sc.Inputs()), true
+		}
+		return sc.Input(r.Name)
+	case "vars":
+		if r.Name == "" {
+			return objectOf(sc.Vars()), true
+		}
+		v, ok := sc.Vars()[r.Name]
+		return v, ok
+	case "steps":
+		return sc.resolveStep(r)
+	case "trigger", "event":
+		if r.Name == "" {
+			v := sc.Trigger()
+			return v, v != nil
+		}
+	default:
+		if r.Name == "" && r.Root == sc.ItemName() && sc.item != nil {
+			return sc.item, true
+		}
+	}
+	return nil, false
+}
+
+func (sc *Scope) resolveStep(r Ref) (Value, bool) {
+	v, ok := sc.Step(r.Step)
+	if !ok || v.State != StepCompleted {
+		return nil, false
+	}
+	if v.IsList {
+		if r.Name != "" {
+			return nil, false
+		}
+		items := make([]Value, len(v.Outputs))
+		for i, o := range v.Outputs {
+			items[i] = objectOf(o)
+		}
+		return JoinList(items), true
+	}
+	if len(v.Outputs) == 0 {
+		return nil, false
+	}
+	if r.Name == "" {
+		return objectOf(v.Outputs[0]), true
+	}
+	x, ok := v.Outputs[0][r.Name]
+	return x, ok && x != nil
+}
+
+// objectOf makes a JSON object of values without decoding them.
+func objectOf(v Values) Value {
+	b := Value{'{'}
+	for i, k := range sortedKeys(v) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendJSONString(b, k)
+		b = append(b, ':')
+		if v[k] == nil {
+			b = append(b, "null"...)
+		} else {
+			b = append(b, v[k]...)
+		}
+	}
+	return append(b, '}')
+}
