@@ -1,0 +1,165 @@
+// Package e2e holds the black-box tests: each starts a real platform from its binaries and uses
+// it as a person or a program would, by command line and HTTP.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/platform/e2e/harness"
+)
+
+// start starts a platform that ends with the test.
+func start(t *testing.T, args ...string) *harness.Platform {
+	t.Helper()
+	home, err := os.MkdirTemp("", "pelton-e2e-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(home, 0o755))
+	p, err := harness.Start(deadline(t, time.Minute), harness.Options{Home: home, Args: args})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil && !t.Failed() {
+			t.Errorf("stop: %v\n%s", err, p.LogTail(20))
+		}
+		if t.Failed() {
+			t.Logf("the end of the platform's log:\n%s", p.LogTail(60))
+		}
+		os.RemoveAll(home)
+	})
+	return p
+}
+
+func deadline(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// workspace writes files (path -> text) into a new folder that actions' users may read.
+func workspace(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pelton-work-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	for name, text := range files {
+		write(t, filepath.Join(dir, name), text)
+	}
+	return dir
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+}
+
+// deploy has the platform watch a workspace and waits until the workflows are live.
+func deploy(t *testing.T, p *harness.Platform, dir string, workflows ...string) {
+	t.Helper()
+	ctx := deadline(t, 2*time.Minute)
+	require.NoError(t, p.AddFolder(ctx, filepath.Base(dir), dir))
+	for _, w := range workflows {
+		require.NoError(t, p.WaitLive(ctx, w))
+	}
+}
+
+// post calls an HTTP trigger as the administrator.
+func post(t *testing.T, p *harness.Platform, path, contentType, body string) (int, http.Header, string) {
+	t.Helper()
+	resp, err := p.Do(deadline(t, time.Minute), http.MethodPost, "/user-api/default"+path, contentType, strings.NewReader(body))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, resp.Header, string(bytes.TrimSpace(data))
+}
+
+// python is a Python action with inputs and outputs in YAML flow style.
+func python(dir, inputs, outputs, handler string) map[string]string {
+	return map[string]string{
+		dir + "/action.yaml": "apiVersion: pelton.dev/v1\nkind: Processor\nspec:\n  runtime: python3\n  inputs: " + inputs + "\n  outputs: " + outputs + "\n",
+		dir + "/handler.py":  handler,
+	}
+}
+
+func merge(all ...map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, m := range all {
+		for k, v := range m {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+func workflowYAML(name, rest string) string {
+	return fmt.Sprintf("apiVersion: pelton.dev/v1\nkind: Workflow\nmetadata: {name: %s}\nspec:\n%s", name, rest)
+}
+
+// TestHello: the walking skeleton. An HTTP call runs a Python action durably and answers.
+func TestHello(t *testing.T) {
+	p := start(t)
+	deploy(t, p, filepath.Join(harness.Root(), "functions", "examples", "hello"), "hello")
+	code, header, body := post(t, p, "/hello", "application/json", `{"name":"Ada"}`)
+	require.Equal(t, http.StatusOK, code, body)
+	require.Contains(t, body, "Ada")
+	run, err := p.Run(t.Context(), header.Get("Pelton-Run"))
+	require.NoError(t, err)
+	require.Equal(t, "completed", run.State)
+	require.Len(t, run.Steps, 1)
+	require.Len(t, run.Steps[0].Attempts, 1)
+}
+
+// TestKilledInTheMiddle: SIGKILL while a step runs; after the restart the run completes, and the
+// answer, the history and the schedule of steps are there.
+func TestKilledInTheMiddle(t *testing.T) {
+	marks := filepath.Join(t.TempDir(), "marks")
+	require.NoError(t, os.WriteFile(marks, nil, 0o666))
+	require.NoError(t, os.Chmod(marks, 0o666))
+	for dir := filepath.Dir(marks); dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+		require.NoError(t, os.Chmod(dir, 0o755))
+	}
+	slow := "import os, time\n\ndef handle(inputs, ctx):\n" +
+		"    with open(inputs['file'], 'a') as f:\n        f.write(f'{ctx.step} {ctx.attempt}\\n')\n" +
+		"    time.sleep(inputs['seconds'])\n    return {'file': inputs['file']}\n"
+	p := start(t)
+	deploy(t, p, workspace(t, merge(
+		python("actions/slow", "[{name: file, type: string}, {name: seconds, type: float}]", "[{name: file, type: string}]", slow),
+		map[string]string{"workflows/slow.yaml": workflowYAML("slow", `  inputs: [{name: file, type: string}]
+  steps:
+    - {id: a, uses: ./actions/slow, with: {file: "${inputs.file}", seconds: 0}}
+    - {id: b, uses: ./actions/slow, with: {file: "${steps.a.file}", seconds: 1.5}}
+    - {id: c, uses: ./actions/slow, with: {file: "${steps.b.file}", seconds: 0}}
+  result: {file: "${steps.c.file}"}
+`)})), "slow")
+	ctx := deadline(t, time.Minute)
+	run, err := p.StartRun(ctx, "slow", map[string]any{"file": marks})
+	require.NoError(t, err)
+	require.NoError(t, harness.Until(ctx, "step b has started", func() (bool, error) {
+		data, err := os.ReadFile(marks)
+		return bytes.Contains(data, []byte("b 1")), err
+	}))
+	p.Kill()
+	require.NoError(t, p.Restart(ctx))
+	run, err = p.WaitRun(ctx, run.ID)
+	require.NoError(t, err)
+	require.Equal(t, "completed", run.State)
+	data, err := os.ReadFile(marks)
+	require.NoError(t, err)
+	lines := strings.Fields(strings.ReplaceAll(string(data), " ", ":"))
+	require.Equal(t, "a:1", lines[0], "a finished step never runs again")
+	require.Equal(t, 1, strings.Count(string(data), "a "), "a finished step never runs again")
+	require.Equal(t, 1, strings.Count(string(data), "c "))
+}
