@@ -36,13 +36,13 @@ type UseCases interface {
 	Cancel(ctx context.Context, project, runID, commandID, reason string) error
 
 	Runs(ctx context.Context, q RunQuery) (items []RunSummary, nextCursor string, err error)
-	Run(ctx context.Context, project, runID string) (RunDetail, error)
+	GetRun(ctx context.Context, project, runID string) (RunDetail, error)
 	// Logs pages through the log of a run in order of arrival; After is the cursor of the
 	// page before, 0 at first.
 	Logs(ctx context.Context, q LogQuery) (LogPage, error)
 	// Watch streams what happens to a run from now on, until it has ended (the channel is
 	// then closed) or ctx is done. A slow reader loses events but never the last one:
-	// on Resync it should read Run again.
+	// on "resync" it should call GetRun again.
 	Watch(ctx context.Context, project, runID string) (<-chan RunEvent, error)
 
 	SecretNames(ctx context.Context, project string) ([]SecretInfo, error)

@@ -297,7 +297,7 @@ func (s *State) applyAttemptEnded(n *node, f *Fact) {
 	s.deactivate(n)
 	if i := len(n.history) - 1; i >= 0 {
 		a := &n.history[i]
-		a.State = f.Outcome.attemptState()
+		a.State = f.Outcome.AttemptState()
 		a.Ended, a.Instance, a.Phases, a.Err, a.Usage = f.At, f.Instance, f.Phases, f.Err, f.Usage
 	}
 	switch f.Outcome {
@@ -312,7 +312,7 @@ func (s *State) applyAttemptEnded(n *node, f *Fact) {
 	}
 }
 
-func (o Outcome) attemptState() AttemptState {
+func (o Outcome) AttemptState() AttemptState {
 	switch o {
 	case OutcomeCompleted:
 		return AttemptCompleted

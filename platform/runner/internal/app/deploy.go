@@ -1,0 +1,230 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// maxPlans bounds the compiled plans kept for deployments that are not live.
+const maxPlans = 512
+
+// Deploy makes a revision live. See UseCases.
+func (s *Service) Deploy(ctx context.Context, d DeployWorkflow) error {
+	if err := s.isReady(); err != nil {
+		return err
+	}
+	at := d.At
+	if at.IsZero() {
+		at = s.now().UTC()
+	}
+	dep := Deployment{ID: d.ID, Project: d.Project, State: DeploymentDeploying, CreatedAt: at, ChangedAt: at, Definition: d.Definition}
+	inserted, err := s.deps.Store.SaveDeployment(ctx, dep)
+	if err != nil {
+		return err
+	}
+	if !inserted {
+		if dep, err = s.deps.Store.Deployment(ctx, d.ID); err != nil {
+			return err
+		}
+		if dep.State != DeploymentDeploying {
+			return nil
+		}
+	}
+	return s.bringUp(ctx, dep)
+}
+
+// finishDeploying goes on with what a crash interrupted, and makes the builds of live
+// deployments callable again.
+func (s *Service) finishDeploying(ctx context.Context) {
+	standing, err := s.deps.Store.Standing(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.deps.Log.Error("standing deployments could not be read", "error", err)
+		}
+		return
+	}
+	for _, d := range standing {
+		if d.State == DeploymentDeploying {
+			err = s.bringUp(ctx, d)
+		} else if reason := s.ensure(ctx, d); reason != "" {
+			err = s.settleDeployment(ctx, d, DeploymentFailed, reason)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.deps.Log.Error("deployment not brought up", "deployment", d.ID, "error", err)
+		}
+	}
+}
+
+// bringUp compiles, ensures and switches.
+func (s *Service) bringUp(ctx context.Context, d Deployment) error {
+	plan, problems := domain.Compile(d.Definition, s.deps.Compiler)
+	if len(problems) > 0 {
+		words := make([]string, len(problems))
+		for i, p := range problems {
+			words[i] = p.String()
+		}
+		return s.settleDeployment(ctx, d, DeploymentFailed, strings.Join(words, "; "))
+	}
+	if reason := s.ensure(ctx, d); reason != "" {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return s.settleDeployment(ctx, d, DeploymentFailed, reason)
+	}
+	s.mu.Lock()
+	s.plans[d.ID] = plan
+	s.mu.Unlock()
+	return s.settleDeployment(ctx, d, DeploymentLive, "")
+}
+
+// ensure makes a deployment's builds callable; it answers why not.
+func (s *Service) ensure(ctx context.Context, d Deployment) string {
+	for _, b := range d.Definition.Builds {
+		if err := s.deps.Deployer.Ensure(ctx, d.Project, b); err != nil {
+			if f := fault.As(err); f != nil {
+				return b.Action + ": " + f.Error()
+			}
+			return b.Action + ": " + err.Error()
+		}
+	}
+	return ""
+}
+
+// settleDeployment records the new state and, when it is live, ends the one before.
+func (s *Service) settleDeployment(ctx context.Context, d Deployment, state, reason string) error {
+	s.mu.Lock()
+	changes := []Deployment{}
+	d.State, d.Reason, d.ChangedAt = state, reason, s.now().UTC()
+	if state == DeploymentLive {
+		for _, old := range s.live {
+			if old.Project != d.Project || old.Definition.Workflow != d.Definition.Workflow || old.ID == d.ID {
+				continue
+			}
+			if old.ID > d.ID { // ids are UUIDv7: a later order has overtaken this one
+				d.State, d.Reason = DeploymentStopped, "superseded by a later deployment"
+				continue
+			}
+			old.State, old.Reason, old.ChangedAt = DeploymentStopped, "superseded by a later deployment", d.ChangedAt
+			changes = append(changes, old)
+		}
+	}
+	s.mu.Unlock()
+	changes = append(changes, d)
+	return s.commitDeployments(ctx, changes)
+}
+
+func (s *Service) commitDeployments(ctx context.Context, changes []Deployment) error {
+	var msgs []Message
+	for _, c := range changes {
+		m, err := s.deps.Announce.DeploymentChanged(s.deps.NewID(), c)
+		if err != nil {
+			return fault.Wrap(err, fault.Internal, "encode DeploymentChanged")
+		}
+		msgs = append(msgs, m)
+	}
+	if err := s.deps.Store.SetDeployments(ctx, changes, msgs); err != nil {
+		return err
+	}
+	s.setLive(func(all map[string]Deployment) []Deployment {
+		for _, c := range changes {
+			delete(all, c.ID)
+			if c.State == DeploymentLive {
+				all[c.ID] = c
+			}
+		}
+		out := make([]Deployment, 0, len(all))
+		for _, id := range sortedNames(all) {
+			out = append(out, all[id])
+		}
+		return out
+	})
+	return nil
+}
+
+// setLive replaces the list of live deployments and tells those who wait for a change.
+func (s *Service) setLive(change func(map[string]Deployment) []Deployment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]Deployment{}
+	for _, d := range s.live {
+		all[d.ID] = d
+	}
+	s.live = change(all)
+	s.byName = map[string]string{}
+	for _, d := range s.live {
+		s.byName[d.Project+"/"+d.Definition.Workflow] = d.ID
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Live is the list of live deployments. See UseCases.
+func (s *Service) Live() ([]Deployment, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.live), s.changed
+}
+
+// Undeploy stops new runs. See UseCases.
+func (s *Service) Undeploy(ctx context.Context, project, deploymentID string) error {
+	if err := s.isReady(); err != nil {
+		return err
+	}
+	d, err := s.deps.Store.Deployment(ctx, deploymentID)
+	if fault.Is(err, fault.NotFound) || (err == nil && (d.Project != project || d.State == DeploymentStopped)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.State, d.Reason, d.ChangedAt = DeploymentStopped, "undeployed", s.now().UTC()
+	return s.commitDeployments(ctx, []Deployment{d})
+}
+
+// Deployments lists a project's deployments. See UseCases.
+func (s *Service) Deployments(ctx context.Context, project string, all bool) ([]Deployment, error) {
+	return s.deps.Store.Deployments(ctx, project, all)
+}
+
+// Deployment gives one deployment.
+func (s *Service) Deployment(ctx context.Context, project, id string) (Deployment, error) {
+	d, err := s.deps.Store.Deployment(ctx, id)
+	if err == nil && d.Project != project {
+		return Deployment{}, fault.New(fault.NotFound, "there is no deployment %s in project %s", id, project)
+	}
+	return d, err
+}
+
+// plan gives a deployment's compiled plan.
+func (s *Service) plan(ctx context.Context, deployment string) (*domain.Plan, error) {
+	s.mu.Lock()
+	p := s.plans[deployment]
+	s.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	d, err := s.deps.Store.Deployment(ctx, deployment)
+	if err != nil {
+		return nil, err
+	}
+	p, problems := domain.Compile(d.Definition, s.deps.Compiler)
+	if len(problems) > 0 {
+		return nil, fault.New(fault.Unprocessable, "the definition of deployment %s cannot be run by this version: %s", deployment, problems[0])
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.plans) >= maxPlans {
+		for id := range s.plans {
+			if !slices.ContainsFunc(s.live, func(d Deployment) bool { return d.ID == id }) {
+				delete(s.plans, id)
+				break
+			}
+		}
+	}
+	s.plans[deployment] = p
+	return p, nil
+}

@@ -1,0 +1,350 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// Errors between the engine and its journal.
+var (
+	ErrFenced    = errors.New("another incarnation has taken over")
+	ErrStopped   = errors.New("the runner is stopping")
+	ErrDuplicate = errors.New("the key is taken")
+)
+
+// Metrics counts what the engine does. Every field may be nil.
+type Metrics struct {
+	RunStarted   func(project, workflow string)
+	RunEnded     func(project, workflow string, state domain.RunState, took time.Duration)
+	AttemptEnded func(action, outcome string, took time.Duration)
+}
+
+// engine holds the live runs, spread over shards by id. Each shard is one goroutine that
+// owns its runs: nothing of a run is touched from elsewhere.
+type engine struct {
+	shards  []*shard
+	journal Journal
+	exec    Executor
+	files   Files
+	secrets *secretBook
+	logs    *logWriter
+	now     func() time.Time
+	jitter  func() float64
+	metrics Metrics
+	log     *slog.Logger
+	grace   time.Duration
+	stop    context.Context
+}
+
+func (e *engine) shardOf(run string) *shard {
+	h := uint32(2166136261)
+	for i := len(run) - 1; i >= 0 && i >= len(run)-8; i-- { // the random end of a UUIDv7
+		h = (h ^ uint32(run[i])) * 16777619
+	}
+	return e.shards[h%uint32(len(e.shards))]
+}
+
+// shard is one goroutine's share of the runs.
+type shard struct {
+	e       *engine
+	mu      sync.Mutex
+	inbox   []message
+	wake    chan struct{}
+	runs    map[string]*liveRun
+	timers  timerHeap
+	pending []*Entry
+}
+
+// message is one thing that a shard is told. Either do is set, or what it is about.
+type message struct {
+	do    func(*shard)
+	entry *Entry
+	err   error
+	sink  *attemptSink
+	end   *domain.EventAttempt
+}
+
+// liveRun is one run in memory.
+type liveRun struct {
+	s        *domain.State
+	summary  RunSummary
+	seq      int64
+	timer    timer
+	done     chan struct{} // closed when the end is durable, or the run is given up
+	sinks    map[string]*attemptSink
+	watchers []*watcher
+	watched  atomic.Int32     // len(watchers), for sinks
+	logSeq   atomic.Int64     // cursor of the last log record
+	logged   map[string]int64 // attached executions: log records that are durable already
+}
+
+// queued keeps what an entry sets going once it is durable.
+type queued struct {
+	Entry
+	run      *liveRun
+	commands []domain.Command
+	started  func(error)
+}
+
+func newShard(e *engine) *shard {
+	return &shard{e: e, wake: make(chan struct{}, 1), runs: map[string]*liveRun{}}
+}
+
+func (sh *shard) post(m message) {
+	sh.mu.Lock()
+	sh.inbox = append(sh.inbox, m)
+	first := len(sh.inbox) == 1
+	sh.mu.Unlock()
+	if first {
+		select {
+		case sh.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// call runs do on the shard and waits for it.
+func (sh *shard) call(ctx context.Context, do func(*shard)) error {
+	done := make(chan struct{})
+	sh.post(message{do: func(s *shard) { do(s); close(done) }})
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-sh.e.stop.Done():
+		return ErrStopped
+	}
+}
+
+// loop handles messages and due times until ctx is done. What one turn journals is handed
+// to the writer together.
+func (sh *shard) loop(ctx context.Context) {
+	clock := time.NewTimer(time.Hour)
+	defer clock.Stop()
+	var batch []message
+	for {
+		sh.mu.Lock()
+		batch, sh.inbox = sh.inbox, batch[:0]
+		sh.mu.Unlock()
+		for i := range batch {
+			sh.handle(&batch[i])
+			batch[i] = message{}
+		}
+		next := sh.fire()
+		sh.flush()
+		if len(batch) > 0 {
+			continue
+		}
+		clock.Reset(next)
+		select {
+		case <-ctx.Done():
+			return
+		case <-sh.wake:
+		case <-clock.C:
+		}
+	}
+}
+
+func (sh *shard) flush() {
+	if len(sh.pending) > 0 {
+		sh.e.journal.Append(sh.pending...)
+		clear(sh.pending)
+		sh.pending = sh.pending[:0]
+	}
+}
+
+func (sh *shard) handle(m *message) {
+	switch {
+	case m.do != nil:
+		m.do(sh)
+	case m.sink != nil:
+		if r := m.sink.run; sh.runs[r.s.ID] == r {
+			delete(r.sinks, m.sink.execution)
+			sh.event(r, *m.end)
+		}
+	}
+}
+
+// fire ticks the runs whose time has come and tells how long the next one takes.
+func (sh *shard) fire() time.Duration {
+	for len(sh.timers) > 0 {
+		now := sh.e.now()
+		t := sh.timers[0]
+		if wait := time.UnixMicro(t.due).Sub(now); wait > 0 {
+			return wait
+		}
+		sh.timers.remove(t)
+		sh.event(t.run, domain.EventTick{})
+	}
+	return time.Hour
+}
+
+// event lets the state machine react and queues its row.
+func (sh *shard) event(r *liveRun, ev domain.Event) { sh.step(r, ev, nil) }
+
+func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
+	tr, err := r.s.Handle(ev, sh.e.now(), sh.e.jitter())
+	if err != nil {
+		sh.giveUp(r, err)
+		return
+	}
+	if tr.Due > 0 {
+		sh.timers.set(&r.timer, r, tr.Due)
+	}
+	if tr.Row == nil && amend == nil {
+		sh.run(r, tr.Commands)
+		return
+	}
+	r.seq++
+	q := &queued{run: r, commands: tr.Commands}
+	q.Entry = Entry{Run: r.s.ID, Seq: r.seq, Row: tr.Row}
+	q.Committed = func(_ *Entry, err error) {
+		sh.post(message{do: func(sh *shard) { sh.committed(q, err) }})
+	}
+	if r.s.Status.Ended() {
+		sum := r.ended()
+		q.End = &sum
+	}
+	if amend != nil {
+		amend(q)
+	}
+	sh.pending = append(sh.pending, &q.Entry)
+}
+
+// committed acts upon a row that is durable.
+func (sh *shard) committed(q *queued, err error) {
+	r := q.run
+	if q.started != nil {
+		q.started(err)
+	}
+	if err != nil {
+		sh.giveUp(r, err)
+		return
+	}
+	if len(r.watchers) > 0 {
+		sh.publish(r, q.Row)
+	}
+	sh.run(r, q.commands)
+}
+
+// run carries out commands.
+func (sh *shard) run(r *liveRun, cmds []domain.Command) {
+	for _, c := range cmds {
+		switch c.Kind {
+		case domain.CommandStart, domain.CommandAttach:
+			sh.send(r, c)
+		case domain.CommandCancel:
+			id, _, _ := r.s.Target(c)
+			sh.e.exec.Cancel(id, c.Reason, sh.e.grace)
+		case domain.CommandForget:
+			id, _, _ := r.s.Target(c)
+			sh.e.exec.Forget(id)
+		case domain.CommandLoad:
+			sh.load(r, c.Refs)
+		case domain.CommandEnded:
+			sh.finish(r)
+		}
+	}
+}
+
+// finish lets go of a run whose end is durable.
+func (sh *shard) finish(r *liveRun) {
+	if m := sh.e.metrics.RunEnded; m != nil {
+		m(r.summary.Project, r.summary.Workflow, r.s.Status, time.Duration(r.s.Finished-r.s.Started)*time.Microsecond)
+	}
+	sum := r.ended()
+	sh.drop(r, &sum)
+}
+
+func (sh *shard) drop(r *liveRun, last *RunSummary) {
+	delete(sh.runs, r.s.ID)
+	sh.timers.remove(&r.timer)
+	for _, w := range r.watchers {
+		w.close(last)
+	}
+	r.watchers = nil
+	close(r.done)
+}
+
+// giveUp takes a run out of memory that cannot go on here: its rows cannot be written, or
+// make no sense to this version. What is journalled stays; a restart takes it up again.
+func (sh *shard) giveUp(r *liveRun, err error) {
+	if sh.runs[r.s.ID] != r {
+		return
+	}
+	if !errors.Is(err, ErrStopped) && !errors.Is(err, ErrDuplicate) {
+		sh.e.log.Error("run given up until the next start", "run", r.s.ID, "error", err)
+	}
+	sh.drop(r, nil)
+}
+
+func (r *liveRun) ended() RunSummary {
+	sum := r.summary
+	sum.State = r.s.Status
+	if r.s.Status.Ended() {
+		sum.FinishedAt = time.UnixMicro(r.s.Finished).UTC()
+	}
+	if r.s.Err != nil {
+		sum.ErrorKind, sum.Error = r.s.Err.Kind, r.s.Err.Message
+	}
+	if r.s.ErrStep >= 0 {
+		sum.ErrorStep = r.s.Plan.Nodes[r.s.ErrStep].Spec.ID
+	}
+	return sum
+}
+
+// send dispatches an attempt, or listens again to one that was sent before a crash.
+func (sh *shard) send(r *liveRun, c domain.Command) {
+	d, err := r.s.Dispatch(c, sh.e.secrets.of(r.s.Project))
+	sink := newSink(sh, r, d)
+	if err != nil && c.Kind == domain.CommandStart {
+		var need *domain.NeedRefs
+		if errors.As(err, &need) {
+			sh.loadThen(r, need.Refs, func(sh *shard) { sh.send(r, c) })
+			return
+		}
+		sink.fail(err)
+		return
+	}
+	r.sinks[d.Execution] = sink
+	x := Execution{
+		ID: d.Execution, Project: r.s.Project, Workflow: r.summary.Workflow, Run: r.s.ID, Step: d.Step, ItemPath: d.Path,
+		Attempt: d.Attempt, IdempotencyKey: d.IdempotencyKey, Deadline: time.UnixMicro(d.Deadline), Inputs: d.Inputs,
+		Secrets: d.Secrets, Build: *d.Build,
+	}
+	if c.Kind == domain.CommandAttach {
+		sh.e.exec.Attach(x, sink)
+		return
+	}
+	sh.e.exec.Start(x, sink)
+}
+
+// load reads values from the filestore that expressions wait for.
+func (sh *shard) load(r *liveRun, refs []domain.BlobRef) { sh.loadThen(r, refs, nil) }
+
+func (sh *shard) loadThen(r *liveRun, refs []domain.BlobRef, then func(*shard)) {
+	go func() {
+		for _, ref := range refs {
+			v, serr := readBlob(sh.e.stop, sh.e.files, r.s.Project, ref)
+			sh.post(message{do: func(sh *shard) {
+				if sh.runs[r.s.ID] == r {
+					sh.event(r, domain.EventLoaded{Digest: ref.Digest, Value: v, Err: serr})
+				}
+			}})
+		}
+		if then != nil {
+			sh.post(message{do: func(sh *shard) {
+				if sh.runs[r.s.ID] == r {
+					then(sh)
+				}
+			}})
+		}
+	}()
+}

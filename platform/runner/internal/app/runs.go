@@ -1,0 +1,441 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// StartRun makes a run durable and returns. See UseCases.
+func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) {
+	if err := s.isReady(); err != nil {
+		return StartedRun{}, err
+	}
+	dep, err := s.deploymentFor(o)
+	if err != nil {
+		return StartedRun{}, err
+	}
+	plan, err := s.plan(ctx, dep)
+	if err != nil {
+		return StartedRun{}, err
+	}
+	vars := s.engine.secrets.variables(o.Project)
+	inputs, err := s.startInputs(o, plan, vars)
+	if err != nil {
+		return StartedRun{}, err
+	}
+	dedup := s.dedup(o, plan, dep, inputs)
+	if dedup != nil {
+		release, err := s.reserve(ctx, dedup.Scope+"\x00"+dedup.Key)
+		if err != nil {
+			return StartedRun{}, err
+		}
+		defer release()
+		if known, found, err := s.known(ctx, o, dedup); err != nil || found {
+			return known, err
+		}
+	}
+	for name, v := range inputs {
+		if plan.SecretInput(name) {
+			if inputs[name], err = s.engine.secrets.seal(o.Project, v); err != nil {
+				return StartedRun{}, fault.Wrap(err, fault.Internal, "seal the input %s", name)
+			}
+		}
+	}
+	sum := RunSummary{ID: s.deps.NewID(), Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
+		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC()}
+	r := s.newRun(sum, plan)
+	sh := s.engine.shardOf(sum.ID)
+	durable := make(chan error, 1)
+	sh.post(message{do: func(sh *shard) {
+		sh.runs[sum.ID] = r
+		sh.step(r, domain.EventStarted{Inputs: inputs, Vars: vars, Event: o.Event}, func(q *queued) {
+			q.Start, q.Dedup = &r.summary, dedup
+			if o.Cursor != nil {
+				q.Cursor = &SourceCursor{Deployment: dep, Trigger: o.Trigger.ID, Cursor: o.Cursor}
+			}
+			q.started = func(err error) { durable <- err }
+		})
+	}})
+	select {
+	case err = <-durable:
+	case <-ctx.Done():
+		return StartedRun{}, fault.Wrap(ctx.Err(), fault.Cancelled, "the caller left before the run was durable; it may have been started")
+	case <-s.engine.stop.Done():
+		err = ErrStopped
+	}
+	if errors.Is(err, ErrDuplicate) && dedup != nil {
+		known, found, kerr := s.known(ctx, o, dedup)
+		if kerr != nil || found {
+			return known, kerr
+		}
+	}
+	if errors.Is(err, ErrStopped) {
+		return StartedRun{}, fault.Wrap(err, fault.Unavailable, "the runner is stopping; try again in a moment")
+	}
+	if err != nil {
+		return StartedRun{}, fault.Wrap(err, fault.Internal, "the run could not be made durable")
+	}
+	if m := s.deps.Metrics.RunStarted; m != nil {
+		m(o.Project, plan.Workflow)
+	}
+	return StartedRun{ID: sum.ID, State: domain.RunRunning, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt}, nil
+}
+
+func (s *Service) deploymentFor(o StartRun) (string, error) {
+	if o.DeploymentID != "" {
+		return o.DeploymentID, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id := s.byName[o.Project+"/"+o.Workflow]; id != "" {
+		return id, nil
+	}
+	names := []string{}
+	for _, d := range s.live {
+		if d.Project == o.Project {
+			names = append(names, d.Definition.Workflow)
+		}
+	}
+	remedy := "deploy it first"
+	if near := fault.Nearest(o.Workflow, names); near != "" {
+		remedy = "did you mean " + near + "?"
+	}
+	e := fault.New(fault.NotFound, "workflow %q is not deployed in project %s: %s", o.Workflow, o.Project, remedy)
+	e.Fields = []fault.Field{{Path: "workflow", Message: "is not deployed", Remedy: remedy}}
+	return "", e
+}
+
+// startInputs maps the event, fills in defaults and checks; every problem is told at once.
+func (s *Service) startInputs(o StartRun, plan *domain.Plan, vars domain.Values) (domain.Values, error) {
+	in := domain.Values{}
+	if o.Event != nil {
+		sc := domain.EventScope(o.Event, vars)
+		for _, m := range plan.Mappings[o.Trigger.ID] {
+			v, err := evalMapping(m.Expr, sc)
+			if err != nil {
+				return nil, fault.InvalidField("triggers."+o.Trigger.ID+".inputs."+m.Name, err.Error(), "check the mapping against the event")
+			}
+			if v != nil {
+				in[m.Name] = v
+			}
+		}
+	}
+	for k, v := range o.Inputs {
+		in[k] = v
+	}
+	fields := domain.CheckInputs(plan.Inputs, in)
+	if len(fields) == 0 {
+		return in, nil
+	}
+	out := make([]fault.Field, len(fields))
+	for i, f := range fields {
+		out[i] = fault.Field{Path: "inputs." + f.Where, Message: f.Message}
+	}
+	return nil, fault.InvalidFields(out...)
+}
+
+func evalMapping(e domain.Expression, sc *domain.Scope) (domain.Value, error) {
+	if v, ok := e.Literal(); ok {
+		return v, nil
+	}
+	if r, ok := e.Ref(); ok && r.Name == "" {
+		v, _ := sc.Resolve(r)
+		return v, nil
+	}
+	return e.Eval(sc)
+}
+
+func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain.Values) *Dedup {
+	expires := s.now().UTC().Add(s.cfg.DedupTTL)
+	switch {
+	case o.EventKey != "":
+		return &Dedup{Scope: "event/" + dep + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
+	case o.IdempotencyKey != "":
+		b, _ := json.Marshal(inputs) // keys are sorted
+		h := sha256.Sum256(b)
+		return &Dedup{Scope: "run/" + o.Project + "/" + plan.Workflow, Key: o.IdempotencyKey, Body: h[:], Expires: expires}
+	}
+	return nil
+}
+
+// reserve lets one start at a time use a key.
+func (s *Service) reserve(ctx context.Context, key string) (release func(), err error) {
+	for {
+		s.mu.Lock()
+		busy := s.starts[key]
+		if busy == nil {
+			mine := make(chan struct{})
+			s.starts[key] = mine
+			s.mu.Unlock()
+			return func() {
+				s.mu.Lock()
+				delete(s.starts, key)
+				s.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// known answers with the run that a key has already started.
+func (s *Service) known(ctx context.Context, o StartRun, d *Dedup) (StartedRun, bool, error) {
+	id, body, found, err := s.deps.Store.FindDedup(ctx, d.Scope, d.Key)
+	if err != nil || !found {
+		return StartedRun{}, false, err
+	}
+	if string(body) != string(d.Body) {
+		return StartedRun{}, true, fault.New(fault.Conflict, "the idempotency key %q was used with other inputs by run %s: take a new key for another request", d.Key, id).WithCode("idempotency_key_reused")
+	}
+	sum, err := s.deps.Store.RunSummary(ctx, o.Project, id)
+	if err != nil {
+		return StartedRun{}, true, err
+	}
+	return StartedRun{ID: id, State: sum.State, Deployment: sum.Deployment, CreatedAt: sum.CreatedAt}, true, nil
+}
+
+// find looks for a live run and calls do on its shard.
+func (s *Service) find(ctx context.Context, project, id string, do func(*shard, *liveRun)) (found bool, err error) {
+	if err := s.isReady(); err != nil {
+		return false, err
+	}
+	err = s.engine.shardOf(id).call(ctx, func(sh *shard) {
+		if r := sh.runs[id]; r != nil && r.s.Project == project {
+			found = true
+			do(sh, r)
+		}
+	})
+	if errors.Is(err, ErrStopped) {
+		err = fault.Wrap(err, fault.Unavailable, "the runner is stopping; try again in a moment")
+	}
+	return found, err
+}
+
+// Await blocks until the run has ended. See UseCases.
+func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, error) {
+	var done chan struct{}
+	if _, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { done = r.done }); err != nil {
+		return RunResult{}, err
+	}
+	if done != nil {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return RunResult{}, ctx.Err()
+		case <-s.engine.stop.Done():
+			return RunResult{}, fault.New(fault.Unavailable, "the runner is stopping; the run goes on after its restart")
+		}
+	}
+	return s.Result(ctx, project, runID)
+}
+
+// Result answers at once. See UseCases.
+func (s *Service) Result(ctx context.Context, project, runID string) (RunResult, error) {
+	var res RunResult
+	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
+		res = RunResult{ID: runID, Workflow: r.summary.Workflow, State: domain.RunRunning}
+		if !r.s.Status.Ended() { // an end counts once it is durable
+			res.State = r.s.Status
+		}
+	})
+	if err != nil || found {
+		return res, err
+	}
+	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
+	if err != nil {
+		return RunResult{}, err
+	}
+	res = RunResult{ID: runID, Workflow: sum.Workflow, State: sum.State, Step: sum.ErrorStep}
+	if !sum.State.Ended() {
+		return res, nil
+	}
+	row, err := s.deps.Store.LastRow(ctx, runID)
+	if err != nil {
+		return RunResult{}, err
+	}
+	facts, err := domain.DecodeRow(row)
+	if err != nil {
+		return RunResult{}, fault.Wrap(err, fault.Internal, "read the end of run %s", runID)
+	}
+	for i := range facts {
+		if facts[i].Kind == domain.FactRunEnded {
+			res.Result, res.Error = facts[i].Result, facts[i].Err
+		}
+	}
+	return res, nil
+}
+
+// Cancel orders the end of a run. See UseCases.
+func (s *Service) Cancel(ctx context.Context, project, runID, commandID, reason string) error {
+	if commandID == "" {
+		commandID = s.deps.NewID()
+	}
+	ending := false
+	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { ending = r.s.Status.Ended() })
+	if err != nil {
+		return err
+	}
+	if !found || ending {
+		sum, err := s.deps.Store.RunSummary(ctx, project, runID)
+		if err != nil {
+			return err
+		}
+		return fault.New(fault.Conflict, "the run has already ended: it is %s", sum.State).WithCode("run_ended")
+	}
+	c := InboxCommand{ID: commandID, Run: runID, Kind: "cancel", Reason: reason, At: s.now().UTC()}
+	if err := s.deps.Store.AddCommand(ctx, c); err != nil {
+		return err
+	}
+	_, err = s.find(ctx, project, runID, func(sh *shard, r *liveRun) { sh.order(r, c) })
+	return err
+}
+
+// Runs lists runs, newest first. See UseCases.
+func (s *Service) Runs(ctx context.Context, q RunQuery) ([]RunSummary, string, error) {
+	if q.Limit <= 0 {
+		q.Limit = 50
+	}
+	q.Limit = min(q.Limit, 1000)
+	limit := q.Limit
+	q.Limit++
+	items, err := s.deps.Store.Runs(ctx, q)
+	if err != nil {
+		return nil, "", err
+	}
+	next := ""
+	if len(items) > limit {
+		items = items[:limit]
+		next = items[limit-1].ID
+	}
+	return items, next, nil
+}
+
+// GetRun gives one run with everything that happened to it. See UseCases.
+func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail, error) {
+	var d RunDetail
+	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { d = detail(r.ended(), r.s, r.sinks) })
+	if err != nil || found {
+		return d, err
+	}
+	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
+	if err != nil {
+		return RunDetail{}, err
+	}
+	plan, err := s.plan(ctx, sum.Deployment)
+	if err != nil {
+		return RunDetail{}, err
+	}
+	rows, err := s.deps.Store.RunRows(ctx, runID)
+	if err != nil {
+		return RunDetail{}, err
+	}
+	r := s.newRun(sum, plan)
+	for i, row := range rows {
+		if err := r.s.Replay(row); err != nil {
+			return RunDetail{}, fault.Wrap(err, fault.Internal, "read row %d of run %s", i+1, runID)
+		}
+	}
+	return detail(sum, r.s, nil), nil
+}
+
+// Logs pages through a run's log. See UseCases.
+func (s *Service) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
+	if q.Limit <= 0 {
+		q.Limit = 1000
+	}
+	q.Limit = min(q.Limit, 10000)
+	sum, err := s.deps.Store.RunSummary(ctx, q.Project, q.Run)
+	if err != nil {
+		return LogPage{}, err
+	}
+	limit := q.Limit
+	q.Limit++
+	recs, err := s.deps.Store.Logs(ctx, q)
+	if err != nil {
+		return LogPage{}, err
+	}
+	p := LogPage{Records: recs, Next: q.After}
+	if len(recs) > limit {
+		p.Records, p.More = recs[:limit], true
+	}
+	if n := len(p.Records); n > 0 {
+		p.Next = p.Records[n-1].Cursor
+	}
+	// Log chunks are written up to 100 ms and one commit after the attempt's end.
+	p.Ended = sum.State.Ended() && !p.More && s.now().Sub(sum.FinishedAt) > 2*time.Second
+	return p, nil
+}
+
+// Watch streams what happens to a run. See UseCases.
+func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunEvent, error) {
+	w := &watcher{ch: make(chan RunEvent, 256)}
+	var run *liveRun
+	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
+		r.watchers = append(r.watchers, w)
+		r.watched.Store(int32(len(r.watchers)))
+		run = r
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		sum, err := s.deps.Store.RunSummary(ctx, project, runID)
+		if err != nil {
+			return nil, err
+		}
+		w.close(&sum)
+		return w.ch, nil
+	}
+	context.AfterFunc(ctx, func() { s.engine.shardOf(runID).post(message{do: func(*shard) { run.unwatch(w) }}) })
+	return w.ch, nil
+}
+
+// unwatch ends one reader's stream; it may have ended already.
+func (r *liveRun) unwatch(w *watcher) {
+	for i, x := range r.watchers {
+		if x == w {
+			r.watchers = append(r.watchers[:i:i], r.watchers[i+1:]...)
+			r.watched.Store(int32(len(r.watchers)))
+			close(w.ch)
+			return
+		}
+	}
+}
+
+// detail makes what people see of a run of its state.
+func detail(sum RunSummary, st *domain.State, sinks map[string]*attemptSink) RunDetail {
+	d := RunDetail{RunSummary: sum, Inputs: st.ShownInputs(), Result: st.Result, Failed: st.Err, Steps: []StepRun{}}
+	st.StepRuns(func(v domain.StepRunView) {
+		spec := &st.Plan.Nodes[v.Step].Spec
+		sr := StepRun{Step: spec.ID, Title: spec.Title, Uses: spec.Uses, ItemPath: v.Path, State: v.State, Reason: v.Reason, Items: v.Items,
+			StartedAt: micros(v.Started), FinishedAt: micros(v.Ended), Inputs: v.Inputs, Outputs: v.Outputs, List: v.List, Error: v.Err}
+		for _, a := range v.Attempts {
+			x := Attempt{Number: a.Number, State: a.State, Execution: domain.ExecutionID(st.ID, spec.ID, v.Path, a.Number), Instance: a.Instance,
+				StartedAt: micros(a.Started), FinishedAt: micros(a.Ended), Phases: a.Phases, Error: a.Err, Usage: a.Usage}
+			if k := sinks[x.Execution]; k != nil && a.State == domain.AttemptStarted {
+				k.fill(&x)
+			}
+			sr.Attempts = append(sr.Attempts, x)
+		}
+		d.Steps = append(d.Steps, sr)
+	})
+	return d
+}
+
+func micros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

@@ -1,0 +1,287 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// Config sets up the use cases.
+type Config struct {
+	// Name of this replica, for people. Defaults to "runner".
+	Name string
+	// Shards is the number of goroutines that runs are spread over. Defaults to 4.
+	Shards int
+	// CancelGrace is how long an attempt may take to stop by itself. Defaults to 10 s.
+	CancelGrace time.Duration
+	// DedupTTL is how long an idempotency key is kept. Defaults to 7 days.
+	DedupTTL time.Duration
+}
+
+// Deps is what the use cases need. All but Metrics and Log are required.
+type Deps struct {
+	Store    Store
+	Journal  func(fence int64) Journal // made anew after each take-over
+	Compiler domain.Compiler
+	Deployer Deployer
+	Executor Executor
+	Files    Files
+	Cipher   Cipher
+	Announce Announcer
+	Now      func() time.Time
+	NewID    func() string  // UUIDv7
+	Jitter   func() float64 // in [0,1)
+	Metrics  Metrics
+	Log      *slog.Logger // Defaults to slog.Default()
+}
+
+// Service is the runner's use cases. New, then Run; the others answer once Ready is closed,
+// and with an unavailable fault before.
+type Service struct {
+	cfg    Config
+	deps   Deps
+	engine *engine
+	ready  chan struct{}
+	now    func() time.Time
+
+	mu      sync.Mutex
+	live    []Deployment
+	byName  map[string]string // project/workflow -> live deployment
+	changed chan struct{}
+	plans   map[string]*domain.Plan
+	starts  map[string]chan struct{} // idempotency keys being started
+}
+
+var _ UseCases = (*Service)(nil)
+
+// New makes the use cases. It does no I/O.
+func New(cfg Config, deps Deps) *Service {
+	if cfg.Name == "" {
+		cfg.Name = "runner"
+	}
+	if cfg.Shards <= 0 {
+		cfg.Shards = 4
+	}
+	if cfg.CancelGrace == 0 {
+		cfg.CancelGrace = 10 * time.Second
+	}
+	if cfg.DedupTTL == 0 {
+		cfg.DedupTTL = 7 * 24 * time.Hour
+	}
+	if deps.Log == nil {
+		deps.Log = slog.Default()
+	}
+	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now,
+		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}}
+	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
+		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log)}
+	for range cfg.Shards {
+		s.engine.shards = append(s.engine.shards, newShard(s.engine))
+	}
+	return s
+}
+
+// Ready is closed once the take-over is done and runs can be started.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Run takes over from the incarnation before, takes up its runs and drives them until ctx
+// is done. It returns ErrFenced when another incarnation has taken over: the process must
+// stop then. Run may be called once.
+func (s *Service) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := s.deps.Store.EnsurePartitions(ctx, s.now()); err != nil {
+		return fmt.Errorf("make the journal's partitions: %w", err)
+	}
+	fence, err := s.deps.Store.TakeOver(ctx, s.cfg.Name)
+	if err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	e := s.engine
+	e.journal, e.stop = s.deps.Journal(fence), ctx
+	var wg sync.WaitGroup
+	// The journal and the logs outlive the shards by a moment, so that what these have
+	// handed over is written.
+	writers, stopWriters := context.WithCancel(context.WithoutCancel(ctx))
+	var journalErr error
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		journalErr = e.journal.Run(writers)
+		cancel(journalErr)
+	})
+	writing.Go(func() { e.logs.loop(writers) })
+	for _, sh := range e.shards {
+		wg.Go(func() { sh.loop(ctx) })
+	}
+	wg.Go(func() { s.keepPartitions(ctx) })
+	err = s.recover(ctx)
+	if err == nil {
+		wg.Go(func() { s.finishDeploying(ctx) })
+		close(s.ready)
+		<-ctx.Done()
+	}
+	cancel(nil)
+	wg.Wait()
+	stopWriters()
+	writing.Wait()
+	if errors.Is(journalErr, ErrFenced) {
+		return journalErr
+	}
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (s *Service) keepPartitions(ctx context.Context) {
+	t := time.NewTicker(6 * time.Hour)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := s.deps.Store.EnsurePartitions(ctx, s.now()); err != nil && ctx.Err() == nil {
+			s.deps.Log.Error("the journal's partitions could not be made ahead", "error", err)
+		}
+	}
+}
+
+// load reads what is kept in memory: secrets, variables, standing deployments.
+func (s *Service) load(ctx context.Context) error {
+	secrets, err := s.deps.Store.Secrets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range secrets {
+		s.engine.secrets.put(x)
+	}
+	vars, err := s.deps.Store.Variables(ctx)
+	if err != nil {
+		return err
+	}
+	for project, vs := range vars {
+		for _, v := range vs {
+			s.engine.secrets.putVar(project, v.Name, v.Value)
+		}
+	}
+	standing, err := s.deps.Store.Standing(ctx)
+	if err != nil {
+		return err
+	}
+	s.setLive(func(map[string]Deployment) []Deployment {
+		return slices.DeleteFunc(standing, func(d Deployment) bool { return d.State != DeploymentLive })
+	})
+	return nil
+}
+
+// recover takes up every run that has not ended.
+func (s *Service) recover(ctx context.Context) error {
+	commands, err := s.deps.Store.Commands(ctx)
+	if err != nil {
+		return err
+	}
+	orders := map[string][]InboxCommand{}
+	for _, c := range commands {
+		orders[c.Run] = append(orders[c.Run], c)
+	}
+	count := 0
+	err = s.deps.Store.Unfinished(ctx, func(l LiveRun) error {
+		if err := s.takeUp(ctx, l, orders[l.ID]); err != nil {
+			s.deps.Log.Error("run left where it is", "run", l.ID, "workflow", l.Workflow, "error", err)
+			return nil
+		}
+		count++
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("take up unfinished runs: %w", err)
+	}
+	if count > 0 {
+		s.deps.Log.Info("unfinished runs taken up", "runs", count)
+	}
+	return nil
+}
+
+func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) error {
+	plan, err := s.plan(ctx, l.Deployment)
+	if err != nil {
+		return err
+	}
+	r := s.newRun(l.RunSummary, plan)
+	for i, row := range l.Rows {
+		if err := r.s.Replay(row); err != nil {
+			return fmt.Errorf("row %d: %w", i+1, err)
+		}
+	}
+	r.seq = int64(len(l.Rows))
+	r.logSeq.Store(l.LastLog)
+	r.logged = map[string]int64{}
+	for _, c := range l.Logged {
+		r.logged[domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt)] = c.Lines
+	}
+	sh := s.engine.shardOf(l.ID)
+	sh.post(message{do: func(sh *shard) {
+		sh.runs[l.ID] = r
+		sh.event(r, domain.EventResume{})
+		for _, c := range orders {
+			sh.order(r, c)
+		}
+	}})
+	return nil
+}
+
+// order lets a run carry out a command of its inbox.
+func (sh *shard) order(r *liveRun, c InboxCommand) {
+	sh.step(r, domain.EventCancel{Command: c.ID, Reason: c.Reason}, func(q *queued) { q.Command = c.ID })
+}
+
+func (s *Service) newRun(sum RunSummary, plan *domain.Plan) *liveRun {
+	return &liveRun{
+		s: domain.NewState(domain.Run{ID: sum.ID, Project: sum.Project, Deployment: sum.Deployment, CreatedAt: sum.CreatedAt.UnixMicro(),
+			Trigger: domain.TriggerRef(sum.Trigger)}, plan),
+		summary: sum, done: make(chan struct{}), sinks: map[string]*attemptSink{},
+	}
+}
+
+func (s *Service) isReady() error {
+	select {
+	case <-s.ready:
+		if s.engine.stop.Err() != nil {
+			return fault.New(fault.Unavailable, "the runner is stopping; try again in a moment")
+		}
+		return nil
+	default:
+		return fault.New(fault.Unavailable, "the runner is starting; try again in a moment")
+	}
+}
+
+var nameRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,127}$`)
+
+func checkName(what, name string) error {
+	if !nameRule.MatchString(name) {
+		return fault.InvalidField("name", fmt.Sprintf("%q cannot be the name of a %s", name, what), "use letters, digits and _, starting with a letter, at most 128")
+	}
+	return nil
+}
+
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for k := range m {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,137 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// Journal makes what happens to runs durable. One writer per incarnation commits in
+// groups: what gathered while the last transaction was in flight is the next one.
+type Journal interface {
+	// Append queues entries and returns at once. Entries of one run are committed in the
+	// order given. Each entry's Committed is called exactly once, from the writer's
+	// goroutine, in order; it must return quickly. An unreachable database is retried until
+	// it answers or Run's context ends; a row that the database refuses fails alone.
+	Append(entries ...*Entry)
+	// Run writes until ctx is done, then fails what is queued with ErrStopped.
+	// It returns ErrFenced when another incarnation has taken over.
+	Run(ctx context.Context) error
+}
+
+// Entry is one journal row, with what must be committed together with it.
+type Entry struct {
+	Run       string // UUIDv7: its time decides the partition
+	Seq       int64  // from 1, without gaps
+	Row       []byte
+	Start     *RunSummary // the run's first row
+	Dedup     *Dedup      // with Start
+	Cursor    *SourceCursor
+	End       *RunSummary // the run's last row
+	Command   string      // the inbox command that this row carries out
+	Committed func(e *Entry, err error)
+}
+
+// Dedup is a key that a run may be started with once. A known key fails the entry with
+// ErrDuplicate.
+type Dedup struct {
+	Scope   string // project and workflow, or deployment and trigger
+	Key     string
+	Body    []byte // hash of what was ordered with it
+	Expires time.Time
+}
+
+// SourceCursor is how far a source has come.
+type SourceCursor struct {
+	Deployment string
+	Trigger    string
+	Cursor     []byte
+}
+
+// LiveRun is a run that has not ended, as a take-over finds it.
+type LiveRun struct {
+	RunSummary
+	Rows    [][]byte // its journal, by seq
+	LastLog int64    // cursor of its last log record
+	Logged  []LogCount
+}
+
+// LogCount is how many log records of an attempt are durable: after a take-over the
+// executor tells them again.
+type LogCount struct {
+	Step    string
+	Path    []int32
+	Attempt int32
+	Lines   int64
+}
+
+// InboxCommand is an order to a run.
+type InboxCommand struct {
+	ID     string
+	Run    string
+	Kind   string // cancel
+	Reason string
+	At     time.Time
+}
+
+// SealedSecret is a secret at rest.
+type SealedSecret struct {
+	Project   string
+	Name      string
+	Sealed    []byte
+	UpdatedAt time.Time
+}
+
+// LogChunk holds log records of one attempt, in order. Chunks of attempts that run side by
+// side overlap in their cursors.
+type LogChunk struct {
+	Run     string
+	Step    string
+	Path    []int32
+	Attempt int32
+	Cursors []int64 // one a line, rising
+	Lines   []domain.LogLine
+}
+
+// Store is everything of the runner's database but the journal's writer. Methods return
+// faults; not_found where a single thing is asked for. All may be called concurrently.
+type Store interface {
+	// TakeOver fences every earlier incarnation, waiting for its commits under way, and
+	// begins a new one. Reading journals is safe only after it.
+	TakeOver(ctx context.Context, name string) (fence int64, err error)
+	// Unfinished calls yield with every run that has not ended, oldest first.
+	Unfinished(ctx context.Context, yield func(LiveRun) error) error
+	// Commands lists the inbox.
+	Commands(ctx context.Context) ([]InboxCommand, error)
+	// AddCommand makes a command durable; a known id changes nothing.
+	AddCommand(ctx context.Context, c InboxCommand) error
+	// EnsurePartitions makes the partitions for the given day and the 7 after it.
+	EnsurePartitions(ctx context.Context, now time.Time) error
+
+	RunSummary(ctx context.Context, project, id string) (RunSummary, error)
+	RunRows(ctx context.Context, id string) ([][]byte, error)
+	LastRow(ctx context.Context, id string) ([]byte, error)
+	Runs(ctx context.Context, q RunQuery) ([]RunSummary, error)
+	FindDedup(ctx context.Context, scope, key string) (run string, body []byte, found bool, err error)
+	SourceCursor(ctx context.Context, deployment, trigger string) ([]byte, error)
+
+	AppendLogs(ctx context.Context, chunks []LogChunk) error
+	Logs(ctx context.Context, q LogQuery) ([]LogRecord, error)
+
+	// SaveDeployment inserts a deployment with its definition; a known id changes nothing.
+	SaveDeployment(ctx context.Context, d Deployment) (inserted bool, err error)
+	// SetDeployments changes states and puts the messages into the outbox, in one transaction.
+	SetDeployments(ctx context.Context, ds []Deployment, msgs []Message) error
+	Deployment(ctx context.Context, id string) (Deployment, error)
+	Deployments(ctx context.Context, project string, all bool) ([]Deployment, error)
+	// Standing lists the deployments of all projects that are deploying or live.
+	Standing(ctx context.Context) ([]Deployment, error)
+
+	Secrets(ctx context.Context) ([]SealedSecret, error)
+	PutSecret(ctx context.Context, s SealedSecret) error
+	DeleteSecret(ctx context.Context, project, name string) error
+	Variables(ctx context.Context) (map[string][]Variable, error)
+	PutVariable(ctx context.Context, project string, v Variable) error
+	DeleteVariable(ctx context.Context, project, name string) error
+}
