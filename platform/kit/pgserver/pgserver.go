@@ -1,0 +1,565 @@
+// Package pgserver runs a private PostgreSQL: on a Unix socket only, a password per service,
+// never trust, so that user code of the same machine does not become a database superuser.
+package pgserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	embedded "github.com/fergusstrange/embedded-postgres"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+)
+
+// Config of Start.
+type Config struct {
+	// Dir holds the data, the passwords and the server's log. As root it is given to an
+	// unprivileged user, since PostgreSQL refuses root.
+	Dir string
+	// Databases are made with an owner role of the same name each.
+	Databases []string
+	// Cache keeps fetched binaries when the machine has none. Defaults to Dir/bin.
+	Cache string
+	Log   *slog.Logger
+}
+
+// Server is a running PostgreSQL.
+type Server struct {
+	cfg       Config
+	data      string // may differ from cfg.Dir/data: see place
+	socketDir string
+	bin       string
+	user      *osUser // nil = our own
+	passwords map[string]string
+
+	mu       sync.Mutex
+	stopping bool
+	cmd      *exec.Cmd
+	done     chan struct{} // closed when cmd has ended
+	watch    sync.WaitGroup
+}
+
+const (
+	superuser  = "pelton"
+	socketName = ".s.PGSQL.5432"
+)
+
+// Start makes the data folder on first use, starts the server or takes over one that a killed
+// process of ours left, and makes the databases. It keeps the server running until Stop.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Cache == "" {
+		cfg.Cache = filepath.Join(cfg.Dir, "bin")
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir = dir
+	s := &Server{cfg: cfg}
+	if s.user, err = unprivileged(); err != nil {
+		return nil, err
+	}
+	if err := s.place(); err != nil {
+		return nil, err
+	}
+	if s.bin, err = binaries(cfg.Cache, cfg.Log); err != nil {
+		return nil, err
+	}
+	if err := s.readPasswords(); err != nil {
+		return nil, err
+	}
+	if s.socketDir, err = SocketDir(dir, "pg"); err != nil {
+		return nil, err
+	}
+	if s.user != nil {
+		if err := os.Chown(s.socketDir, s.user.uid, s.user.gid); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := os.Stat(filepath.Join(s.data, "PG_VERSION")); errors.Is(err, os.ErrNotExist) {
+		if err := s.initdb(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.stopStale(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.launch(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.ensureDatabases(ctx); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	s.watch.Add(1)
+	go s.keepRunning()
+	return s, nil
+}
+
+// DataDir is where the data lies.
+func (s *Server) DataDir() string { return s.data }
+
+// URL is the connection URL of a database for its own role.
+func (s *Server) URL(database string) string {
+	return s.url(database, database, s.passwords[database])
+}
+
+// SuperURL is the connection URL of the superuser, for tests and tools.
+func (s *Server) SuperURL(database string) string {
+	return s.url(database, superuser, s.passwords[superuser])
+}
+
+func (s *Server) url(database, user, password string) string {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(user, password), Path: "/" + database}
+	q := url.Values{"host": {s.socketDir}, "sslmode": {"disable"}}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// PID of the server's first process, 0 when it is down.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil || s.cmd.Process == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
+}
+
+// place decides where the data lies: in Dir, or, as root, in /var/lib/pelton/<hash of Dir> when
+// the unprivileged user cannot reach Dir.
+func (s *Server) place() error {
+	s.data = filepath.Join(s.cfg.Dir, "data")
+	if s.user != nil && !s.user.canReach(s.cfg.Dir) {
+		s.data = filepath.Join("/var/lib/pelton", hash(s.cfg.Dir), "data")
+		s.cfg.Log.Warn("the home cannot be reached by the user that runs PostgreSQL: the database lies elsewhere",
+			"home", s.cfg.Dir, "database", s.data, "user", s.user.name)
+	}
+	for _, dir := range []string{s.cfg.Dir, filepath.Dir(s.data)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fault.Wrap(err, fault.Invalid, "home: the folder %s cannot be made: choose one that is writable", dir)
+		}
+	}
+	if err := os.MkdirAll(s.data, 0o700); err != nil {
+		return err
+	}
+	if s.user != nil {
+		return os.Chown(s.data, s.user.uid, s.user.gid)
+	}
+	return nil
+}
+
+// readPasswords reads or makes the file of passwords, for its owner alone.
+func (s *Server) readPasswords() error {
+	file := filepath.Join(s.cfg.Dir, "passwords.json")
+	s.passwords = map[string]string{}
+	data, err := os.ReadFile(file)
+	if err == nil {
+		if err := json.Unmarshal(data, &s.passwords); err != nil {
+			return fmt.Errorf("read %s: %w", file, err)
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	changed := false
+	for _, name := range append([]string{superuser}, s.cfg.Databases...) {
+		if s.passwords[name] == "" {
+			var b [24]byte
+			if _, err := rand.Read(b[:]); err != nil {
+				return err
+			}
+			s.passwords[name] = hex.EncodeToString(b[:])
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	if data, err = json.MarshalIndent(s.passwords, "", "  "); err != nil {
+		return err
+	}
+	tmp := file + ".new"
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, file)
+}
+
+func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, name), args...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
+	if runtime.GOOS == "darwin" {
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=en_US.UTF-8", "TZ=UTC"}
+	}
+	cmd.Dir = "/"
+	// A group of its own: a Ctrl-C at the terminal ends us first, and we end it in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if s.user != nil {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(s.user.uid), Gid: uint32(s.user.gid)}
+	}
+	return cmd
+}
+
+// initdb makes the data folder. A folder that an interrupted initdb left is emptied first: it
+// holds no PG_VERSION, so it was never used.
+func (s *Server) initdb(ctx context.Context) error {
+	entries, err := os.ReadDir(s.data)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(s.data, e.Name())); err != nil {
+			return err
+		}
+	}
+	// The password goes through a file that only the server's user can read.
+	pw, err := os.CreateTemp(s.socketDir, "pw")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(pw.Name())
+	if _, err := pw.WriteString(s.passwords[superuser] + "\n"); err != nil {
+		return err
+	}
+	if s.user != nil {
+		if err := pw.Chown(s.user.uid, s.user.gid); err != nil {
+			return err
+		}
+	}
+	if err := pw.Close(); err != nil {
+		return err
+	}
+	// --no-sync: the checkpoint of the first clean start makes it durable; until PG_VERSION and
+	// the databases are there nothing is lost by starting anew.
+	out, err := s.command(ctx, "initdb", "-D", s.data, "-U", superuser, "--pwfile="+pw.Name(), "--auth=scram-sha-256",
+		"--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync").CombinedOutput()
+	if err != nil {
+		_ = os.Remove(filepath.Join(s.data, "PG_VERSION"))
+		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// settings of a laptop: small, durable. fsync and synchronous_commit stay on.
+func (s *Server) settings() map[string]string {
+	return map[string]string{
+		"listen_addresses":             "",
+		"unix_socket_directories":      s.socketDir,
+		"unix_socket_permissions":      "0777", // the folder is 0700 of the server's user, or ours
+		"max_connections":              "200",
+		"shared_buffers":               "128MB",
+		"wal_level":                    "minimal",
+		"max_wal_senders":              "0",
+		"max_wal_size":                 "1GB",
+		"checkpoint_completion_target": "0.9",
+		"wal_compression":              "on",
+		"random_page_cost":             "1.1",
+		"jit":                          "off",
+		"fsync":                        "on",
+		"synchronous_commit":           "on",
+		"full_page_writes":             "on",
+		"log_min_messages":             "warning",
+		"password_encryption":          "scram-sha-256",
+	}
+}
+
+func (s *Server) launch(ctx context.Context) error {
+	args := []string{"-D", s.data}
+	settings := s.settings()
+	names := make([]string, 0, len(settings))
+	for k := range settings {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	for _, k := range names {
+		args = append(args, "-c", k+"="+settings[k])
+	}
+	log, err := os.OpenFile(filepath.Join(s.cfg.Dir, "postgres.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := s.command(context.WithoutCancel(ctx), "postgres", args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	done := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(done) }()
+	s.mu.Lock()
+	s.cmd, s.done = cmd, done
+	s.mu.Unlock()
+	return s.awaitReady(ctx, done)
+}
+
+func (s *Server) awaitReady(ctx context.Context, done <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(filepath.Join(s.socketDir, socketName)); err == nil {
+			conn, err := pgx.Connect(ctx, s.SuperURL("postgres"))
+			if err == nil {
+				return conn.Close(ctx)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-done:
+			return fmt.Errorf("PostgreSQL ended at its start; the end of its log:\n%s", s.logTail())
+		case <-ctx.Done():
+			return fmt.Errorf("PostgreSQL does not answer: %w; the end of its log:\n%s", ctx.Err(), s.logTail())
+		}
+	}
+}
+
+func (s *Server) logTail() string {
+	f, err := os.Open(filepath.Join(s.cfg.Dir, "postgres.log"))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > 2000 {
+		_, _ = f.Seek(-2000, io.SeekEnd)
+	}
+	data, _ := io.ReadAll(f)
+	return strings.TrimSpace(string(data))
+}
+
+// stopStale ends a server that a killed process of ours left on this data folder: its settings
+// may be those of another version, and a fresh one is there in a moment. The caller holds the
+// lock of the home, so the server is nobody's.
+func (s *Server) stopStale(ctx context.Context) error {
+	data, err := os.ReadFile(filepath.Join(s.data, "postmaster.pid"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(data), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	if err != nil || pid <= 1 || !isPostgres(pid, s.data) {
+		return nil // PostgreSQL itself deals with a stale file
+	}
+	s.cfg.Log.Info("stopping the database server that an earlier process left", "pid", pid)
+	return endProcess(ctx, pid, 20*time.Second)
+}
+
+// endProcess asks a server that is not our child to shut down fast, and waits for it.
+func endProcess(ctx context.Context, pid int, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_ = syscall.Kill(pid, syscall.SIGINT)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for syscall.Kill(pid, 0) == nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			_ = syscall.Kill(pid, syscall.SIGQUIT) // immediate shutdown; recovery follows at the next start
+			return nil
+		}
+	}
+	return nil
+}
+
+// ensureDatabases makes the roles and databases that are missing and sets the passwords.
+func (s *Server) ensureDatabases(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.SuperURL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for _, name := range s.cfg.Databases {
+		ident := pgx.Identifier{name}.Sanitize()
+		var role, database bool
+		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1), EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)`, name).Scan(&role, &database)
+		if err != nil {
+			return err
+		}
+		if !role {
+			// A password is hexadecimal: it needs no quoting.
+			if _, err := conn.Exec(ctx, fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD '%s'`, ident, s.passwords[name])); err != nil {
+				return err
+			}
+		}
+		if !database {
+			if _, err := conn.Exec(ctx, fmt.Sprintf(`CREATE DATABASE %s OWNER %s`, ident, ident)); err != nil {
+				return err
+			}
+			if _, err := conn.Exec(ctx, fmt.Sprintf(`REVOKE CONNECT ON DATABASE %s FROM PUBLIC`, ident)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keepRunning starts the server again when it dies while we run.
+func (s *Server) keepRunning() {
+	defer s.watch.Done()
+	wait := 100 * time.Millisecond
+	for {
+		s.mu.Lock()
+		done := s.done
+		s.mu.Unlock()
+		started := time.Now()
+		<-done
+		s.mu.Lock()
+		stopping := s.stopping
+		s.mu.Unlock()
+		if stopping {
+			return
+		}
+		if time.Since(started) > time.Minute {
+			wait = 100 * time.Millisecond
+		}
+		s.cfg.Log.Error("PostgreSQL has ended by itself; starting it again", "after", wait)
+		time.Sleep(wait)
+		wait = min(wait*2, 10*time.Second)
+		s.mu.Lock()
+		stopping = s.stopping
+		s.mu.Unlock()
+		if stopping {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		if err := errors.Join(s.stopStale(ctx), s.launch(ctx)); err != nil {
+			s.cfg.Log.Error("start PostgreSQL again", "err", err)
+		}
+		cancel()
+	}
+}
+
+// Stop ends the server with a fast shutdown and waits; after 20 s it is an immediate one.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	s.stopping = true
+	cmd, done := s.cmd, s.done
+	s.mu.Unlock()
+	if cmd != nil {
+		_ = cmd.Process.Signal(syscall.SIGINT)
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			_ = cmd.Process.Signal(syscall.SIGQUIT)
+			<-done
+		}
+	}
+	s.watch.Wait()
+	_ = os.Remove(s.socketDir)
+}
+
+// SocketDir makes the folder for the sockets of a home: 0700, under $XDG_RUNTIME_DIR or the temp
+// folder, named by a hash of the home, since a socket's path ends at 103 bytes.
+func SocketDir(home, kind string) (string, error) {
+	base := os.Getenv("XDG_RUNTIME_DIR")
+	if info, err := os.Stat(base); base == "" || err != nil || !info.IsDir() || os.Geteuid() == 0 {
+		base = os.TempDir()
+	}
+	dir := filepath.Join(base, "pelton-"+hash(home)[:12]+"-"+kind)
+	if len(dir)+len("/"+socketName+".lock") > 103 {
+		dir = filepath.Join("/tmp", filepath.Base(dir))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return "", err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || (ok && os.Geteuid() != 0 && int(st.Uid) != os.Geteuid()) {
+		return "", fault.New(fault.Conflict, "%s belongs to somebody else: set TMPDIR to a folder of your own", dir)
+	}
+	return dir, os.Chmod(dir, 0o700)
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])[:16]
+}
+
+// binaries finds a folder with postgres and initdb, newest version first, or fetches one.
+func binaries(cache string, log *slog.Logger) (string, error) {
+	var candidates []string
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin", "/usr/pgsql-*/bin"} {
+		found, _ := filepath.Glob(pattern)
+		candidates = append(candidates, found...)
+	}
+	sort.Slice(candidates, func(i, j int) bool { return version(candidates[i]) > version(candidates[j]) })
+	if p, err := exec.LookPath("postgres"); err == nil {
+		if p, err = filepath.EvalSymlinks(p); err == nil {
+			candidates = append([]string{filepath.Dir(p)}, candidates...)
+		}
+	}
+	candidates = append(candidates, filepath.Join(cache, "bin"))
+	for _, dir := range candidates {
+		if executable(filepath.Join(dir, "postgres")) && executable(filepath.Join(dir, "initdb")) && version(dir) >= 13 {
+			return dir, nil
+		}
+	}
+	log.Info("PostgreSQL is not on this machine: fetching it once", "into", cache)
+	return fetch(cache)
+}
+
+// version is the major version that a folder's name tells, 99 when it tells none.
+func version(dir string) int {
+	for _, part := range strings.FieldsFunc(dir, func(r rune) bool { return r == '/' || r == '@' || r == '-' }) {
+		if n, err := strconv.Atoi(part); err == nil && n >= 8 && n < 90 {
+			return n
+		}
+	}
+	return 99
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&0o111 != 0
+}
+
+// fetch has the library download and unpack the binaries; its own start is used once, in a
+// folder that is thrown away, since it does not offer the unpacking alone.
+func fetch(cache string) (string, error) {
+	if os.Geteuid() == 0 {
+		return "", fault.New(fault.Unavailable, "PostgreSQL is missing: install it with `apt-get install -y postgresql` (as root it cannot be fetched into the home)")
+	}
+	tmp, err := os.MkdirTemp("", "pelton-pg-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	db := embedded.NewDatabase(embedded.DefaultConfig().BinariesPath(cache).CachePath(filepath.Join(tmp, "cache")).
+		RuntimePath(filepath.Join(tmp, "run")).DataPath(filepath.Join(tmp, "data")).Port(54329).Logger(io.Discard))
+	if err := db.Start(); err != nil {
+		return "", fault.Wrap(err, fault.Unavailable, "PostgreSQL is missing and could not be fetched: install it (Debian, Ubuntu: sudo apt-get install postgresql; macOS: brew install postgresql@16)")
+	}
+	if err := db.Stop(); err != nil {
+		return "", err
+	}
+	return filepath.Join(cache, "bin"), nil
+}
