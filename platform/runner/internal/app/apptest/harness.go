@@ -1,0 +1,236 @@
+// Package apptest holds one exported suite per port of the runner, run by every adapter,
+// and what those suites share.
+package apptest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain/domaintest"
+)
+
+// Database is a store under test: what a restart of the runner finds again.
+type Database struct {
+	Store   app.Store
+	Journal func(fence int64) app.Journal
+}
+
+// Runner is a running Service with what it runs on.
+type Runner struct {
+	*app.Service
+	Exec     *Executor
+	Deployer *Deployer
+	Files    Files
+	DB       Database
+	t        testing.TB
+	cancel   context.CancelFunc
+	done     chan error
+}
+
+// Start runs a service on the database and waits until it is ready.
+func Start(t testing.TB, db Database, exec *Executor) *Runner {
+	t.Helper()
+	r := &Runner{Exec: exec, Deployer: &Deployer{}, Files: Files{Dir: t.TempDir()}, DB: db, t: t}
+	r.start(app.Config{})
+	t.Cleanup(r.Stop)
+	return r
+}
+
+func (r *Runner) start(cfg app.Config) {
+	r.t.Helper()
+	cfg.CancelGrace = time.Second
+	r.Service = app.New(cfg, app.Deps{
+		Store: r.DB.Store, Journal: r.DB.Journal, Compiler: domaintest.Compiler{}, Deployer: r.Deployer, Executor: r.Exec,
+		Files: r.Files, Cipher: rot{}, Announce: announcer{}, Now: time.Now, NewID: id.New, Jitter: rand.Float64,
+		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel, r.done = cancel, make(chan error, 1)
+	go func(s *app.Service, done chan error) { done <- s.Run(ctx) }(r.Service, r.done)
+	select {
+	case <-r.Ready():
+	case err := <-r.done:
+		require.NoError(r.t, err)
+		r.t.Fatal("the service stopped before it was ready")
+	case <-time.After(time.Minute):
+		r.t.Fatal("the service is not ready after a minute")
+	}
+}
+
+// Stop ends the service in good order. A second call does nothing.
+func (r *Runner) Stop() {
+	if r.cancel == nil {
+		return
+	}
+	r.cancel()
+	r.cancel = nil
+	require.NoError(r.t, <-r.done)
+}
+
+// Restart starts a new service on the same database, as after a stop of the process.
+// Attempts under way go on meanwhile.
+func (r *Runner) Restart() {
+	r.t.Helper()
+	r.Stop()
+	r.Exec.Detach()
+	r.start(app.Config{})
+}
+
+// Usurp starts a new service while the old one still runs, as after a partition: the old
+// one must find itself fenced. It returns what the old one's Run returned.
+func (r *Runner) Usurp(poke func(old *app.Service)) error {
+	r.t.Helper()
+	old, done, cancel := r.Service, r.done, r.cancel
+	defer cancel()
+	r.Exec.Detach()
+	r.start(app.Config{})
+	poke(old)
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(time.Minute):
+		return errors.New("the fenced service still runs after a minute")
+	}
+}
+
+// Deploy makes a workflow live in project "p" and returns the deployment's id.
+func (r *Runner) Deploy(d domain.Definition) string {
+	r.t.Helper()
+	dep := id.New()
+	require.NoError(r.t, r.Service.Deploy(r.t.Context(), app.DeployWorkflow{ID: dep, Project: "p", Definition: d, At: time.Now()}))
+	got, err := r.Service.Deployment(r.t.Context(), "p", dep)
+	require.NoError(r.t, err)
+	require.Equal(r.t, app.DeploymentLive, got.State, got.Reason)
+	return dep
+}
+
+// Begin starts a run of a workflow in project "p".
+func (r *Runner) Begin(workflow string, inputs domain.Values) string {
+	r.t.Helper()
+	s, err := r.StartRun(r.t.Context(), app.StartRun{Project: "p", Workflow: workflow, Inputs: inputs, Trigger: app.Trigger{Kind: "manual"}})
+	require.NoError(r.t, err)
+	return s.ID
+}
+
+// Wait awaits a run's end.
+func (r *Runner) Wait(run string) app.RunResult {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	res, err := r.Await(ctx, "p", run)
+	require.NoError(r.t, err)
+	require.True(r.t, res.State.Ended(), "run %s is %s", run, res.State)
+	return res
+}
+
+// Step makes an action step whose inputs are name, JSON pairs.
+func Step(name string, with ...string) domain.StepSpec {
+	s := domain.StepSpec{ID: name, Kind: "action", Uses: name, Build: "sha256:test", With: map[string]json.RawMessage{}}
+	for k, v := range Values(with...) {
+		s.With[k] = v
+	}
+	return s
+}
+
+// Workflow makes a definition of steps that all use one build.
+func Workflow(name string, steps ...domain.StepSpec) domain.Definition {
+	return domain.Definition{Workflow: name, RevisionID: id.New(), Revision: 1, Steps: steps,
+		Builds: []domain.Build{{Digest: "sha256:test", Action: "test@1.0", Kind: "Processor", Runtime: "python3"}}}
+}
+
+// Deployer makes every build callable but those whose digest starts with "bad".
+type Deployer struct {
+	mu      sync.Mutex
+	Ensured []string
+}
+
+// Ensure notes the build.
+func (d *Deployer) Ensure(_ context.Context, _ string, b domain.Build) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if strings.HasPrefix(b.Digest, "bad") {
+		return errors.New("the bundle is not there")
+	}
+	d.Ensured = append(d.Ensured, b.Digest)
+	return nil
+}
+
+// Release does nothing.
+func (d *Deployer) Release(context.Context, string, string) error { return nil }
+
+// Files keeps blobs in a folder.
+type Files struct{ Dir string }
+
+func (f Files) path(project, digest string) string {
+	return filepath.Join(f.Dir, project+"-"+strings.TrimPrefix(digest, "sha256:"))
+}
+
+// Put stores a blob.
+func (f Files) Put(_ context.Context, project string, r io.Reader) (string, int64, error) {
+	var b bytes.Buffer
+	n, err := io.Copy(&b, r)
+	if err != nil {
+		return "", 0, err
+	}
+	sum := sha256.Sum256(b.Bytes())
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	return digest, n, os.WriteFile(f.path(project, digest), b.Bytes(), 0o600)
+}
+
+// Open reads a blob.
+func (f Files) Open(_ context.Context, project, digest string) (io.ReadSeekCloser, int64, error) {
+	r, err := os.Open(f.path(project, digest))
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := r.Stat()
+	return r, st.Size(), err
+}
+
+// Has tells whether a blob is there.
+func (f Files) Has(_ context.Context, project, digest string) (bool, error) {
+	_, err := os.Stat(f.path(project, digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// rot is a cipher good enough to see that something was sealed.
+type rot struct{}
+
+func (rot) Seal(plain []byte, _ string) ([]byte, error)  { return flip(plain), nil }
+func (rot) Open(sealed []byte, _ string) ([]byte, error) { return flip(sealed), nil }
+
+func flip(b []byte) []byte {
+	out := make([]byte, len(b))
+	for i := range b {
+		out[i] = b[i] ^ 0x5a
+	}
+	return out
+}
+
+type announcer struct{}
+
+func (announcer) DeploymentChanged(messageID string, d app.Deployment) (app.Message, error) {
+	return app.Message{ID: messageID, Key: "DeploymentChanged", Payload: []byte(d.State)}, nil
+}

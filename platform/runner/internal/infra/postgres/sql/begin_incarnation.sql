@@ -1,0 +1,1 @@
+INSERT INTO incarnation (name) VALUES ($1) RETURNING fence

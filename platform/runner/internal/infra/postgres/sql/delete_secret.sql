@@ -1,0 +1,1 @@
+DELETE FROM secret WHERE project = $1 AND name = $2

@@ -1,0 +1,2 @@
+INSERT INTO deployment (id, project, workflow, state, reason, definition, created_at, changed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING

@@ -1,0 +1,1 @@
+SELECT row FROM journal WHERE run = $1 ORDER BY seq DESC LIMIT 1

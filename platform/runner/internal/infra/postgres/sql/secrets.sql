@@ -1,0 +1,1 @@
+SELECT project, name, sealed, updated_at FROM secret ORDER BY project, name

@@ -1,0 +1,1 @@
+UPDATE incarnation SET live = false, ended_at = now() WHERE live
