@@ -1,5 +1,40 @@
 // Package domain holds the runner's types, rules and state machine. It does no I/O,
 // reads no clock and draws no randomness: times, ids and jitter come in as parameters.
+//
+// # States
+//
+// A run:
+//
+//	queued ── RunStarted ──▶ running ── RunEnded ──▶ completed | failed
+//	                            │
+//	                            └─ Cancelling ──▶ cancelling ── RunEnded ──▶ cancelled
+//	                                             (all attempts ended)    └──▶ failed (the run's timeout)
+//
+// A step run:
+//
+//	pending ──AttemptStarted──▶ running ──AttemptEnded──▶ completed
+//	   │                        ▲     │
+//	   │           AttemptStarted     ├─Retry──▶ waiting
+//	   │                        └─────┼──────────────┘│
+//	   ├─StepEnded──▶ skipped         └─StepEnded──▶ failed | cancelled
+//	   └─StepEnded──▶ failed (an expression, ambiguous_fanout)
+//
+// An attempt: started ─▶ completed | failed | lost | cancelled.
+//
+// # How a run moves
+//
+// State.Handle takes one event and gives a Transition: a journal row and commands. The row
+// holds facts (the event and every decision that followed); the state changes by applying
+// facts, and by nothing else, so that replaying the rows gives the same state. Commands are
+// carried out once the row is durable.
+//
+// # Passages
+//
+// A list result of a step splits what needs it: from there on every step has one node per
+// item, and so on for lists within lists; a node's path gives the indexes. A node is decided
+// when it has ended, or when it turned out to be split. A step's node looks at its direct
+// needs once all are decided: none is split there, it is one step run; one list splits them,
+// it is split too; two lists do, that is ambiguous_fanout.
 package domain
 
 import "encoding/json"

@@ -200,6 +200,9 @@ func (n *node) passage() []int32 {
 	return n.path
 }
 
+// maxItems bounds what a damaged row can make the replay allocate.
+const maxItems = 1 << 24
+
 func childPath(p []int32, i int32) []int32 {
 	c := make([]int32, len(p)+1)
 	copy(c, p)
@@ -227,6 +230,9 @@ func (s *State) apply(f *Fact) error {
 	}
 	if n == nil {
 		return fmt.Errorf("fact of kind %d names step %d at %v, which does not exist", f.Kind, f.Step, f.Path)
+	}
+	if f.N < 0 || f.N > maxItems {
+		return fmt.Errorf("fact of kind %d counts %d items", f.Kind, f.N)
 	}
 	switch f.Kind {
 	case FactExpanded:
