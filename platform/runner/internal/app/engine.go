@@ -77,6 +77,7 @@ type liveRun struct {
 	seq      int64
 	timer    timer
 	done     chan struct{} // closed when the end is durable, or the run is given up
+	result   *RunResult    // set before done is closed when the end is durable
 	sinks    map[string]*attemptSink
 	watchers []*watcher
 	watched  atomic.Int32     // len(watchers), for sinks
@@ -260,6 +261,7 @@ func (sh *shard) finish(r *liveRun) {
 		m(r.summary.Project, r.summary.Workflow, r.s.Status, time.Duration(r.s.Finished-r.s.Started)*time.Microsecond)
 	}
 	sum := r.ended()
+	r.result = &RunResult{ID: sum.ID, Workflow: sum.Workflow, State: sum.State, Result: r.s.Result, Error: r.s.Err, Step: sum.ErrorStep}
 	sh.drop(r, &sum)
 }
 

@@ -224,13 +224,16 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 
 // Await blocks until the run has ended. See UseCases.
 func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, error) {
-	var done chan struct{}
-	if _, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { done = r.done }); err != nil {
+	var run *liveRun
+	if _, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { run = r }); err != nil {
 		return RunResult{}, err
 	}
-	if done != nil {
+	if run != nil {
 		select {
-		case <-done:
+		case <-run.done:
+			if run.result != nil {
+				return *run.result, nil
+			}
 		case <-ctx.Done():
 			return RunResult{}, ctx.Err()
 		case <-s.engine.stop.Done():

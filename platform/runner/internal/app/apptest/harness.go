@@ -37,10 +37,11 @@ type Database struct {
 // Runner is a running Service with what it runs on.
 type Runner struct {
 	*app.Service
-	Exec     *Executor
+	Exec     *Executor // nil when started with another one
 	Deployer *Deployer
 	Files    Files
 	DB       Database
+	exec     app.Executor
 	t        testing.TB
 	cancel   context.CancelFunc
 	done     chan error
@@ -49,7 +50,20 @@ type Runner struct {
 // Start runs a service on the database and waits until it is ready.
 func Start(t testing.TB, db Database, exec *Executor) *Runner {
 	t.Helper()
-	r := &Runner{Exec: exec, Deployer: &Deployer{}, Files: Files{Dir: t.TempDir()}, DB: db, t: t}
+	r := newRunner(t, db, exec)
+	r.Exec = exec
+	return r
+}
+
+// StartWith is Start with any executor.
+func StartWith(t testing.TB, db Database, exec app.Executor) *Runner {
+	t.Helper()
+	return newRunner(t, db, exec)
+}
+
+func newRunner(t testing.TB, db Database, exec app.Executor) *Runner {
+	t.Helper()
+	r := &Runner{exec: exec, Deployer: &Deployer{}, Files: Files{Dir: t.TempDir()}, DB: db, t: t}
 	r.start(app.Config{})
 	t.Cleanup(r.Stop)
 	return r
@@ -59,7 +73,7 @@ func (r *Runner) start(cfg app.Config) {
 	r.t.Helper()
 	cfg.CancelGrace = time.Second
 	r.Service = app.New(cfg, app.Deps{
-		Store: r.DB.Store, Journal: r.DB.Journal, Compiler: domaintest.Compiler{}, Deployer: r.Deployer, Executor: r.Exec,
+		Store: r.DB.Store, Journal: r.DB.Journal, Compiler: domaintest.Compiler{}, Deployer: r.Deployer, Executor: r.exec,
 		Files: r.Files, Cipher: rot{}, Announce: announcer{}, Now: time.Now, NewID: id.New, Jitter: rand.Float64,
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
