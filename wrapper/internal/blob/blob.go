@@ -1,0 +1,250 @@
+// Package blob reads and puts files of the filestore by digest. In process mode the store is a
+// folder: DIR/sha256/<2 hex>/<62 hex>, written to DIR/tmp, synced, renamed, the folder synced.
+package blob
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Ref is a reference to a file or folder as it travels in values.
+type Ref struct {
+	File string `json:"$file,omitempty"`
+	Dir  string `json:"$dir,omitempty"`
+	Text string `json:"$ref,omitempty"`
+	Size int64  `json:"size"`
+	Name string `json:"name,omitempty"`
+	Type string `json:"type,omitempty"`
+}
+
+// Digest is whichever the reference has.
+func (r Ref) Digest() string {
+	switch {
+	case r.File != "":
+		return r.File
+	case r.Dir != "":
+		return r.Dir
+	}
+	return r.Text
+}
+
+// Store is a project's filestore.
+type Store struct{ dir string }
+
+// Open makes a Store of a URL "file:///dir/<project>".
+func Open(url string) (*Store, error) {
+	dir, ok := strings.CutPrefix(url, "file://")
+	if !ok || !filepath.IsAbs(dir) {
+		return nil, fmt.Errorf("filestore %q is no file:// URL", url)
+	}
+	return &Store{dir}, nil
+}
+
+func (s *Store) path(digest string) (string, error) {
+	h, ok := strings.CutPrefix(digest, "sha256:")
+	if _, err := hex.DecodeString(h); !ok || err != nil || len(h) != 64 {
+		return "", fmt.Errorf("%q is no digest", digest)
+	}
+	return filepath.Join(s.dir, "sha256", h[:2], h[2:]), nil
+}
+
+// ReadAll reads a small blob whole and checks it.
+func (s *Store) ReadAll(digest string, limit int64) ([]byte, error) {
+	p, err := s.path(digest)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(p)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("a value of %d bytes is over the limit of %d", info.Size(), limit)
+	}
+	data, err := os.ReadFile(p)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(data); "sha256:"+hex.EncodeToString(sum[:]) != digest {
+		return nil, fmt.Errorf("blob %s is damaged", digest)
+	}
+	return data, nil
+}
+
+// FetchFile makes the blob a file at dest, owned by uid (-1 = us): a reflink where the file
+// system has it, else a copy whose digest is checked. Never a hard link: user code could write
+// through it into the store.
+func (s *Store) FetchFile(digest, dest string, uid, gid int) error {
+	p, err := s.path(digest)
+	if err != nil {
+		return err
+	}
+	src, err := os.Open(p)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(dest, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	if !reflink(dst, src) {
+		h := sha256.New()
+		if _, err := io.Copy(io.MultiWriter(dst, h), src); err != nil {
+			return err
+		}
+		if "sha256:"+hex.EncodeToString(h.Sum(nil)) != digest {
+			return fmt.Errorf("blob %s is damaged", digest)
+		}
+	}
+	if uid >= 0 {
+		if err := dst.Chown(uid, gid); err != nil {
+			return err
+		}
+	}
+	return dst.Close()
+}
+
+// PutFile puts a file and returns its reference. It is durable when PutFile returns.
+func (s *Store) PutFile(path string) (Ref, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return Ref{}, err
+	}
+	defer f.Close()
+	head := make([]byte, 512)
+	n, _ := io.ReadFull(f, head)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return Ref{}, err
+	}
+	digest, size, err := s.Put(f)
+	if err != nil {
+		return Ref{}, err
+	}
+	return Ref{File: digest, Size: size, Name: filepath.Base(path), Type: mediaType(path, head[:n])}, nil
+}
+
+// openRegular opens a regular file without following a link in its last part.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", filepath.Base(path))
+	}
+	f, err := openNoFollow(path)
+	if err != nil {
+		return nil, err
+	}
+	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
+		f.Close()
+		return nil, errors.Join(err, fmt.Errorf("%s was replaced while it was read", filepath.Base(path)))
+	}
+	return f, nil
+}
+
+func mediaType(path string, head []byte) string {
+	ext := strings.ToLower(filepath.Ext(path))
+	// The tables of machines differ; the common ones are told the same everywhere.
+	switch ext {
+	case ".svg":
+		return "image/svg+xml"
+	case ".csv":
+		return "text/csv"
+	case ".json":
+		return "application/json"
+	case ".html", ".htm":
+		return "text/html; charset=utf-8"
+	case ".txt", ".md":
+		return "text/plain; charset=utf-8"
+	case ".pdf":
+		return "application/pdf"
+	case ".png":
+		return "image/png"
+	case ".jpg", ".jpeg":
+		return "image/jpeg"
+	}
+	if t := mime.TypeByExtension(ext); t != "" {
+		return t
+	}
+	return http.DetectContentType(head)
+}
+
+// PutBytes puts text.
+func (s *Store) PutBytes(data []byte) (Ref, error) {
+	digest, size, err := s.Put(strings.NewReader(string(data)))
+	return Ref{Text: digest, Size: size}, err
+}
+
+// Put streams r into the store.
+func (s *Store) Put(r io.Reader) (digest string, size int64, err error) {
+	tmpDir := filepath.Join(s.dir, "tmp")
+	if err := os.MkdirAll(tmpDir, 0o700); err != nil {
+		return "", 0, err
+	}
+	var name [16]byte
+	if _, err := rand.Read(name[:]); err != nil {
+		return "", 0, err
+	}
+	tmp := filepath.Join(tmpDir, hex.EncodeToString(name[:]))
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(tmp)
+		}
+	}()
+	h := sha256.New()
+	if size, err = io.CopyBuffer(io.MultiWriter(f, h), r, make([]byte, 256<<10)); err != nil {
+		return "", 0, err
+	}
+	digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	dest, err := s.path(digest)
+	if err != nil {
+		return "", 0, err
+	}
+	if _, statErr := os.Stat(dest); statErr == nil {
+		// Put again counts as a put: collectors spare what is young.
+		return digest, size, errors.Join(os.Remove(tmp), touch(dest))
+	}
+	if err = f.Sync(); err != nil {
+		return "", 0, err
+	}
+	if err = os.MkdirAll(filepath.Dir(dest), 0o700); err != nil {
+		return "", 0, err
+	}
+	if err = os.Rename(tmp, dest); err != nil {
+		return "", 0, err
+	}
+	return digest, size, syncDir(filepath.Dir(dest))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// JSON is the reference as a value.
+func (r Ref) JSON() []byte {
+	data, _ := json.Marshal(r)
+	return data
+}

@@ -1,0 +1,142 @@
+package blob
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+func touch(path string) error {
+	now := time.Now()
+	return os.Chtimes(path, now, now)
+}
+
+// PutDir puts a folder as a tar.zst whose bytes depend on its content alone: entries in the order
+// of their names, without times, owners or modes other than "executable".
+func (s *Store) PutDir(dir string) (Ref, error) {
+	pr, pw := io.Pipe()
+	go func() { pw.CloseWithError(pack(dir, pw)) }()
+	digest, size, err := s.Put(pr)
+	pr.CloseWithError(err)
+	return Ref{Dir: digest, Size: size, Name: filepath.Base(dir)}, err
+}
+
+func pack(dir string, w io.Writer) error {
+	zw, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	tw := tar.NewWriter(zw)
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		h := &tar.Header{Name: filepath.ToSlash(rel), Mode: 0o644, Format: tar.FormatPAX}
+		switch {
+		case d.IsDir():
+			h.Typeflag, h.Mode, h.Name = tar.TypeDir, 0o755, h.Name+"/"
+			return tw.WriteHeader(h)
+		case info.Mode().IsRegular():
+			h.Typeflag, h.Size = tar.TypeReg, info.Size()
+			if info.Mode()&0o111 != 0 {
+				h.Mode = 0o755
+			}
+			if err := tw.WriteHeader(h); err != nil {
+				return err
+			}
+			f, err := openRegular(path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = io.CopyN(tw, f, info.Size())
+			return err
+		}
+		return fmt.Errorf("%s is neither a file nor a folder: links and devices cannot be passed on", rel)
+	})
+	return errors.Join(err, tw.Close(), zw.Close())
+}
+
+// FetchDir unpacks a folder at dest, owned by uid (-1 = us). Names that leave dest are errors.
+func (s *Store) FetchDir(digest, dest string, uid, gid int) error {
+	p, err := s.path(digest)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(p)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	zr, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
+	if err != nil {
+		return err
+	}
+	defer zr.Close()
+	if err := mkdir(dest, uid, gid); err != nil {
+		return err
+	}
+	tr := tar.NewReader(zr)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !filepath.IsLocal(h.Name) {
+			return fmt.Errorf("the folder holds the name %q, which leaves it", h.Name)
+		}
+		path := filepath.Join(dest, filepath.FromSlash(strings.TrimSuffix(h.Name, "/")))
+		switch h.Typeflag {
+		case tar.TypeDir:
+			err = mkdir(path, uid, gid)
+		case tar.TypeReg:
+			err = unpackFile(tr, path, os.FileMode(h.Mode)&0o755|0o600, uid, gid)
+		default:
+			err = fmt.Errorf("the folder holds %q, which is neither a file nor a folder", h.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func unpackFile(r io.Reader, path string, mode os.FileMode, uid, gid int) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	if uid >= 0 {
+		err = errors.Join(err, f.Chown(uid, gid))
+	}
+	return errors.Join(err, f.Close())
+}
+
+func mkdir(path string, uid, gid int) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	if uid >= 0 {
+		return os.Lchown(path, uid, gid)
+	}
+	return nil
+}

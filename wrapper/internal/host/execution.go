@@ -1,0 +1,163 @@
+package host
+
+import (
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+
+	"github.com/pelton-run/pelton/wrapper/internal/mask"
+)
+
+// keepBytes is how much of an execution's messages is kept for an Attach. Results always are;
+// when logs exceed it, the oldest go.
+const keepBytes = 8 << 20
+
+// execution is one execution and the messages that it has told. It lives on when the connection
+// breaks, until it is forgotten or nobody has been attached for the detach lease.
+type execution struct {
+	id    string
+	host  *Host
+	start *pb.Start
+	mask  *mask.Masker
+
+	cancel chan *pb.Cancel // the first one counts
+	acks   chan *pb.ToAction
+	stop   chan struct{} // closed when the lease has run out
+	stopIt sync.Once
+
+	mu       sync.Mutex
+	seq      uint64
+	kept     []*pb.FromAction
+	keptSize int
+	dropped  uint64 // log lines dropped since the last notice
+	ended    bool
+	to       *stream // attached, nil = nobody
+	sent     uint64  // seq of the last message given to `to`
+	alone    time.Time
+}
+
+// tell appends a message and wakes the attached stream.
+func (x *execution) tell(m *pb.FromAction) {
+	m.ExecutionId = x.id
+	x.mu.Lock()
+	if x.ended {
+		x.mu.Unlock()
+		return
+	}
+	switch m.Body.(type) {
+	case *pb.FromAction_Done, *pb.FromAction_Failed:
+		x.ended = true
+		if x.dropped > 0 {
+			x.append(dropNotice(x.dropped))
+		}
+		x.alone = time.Now()
+	case *pb.FromAction_Log:
+		// A reader that does not keep up loses log lines, counted, and never results.
+		if x.keptSize > keepBytes && (x.to == nil || x.seq-x.sent > 20000) {
+			x.dropped++
+			x.mu.Unlock()
+			return
+		}
+		if x.dropped > 0 {
+			x.append(dropNotice(x.dropped))
+			x.dropped = 0
+		}
+	}
+	x.append(m)
+	to := x.to
+	x.mu.Unlock()
+	if to != nil {
+		to.signal()
+	}
+}
+
+func dropNotice(n uint64) *pb.FromAction {
+	return &pb.FromAction{Body: &pb.FromAction_Log{Log: &pb.Log{
+		Stream: pb.Log_SYSTEM, Level: "warn", AtUnixMicros: time.Now().UnixMicro(), Dropped: n,
+		Line: "log lines were dropped here: more came than could be passed on",
+	}}}
+}
+
+func (x *execution) append(m *pb.FromAction) {
+	m.ExecutionId = x.id
+	x.seq++
+	m.Seq = x.seq
+	x.kept = append(x.kept, m)
+	x.keptSize += proto.Size(m)
+	if x.keptSize <= keepBytes {
+		return
+	}
+	// Sent logs go first: what remains is every result and the newest lines.
+	kept := x.kept[:0]
+	excess := x.keptSize - keepBytes*3/4
+	for _, k := range x.kept {
+		if _, isLog := k.Body.(*pb.FromAction_Log); isLog && excess > 0 && k.Seq <= x.sent {
+			n := proto.Size(k)
+			excess -= n
+			x.keptSize -= n
+			continue
+		}
+		kept = append(kept, k)
+	}
+	clear(x.kept[len(kept):])
+	x.kept = kept
+}
+
+// next are messages that the attached stream has not got, at most n. ended tells that there will
+// be no more after them.
+func (x *execution) next(s *stream, n int) (out []*pb.FromAction, more, ended bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.to != s {
+		return nil, false, false
+	}
+	// kept is in ascending order of seq: search from the end, where new messages are.
+	i := len(x.kept)
+	for i > 0 && x.kept[i-1].Seq > x.sent {
+		i--
+	}
+	out = x.kept[i:min(i+n, len(x.kept))]
+	if len(out) > 0 {
+		x.sent = out[len(out)-1].Seq
+	}
+	more = i+len(out) < len(x.kept)
+	return append([]*pb.FromAction(nil), out...), more, x.ended && !more
+}
+
+// attach gives the messages from seq on to s; an earlier stream gets no more.
+func (x *execution) attach(s *stream, from uint64) {
+	x.mu.Lock()
+	x.to = s
+	x.sent = 0
+	if from > 0 {
+		x.sent = from - 1
+	}
+	x.mu.Unlock()
+	s.signal()
+}
+
+// detach notes that s is gone.
+func (x *execution) detach(s *stream) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.to == s {
+		x.to = nil
+		x.alone = time.Now()
+	}
+}
+
+// expired tells whether nobody has been attached for the lease.
+func (x *execution) expired(lease time.Duration, now time.Time) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.to == nil && now.Sub(x.alone) > lease
+}
+
+func (x *execution) hasEnded() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.ended
+}

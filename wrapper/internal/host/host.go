@@ -1,0 +1,195 @@
+// Package host serves the ABI: it takes executions from the runner, has them run by language
+// processes, and keeps what they tell until the runner has it durable.
+package host
+
+import (
+	"context"
+	"crypto/ed25519"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/pelton-run/pelton/wrapper/internal/bundle"
+	"github.com/pelton-run/pelton/wrapper/internal/worker"
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+)
+
+// Version of the wrapper.
+const Version = "1"
+
+// Features tells what this wrapper can do.
+var Features = []string{"session", "execute", "attach", "reuse", "fork", "fresh", "sources", "files", "directories", "refs", "masking"}
+
+// Config of a Host.
+type Config struct {
+	Bundle   *bundle.Bundle
+	Pool     *worker.Pool
+	StateDir string
+	Instance string
+	Address  string
+	Audience string
+	Key      ed25519.PublicKey
+	UID, GID int
+	Lease    time.Duration // of an execution that nobody is attached to
+	DiskMax  int64         // bytes that an execution's folder may hold
+	Log      *slog.Logger
+}
+
+// Host is the ABI's server side. Safe for concurrent use.
+type Host struct {
+	pb.UnimplementedActionServer
+	cfg   Config
+	slots chan struct{}
+	busy  sync.WaitGroup
+
+	mu    sync.Mutex
+	runs  map[string]*execution
+	alone time.Time // since when no stream is attached
+	conns int
+}
+
+// New makes a Host.
+func New(cfg Config) *Host {
+	return &Host{cfg: cfg, slots: make(chan struct{}, cfg.Bundle.Concurrency), runs: map[string]*execution{}, alone: time.Now()}
+}
+
+// Describe tells what this instance runs.
+func (h *Host) Describe(_ context.Context, req *pb.DescribeRequest) (*pb.ActionDescription, error) {
+	for _, need := range req.GetNeeds() {
+		known := false
+		for _, f := range Features {
+			known = known || f == need
+		}
+		if !known {
+			return nil, status.Errorf(codes.FailedPrecondition, "this wrapper has no feature %q", need)
+		}
+	}
+	b, st := h.cfg.Bundle, h.cfg.Pool.State()
+	d := &pb.ActionDescription{
+		WrapperVersion: Version, Features: Features, Instance: h.cfg.Instance, Build: b.Build, Action: b.Action,
+		Runtime: b.Runtime, Isolation: st.Mode, IsolationReason: st.Reason, Concurrency: int32(b.Concurrency),
+		Loaded: st.Loaded, LoadMicros: st.LoadMicros,
+	}
+	if st.Err != nil {
+		d.LoadError = st.Err.Error()
+	}
+	return d, nil
+}
+
+// check verifies the runner's signature for an execution.
+func (h *Host) check(token, executionID string) error {
+	if h.cfg.Key == nil {
+		return nil
+	}
+	var claims jwt.RegisteredClaims
+	_, err := jwt.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return h.cfg.Key, nil },
+		jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithAudience(h.cfg.Audience), jwt.WithExpirationRequired())
+	if err != nil {
+		return status.Errorf(codes.Unauthenticated, "the token is not valid: %v", err)
+	}
+	if claims.Subject != "*" && claims.Subject != executionID {
+		return status.Error(codes.Unauthenticated, "the token is for another execution")
+	}
+	return nil
+}
+
+// begin starts an execution, or finds the one of the same id.
+func (h *Host) begin(id string, start *pb.Start) (x *execution, fresh bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if x, ok := h.runs[id]; ok {
+		return x, false
+	}
+	x = &execution{
+		id: id, host: h, start: start, cancel: make(chan *pb.Cancel, 1), acks: make(chan *pb.ToAction, 1024),
+		stop: make(chan struct{}), alone: time.Now(),
+	}
+	h.runs[id] = x
+	h.busy.Add(1)
+	return x, true
+}
+
+func (h *Host) find(id string) *execution {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.runs[id]
+}
+
+func (h *Host) forget(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if x, ok := h.runs[id]; ok && x.hasEnded() {
+		delete(h.runs, id)
+	}
+}
+
+// Watch ends executions whose lease has run out, forgets ended ones that nobody fetched, and
+// returns when parentGone says so and nobody has been attached for the lease.
+func (h *Host) Watch(ctx context.Context, parentGone func() bool) {
+	tick := time.NewTicker(min(time.Second, h.cfg.Lease/4+time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		h.mu.Lock()
+		for id, x := range h.runs {
+			if !x.expired(h.cfg.Lease, now) {
+				continue
+			}
+			if x.hasEnded() {
+				if x.expired(10*h.cfg.Lease, now) {
+					delete(h.runs, id)
+				}
+				continue
+			}
+			h.cfg.Log.Warn("execution is ended: nobody has been attached for the lease", "execution", id, "lease", h.cfg.Lease)
+			x.stopIt.Do(func() { close(x.stop) })
+		}
+		orphan := h.conns == 0 && now.Sub(h.alone) > h.cfg.Lease
+		h.mu.Unlock()
+		if orphan && parentGone() {
+			return
+		}
+	}
+}
+
+func (h *Host) connected(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.conns += n
+	if h.conns == 0 {
+		h.alone = time.Now()
+	}
+}
+
+// Drain ends every execution and waits for them.
+func (h *Host) Drain() {
+	h.mu.Lock()
+	for _, x := range h.runs {
+		x.stopIt.Do(func() { close(x.stop) })
+	}
+	h.mu.Unlock()
+	h.busy.Wait()
+}
+
+func (h *Host) folder(id string) string { return filepath.Join(h.cfg.StateDir, "x", safe(id)) }
+
+// safe makes a file name of an id.
+func safe(id string) string {
+	out := []byte(id)
+	for i, c := range out {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			out[i] = '-'
+		}
+	}
+	return string(out)
+}

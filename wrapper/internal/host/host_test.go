@@ -1,0 +1,385 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+)
+
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "wrapper-test-")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "wrapper")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/wrapper").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s\n", out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// action is what a test runs.
+type action struct {
+	runtime, isolation, handler string
+	inputs, outputs             []map[string]any
+	kind                        string
+}
+
+// instance is a started wrapper.
+type instance struct {
+	t      testing.TB
+	client pb.ActionClient
+	files  string
+	stream grpc.BidiStreamingClient[pb.ToAction, pb.FromAction]
+	next   int
+}
+
+func (a action) start(t testing.TB) *instance {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "wrapper-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	name, interpreter := "handler.py", "python3"
+	if a.runtime == "nodejs" {
+		name, interpreter = "handler.mjs", "node"
+	}
+	path, err := exec.LookPath(interpreter)
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "code"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "code", name), []byte(a.handler), 0o644))
+	kind := a.kind
+	if kind == "" {
+		kind = "Processor"
+	}
+	export := "handle"
+	if kind == "Source" {
+		export = "run"
+	}
+	text, err := json.Marshal(map[string]any{
+		"format": 1, "build": "sha256:00", "action": "test@1.0", "kind": kind, "runtime": a.runtime, "interpreter": path,
+		"handler": "code/" + name, "export": export, "isolation": a.isolation, "concurrency": 4, "inputs": a.inputs, "outputs": a.outputs,
+	})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "bundle.json"), text, 0o644))
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command(binary, "serve", "--socket", socket, "--bundle", dir, "--state", filepath.Join(dir, "state"), "--instance", "i1", "--detach-lease", "2s")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Signal(os.Interrupt); _ = cmd.Wait() })
+	line := make([]byte, 6)
+	_, err = out.Read(line)
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", string(line))
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	i := &instance{t: t, client: pb.NewActionClient(conn), files: filepath.Join(dir, "files")}
+	i.stream, err = i.client.Session(context.Background())
+	require.NoError(t, err)
+	return i
+}
+
+type outcome struct {
+	outputs []map[string]string
+	logs    []string
+	levels  []string
+	failed  *pb.Failed
+	done    *pb.Done
+	events  []*pb.Output
+}
+
+func (i *instance) send(s *pb.Start) string {
+	i.next++
+	id := fmt.Sprintf("x%d", i.next)
+	s.Filestore = "file://" + i.files
+	if s.Context == nil {
+		s.Context = &pb.Context{RunId: "r", Step: "s"}
+	}
+	require.NoError(i.t, i.stream.Send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_Start{Start: s}}))
+	return id
+}
+
+// collect reads the messages of an execution to its end.
+func (i *instance) collect(id string) outcome {
+	i.t.Helper()
+	var o outcome
+	for {
+		m, err := i.stream.Recv()
+		require.NoError(i.t, err)
+		if m.ExecutionId != id {
+			continue
+		}
+		switch b := m.Body.(type) {
+		case *pb.FromAction_Output:
+			v := map[string]string{}
+			for k, raw := range b.Output.Values {
+				v[k] = string(raw)
+			}
+			o.outputs = append(o.outputs, v)
+		case *pb.FromAction_Log:
+			o.logs = append(o.logs, b.Log.Line)
+			o.levels = append(o.levels, b.Log.Level)
+		case *pb.FromAction_Failed:
+			o.failed = b.Failed
+			return o
+		case *pb.FromAction_Done:
+			o.done = b.Done
+			return o
+		}
+	}
+}
+
+func (i *instance) run(inputs map[string]string) outcome {
+	i.t.Helper()
+	in := map[string][]byte{}
+	for k, v := range inputs {
+		in[k] = []byte(v)
+	}
+	return i.collect(i.send(&pb.Start{Inputs: in, Attempt: 1, DeadlineUnixMs: time.Now().Add(20 * time.Second).UnixMilli()}))
+}
+
+func item(name, typ string) map[string]any { return map[string]any{"name": name, "type": typ} }
+
+var pyEcho = action{runtime: "python3", handler: "import os\n\ncount = 0\n\ndef handle(inputs):\n    global count\n    count += 1\n    print('hello', inputs['x'])\n    return {'x': inputs['x'], 'count': count, 'pid': os.getpid()}\n",
+	inputs: []map[string]any{item("x", "integer")}, outputs: []map[string]any{item("x", "integer"), item("count", "integer"), item("pid", "integer")}}
+
+var nodeEcho = action{runtime: "nodejs", handler: "let count = 0;\nexport const handle = async (inputs) => { console.log('hello', inputs.x); return { x: inputs.x, count: ++count, pid: process.pid } };\n",
+	inputs: pyEcho.inputs, outputs: pyEcho.outputs}
+
+func TestIsolation(t *testing.T) {
+	for _, base := range []action{pyEcho, nodeEcho} {
+		for _, isolation := range []string{"reuse", "fork"} {
+			t.Run(base.runtime+" "+isolation, func(t *testing.T) {
+				a := base
+				a.isolation = isolation
+				i := a.start(t)
+				first, second := i.run(map[string]string{"x": "1"}), i.run(map[string]string{"x": "2"})
+				require.NotNil(t, first.done, "%v", first.failed)
+				require.Equal(t, "1", first.outputs[0]["x"])
+				require.Equal(t, []string{"hello 1"}, first.logs)
+				require.Equal(t, []string{"hello 2"}, second.logs)
+				if isolation == "reuse" {
+					require.Equal(t, "2", second.outputs[0]["count"])
+					require.Equal(t, first.outputs[0]["pid"], second.outputs[0]["pid"])
+				} else {
+					require.Equal(t, "1", second.outputs[0]["count"], "nothing of the execution before is around")
+					require.NotEqual(t, first.outputs[0]["pid"], second.outputs[0]["pid"])
+				}
+			})
+		}
+	}
+}
+
+func TestPythonFailures(t *testing.T) {
+	cases := []struct{ name, body, outputs, kind, message string }{
+		{"raises", "raise ValueError('no such town')", "", "user_error", "ValueError: no such town"},
+		{"typed", "class PeltonError(Exception): pass\n    e = PeltonError('out of stock'); e.code = 'E7'; e.kind = 'stock'; e.retryable = True\n    raise e", "", "stock", "out of stock"},
+		{"ryax", "class RyaxException(Exception):\n        def __init__(self, message, code): self.message, self.code = message, code\n    raise RyaxException('nope', 404)", "", "user_error", "nope"},
+		{"exit", "import os; os._exit(3)", "", "crashed", "exit code 3"},
+		{"sys.exit", "import sys; sys.exit(4)", "", "crashed", "sys.exit(4)"},
+		{"kill", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "", "crashed", "signal 11"},
+		{"nan", "return {'x': float('nan')}", "float", "invalid_output", "is nan, which is no number"},
+		{"infinity", "return {'x': float('inf')}", "float", "invalid_output", "is inf, which is no number"},
+		{"wrong type", "return {'x': 'seven'}", "integer", "invalid_output", "x: is the string \"seven\" and must be an integer"},
+		{"fraction", "return {'x': 1.5}", "integer", "invalid_output", "must be an integer"},
+		{"missing", "return {}", "integer", "invalid_output", "x: is an output of this action and the handler did not return it"},
+		{"unknown", "return {'x': 1, 'y': 2}", "integer", "invalid_output", "y: is no output of this action; its outputs are x"},
+		{"no dict", "return 7", "integer", "invalid_output", "the handler returned a int"},
+		{"object", "return {'x': object()}", "json", "invalid_output", "is a object, which cannot be passed on"},
+		{"outside", "return {'x': '/etc/passwd'}", "file", "invalid_output", "lies outside of the execution's folder"},
+		{"dots", "return {'x': '../../../../../etc/passwd'}", "file", "invalid_output", ""},
+		{"link", "import os; os.symlink('/etc/passwd', 'l'); return {'x': 'l'}", "file", "invalid_output", "lies outside"},
+		{"no file", "return {'x': 'gone'}", "file", "invalid_output", "there is no such file"},
+		{"folder", "import os; os.mkdir('d'); return {'x': 'd'}", "file", "invalid_output", "is not a file"},
+		{"huge", "return {'x': ['y' * 1000] * 110000}", "json", "invalid_output", "too large"},
+		{"not base64", "return {'x': 'ä'}", "bytes", "invalid_output", "base64"},
+	}
+	for _, isolation := range []string{"reuse", "fork"} {
+		for _, c := range cases {
+			t.Run(isolation+" "+c.name, func(t *testing.T) {
+				t.Parallel()
+				a := action{runtime: "python3", isolation: isolation, handler: "def handle(inputs):\n    " + c.body + "\n"}
+				if c.outputs != "" {
+					a.outputs = []map[string]any{item("x", c.outputs)}
+				}
+				i := a.start(t)
+				o := i.run(nil)
+				require.NotNil(t, o.failed)
+				require.Equal(t, c.kind, o.failed.Kind, o.failed.Message)
+				require.Contains(t, o.failed.Message, c.message)
+				require.NotContains(t, o.failed.Stack, "pelton_shim")
+				again := i.run(nil)
+				require.Equal(t, c.kind, again.failed.Kind, "the instance goes on")
+			})
+		}
+	}
+}
+
+func TestTimeLimitAndCancel(t *testing.T) {
+	for _, isolation := range []string{"reuse", "fork"} {
+		t.Run(isolation, func(t *testing.T) {
+			i := action{runtime: "python3", isolation: isolation, handler: "def handle(inputs):\n    while True:\n        try:\n            pass\n        except Exception:\n            pass\n"}.start(t)
+			o := i.collect(i.send(&pb.Start{DeadlineUnixMs: time.Now().Add(700 * time.Millisecond).UnixMilli()}))
+			require.Equal(t, "timeout", o.failed.Kind)
+			id := i.send(&pb.Start{})
+			require.NoError(t, i.stream.Send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_Cancel{Cancel: &pb.Cancel{Reason: "no longer wanted"}}}))
+			o = i.collect(id)
+			require.Equal(t, "cancelled", o.failed.Kind)
+			require.Equal(t, "no longer wanted", o.failed.Message)
+		})
+	}
+}
+
+func TestFilesRefsAndSecrets(t *testing.T) {
+	i := action{runtime: "python3", isolation: "fork",
+		handler: "import os\n\ndef handle(inputs, ctx):\n    print('token', inputs['secret'])\n    os.mkdir('d'); open('d/a', 'w').write('A')\n    open('out.csv', 'w').write('a,b')\n    return {'file': 'out.csv', 'dir': os.path.join(ctx.workdir, 'd'), 'big': 'z' * 100000, 'leak': inputs['secret']}\n",
+		inputs:  []map[string]any{item("secret", "password")},
+		outputs: []map[string]any{item("file", "file"), item("dir", "directory"), item("big", "longstring"), item("leak", "string")}}.start(t)
+	o := i.collect(i.send(&pb.Start{Inputs: map[string][]byte{"secret": []byte(`"hunter2secret"`)}, Secrets: [][]byte{[]byte("hunter2secret")}}))
+	require.NotNil(t, o.done, "%v", o.failed)
+	require.Equal(t, []string{"token •••"}, o.logs)
+	require.Equal(t, `"•••"`, o.outputs[0]["leak"])
+	require.Contains(t, o.outputs[0]["file"], `"name":"out.csv","type":"text/csv"`)
+	require.Contains(t, o.outputs[0]["big"], `{"$ref":"sha256:`)
+	j := action{runtime: "python3", isolation: "fork",
+		handler: "import os\n\ndef handle(inputs):\n    return {'text': open(inputs['file']).read() + open(os.path.join(inputs['dir'], 'a')).read() + str(len(inputs['big'])) + os.path.basename(inputs['file'])}\n",
+		inputs:  []map[string]any{item("file", "file"), item("dir", "directory"), item("big", "longstring")},
+		outputs: []map[string]any{item("text", "string")}}.start(t)
+	j.files = i.files
+	next := j.run(map[string]string{"file": o.outputs[0]["file"], "dir": o.outputs[0]["dir"], "big": o.outputs[0]["big"]})
+	require.NotNil(t, next.done, "%v", next.failed)
+	require.Equal(t, `"a,bA100000out.csv"`, next.outputs[0]["text"])
+}
+
+func TestLogs(t *testing.T) {
+	i := action{runtime: "python3", isolation: "reuse",
+		handler: "import logging, sys, os\n\ndef handle(inputs):\n    for n in range(100000):\n        print('line', n)\n    logging.warning('careful')\n    print('oops', file=sys.stderr)\n    os.system('echo from a child')\n"}.start(t)
+	o := i.run(nil)
+	require.NotNil(t, o.done, "%v", o.failed)
+	require.GreaterOrEqual(t, len(o.logs), 100003)
+	for n := range 100000 {
+		require.Equal(t, fmt.Sprintf("line %d", n), o.logs[n])
+	}
+	require.Contains(t, o.logs, "careful")
+	require.Contains(t, o.logs, "from a child")
+	require.Equal(t, "warn", o.levels[indexOf(o.logs, "careful")])
+	require.Equal(t, "error", o.levels[indexOf(o.logs, "oops")])
+}
+
+func indexOf(list []string, s string) int {
+	for i, x := range list {
+		if x == s {
+			return i
+		}
+	}
+	return -1
+}
+
+func TestAttach(t *testing.T) {
+	i := action{runtime: "python3", isolation: "fork", handler: "import time\n\ndef handle(inputs):\n    print('one')\n    time.sleep(0.8)\n    print('two')\n    return {'x': 1}\n", outputs: []map[string]any{item("x", "integer")}}.start(t)
+	id := i.send(&pb.Start{})
+	for {
+		m, err := i.stream.Recv()
+		require.NoError(t, err)
+		if m.GetLog() != nil {
+			break
+		}
+	}
+	require.NoError(t, i.stream.CloseSend()) // the connection breaks; the execution goes on
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var err error
+	i.stream, err = i.client.Session(ctx)
+	require.NoError(t, err)
+	require.NoError(t, i.stream.Send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_Attach{Attach: &pb.Attach{FromSeq: 1}}}))
+	o := i.collect(id)
+	require.NotNil(t, o.done)
+	require.Equal(t, []string{"one", "two"}, o.logs)
+	require.NoError(t, i.stream.Send(&pb.ToAction{ExecutionId: "never", Body: &pb.ToAction_Attach{Attach: &pb.Attach{}}}))
+	m, err := i.stream.Recv()
+	require.NoError(t, err)
+	require.NotNil(t, m.GetUnknown())
+}
+
+func TestListContextAsyncAndThreads(t *testing.T) {
+	i := action{runtime: "python3", isolation: "fork", handler: "import asyncio\n\nasync def handle(inputs, ctx):\n    await asyncio.sleep(0)\n    ctx.progress(0.5, 'half')\n    return [{'x': ctx.attempt}, {'x': 2}]\n", outputs: []map[string]any{item("x", "integer")}}.start(t)
+	o := i.run(nil)
+	require.NotNil(t, o.done, "%v", o.failed)
+	require.True(t, o.done.List)
+	require.Equal(t, []map[string]string{{"x": "1"}, {"x": "2"}}, o.outputs)
+
+	i = action{runtime: "python3", isolation: "fork", handler: "import threading, time\n\nthreading.Thread(target=lambda: time.sleep(1000), daemon=True).start()\n\ndef handle(inputs):\n    return {'x': 1}\n", outputs: []map[string]any{item("x", "integer")}}.start(t)
+	require.NotNil(t, i.run(nil).done)
+	require.NotNil(t, i.run(nil).done)
+	d, err := i.client.Describe(t.Context(), &pb.DescribeRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "fresh", d.Isolation)
+	require.Contains(t, d.IsolationReason, "threads")
+}
+
+func TestLoadErrors(t *testing.T) {
+	for _, c := range []struct{ runtime, handler, message string }{
+		{"python3", "def handle(:\n", "handler.py:1: SyntaxError"},
+		{"python3", "import no_such_module_at_all\n", "No module named 'no_such_module_at_all'"},
+		{"python3", "x = 1\n", "handler.py has no function handle"},
+		{"nodejs", "export const x = 1;\n", "exports no handler"},
+		{"nodejs", "import 'no-such-package';\n", "no-such-package"},
+	} {
+		i := action{runtime: c.runtime, handler: c.handler}.start(t)
+		o := i.run(nil)
+		require.Equal(t, "load_error", o.failed.GetKind())
+		require.Contains(t, o.failed.Message, c.message)
+	}
+}
+
+func TestInputs(t *testing.T) {
+	i := action{runtime: "python3", handler: "def handle(inputs):\n    return {}\n", inputs: []map[string]any{item("n", "integer"), {"name": "e", "type": "enum", "enum_values": []string{"a", "b"}, "optional": true}}}.start(t)
+	for in, message := range map[string]string{
+		`{}`:                    "n: is required and was not given",
+		`{"n":"\"x\""}`:         `n: is the string "x" and must be an integer`,
+		`{"n":"1","z":"1"}`:     "z: is no input of this action; its inputs are n, e",
+		`{"n":"1","e":"\"c\""}`: "must be one of a, b",
+	} {
+		var inputs map[string]string
+		require.NoError(t, json.Unmarshal([]byte(in), &inputs))
+		o := i.run(inputs)
+		require.NotNil(t, o.failed, in)
+		require.Equal(t, "invalid_input", o.failed.Kind)
+		require.True(t, strings.Contains(o.failed.Message, message), o.failed.Message)
+	}
+}
+
+func benchmark(b *testing.B, a action) {
+	i := a.start(b)
+	i.run(map[string]string{"x": "1"})
+	b.ResetTimer()
+	for range b.N {
+		o := i.collect(i.send(&pb.Start{Inputs: map[string][]byte{"x": []byte("1")}}))
+		if o.done == nil {
+			b.Fatal(o.failed)
+		}
+	}
+}
+
+func BenchmarkPythonReuse(b *testing.B) { a := pyEcho; a.isolation = "reuse"; benchmark(b, a) }
+func BenchmarkPythonFork(b *testing.B)  { a := pyEcho; a.isolation = "fork"; benchmark(b, a) }
+func BenchmarkNodeReuse(b *testing.B)   { a := nodeEcho; a.isolation = "reuse"; benchmark(b, a) }

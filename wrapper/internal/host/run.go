@@ -1,0 +1,599 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pelton-run/pelton/wrapper/internal/blob"
+	"github.com/pelton-run/pelton/wrapper/internal/frame"
+	"github.com/pelton-run/pelton/wrapper/internal/mask"
+	"github.com/pelton-run/pelton/wrapper/internal/values"
+	"github.com/pelton-run/pelton/wrapper/internal/worker"
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+)
+
+const (
+	refAbove   = 64 << 10 // a value larger than this travels by reference
+	jsonLimit  = 64 << 20 // of all values of an execution together
+	graceUsual = 5 * time.Second
+)
+
+// failure is how an execution ends badly.
+type failure struct {
+	kind, message, code, stack, field string
+	retryable                         bool
+	details                           []byte
+}
+
+func (f *failure) Error() string { return f.message }
+
+func failf(kind, format string, args ...any) *failure {
+	return &failure{kind: kind, message: fmt.Sprintf(format, args...)}
+}
+
+// job is the state of one run of an execution.
+type job struct {
+	*execution
+	store   *blob.Store
+	dir     string // holds work/ and tmp/
+	work    string
+	began   time.Time
+	outputs uint64
+	list    bool
+	proc    *worker.Process
+	clean   bool // the process may run another execution
+	usage   pb.Usage
+	files   bool // the folder was used: it has to be cleaned
+}
+
+// run carries the execution out and tells its end. It is called once, in its own goroutine.
+func (x *execution) run() {
+	defer x.host.busy.Done()
+	j := &job{execution: x, began: time.Now()}
+	x.mask = mask.New(x.start.GetSecrets())
+	err := j.carryOut()
+	// The process, its group and its files are gone before the end is told: nothing of an ended
+	// attempt runs beside the next one.
+	j.cleanUp()
+	j.usage.WallMicros = time.Since(j.began).Microseconds()
+	if err == nil {
+		x.tell(&pb.FromAction{Body: &pb.FromAction_Done{Done: &pb.Done{Usage: &j.usage, Outputs: j.outputs, List: j.list}}})
+		return
+	}
+	var f *failure
+	if !errors.As(err, &f) {
+		f = failf("internal", "%s", err)
+	}
+	m := x.mask
+	x.tell(&pb.FromAction{Body: &pb.FromAction_Failed{Failed: &pb.Failed{
+		Kind: f.kind, Message: m.String(f.message), Code: m.String(f.code), Stack: m.String(f.stack), Retryable: f.retryable,
+		Details: m.JSON(f.details), Field: f.field, Usage: &j.usage,
+	}}})
+}
+
+func (j *job) carryOut() error {
+	h := j.host
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		f := failf("not_started", "the instance is busy: it runs %d executions at a time", cap(h.slots))
+		f.retryable = true
+		return f
+	}
+	j.tell(&pb.FromAction{Body: &pb.FromAction_Instance{Instance: &pb.Instance{Name: h.cfg.Instance, Address: h.cfg.Address}}})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if d := j.start.GetDeadlineUnixMs(); d > 0 {
+		var done context.CancelFunc
+		ctx, done = context.WithDeadline(ctx, time.UnixMilli(d))
+		defer done()
+	}
+	start, err := j.prepare()
+	if err != nil {
+		return err
+	}
+	if j.proc, err = j.acquire(ctx); err != nil {
+		return err
+	}
+	j.phase(pb.Phase_STARTED, time.Now())
+	if err := j.proc.Send(start); err != nil {
+		return failf("crashed", "the language process ended before the handler was called")
+	}
+	return j.follow(ctx)
+}
+
+func (j *job) phase(kind pb.Phase_Kind, at time.Time) {
+	j.tell(&pb.FromAction{Body: &pb.FromAction_Phase{Phase: &pb.Phase{Kind: kind, AtUnixMicros: at.UnixMicro()}}})
+}
+
+func (j *job) acquire(ctx context.Context) (*worker.Process, error) {
+	type result struct {
+		p   *worker.Process
+		err error
+	}
+	got := make(chan result, 1)
+	go func() {
+		p, err := j.host.cfg.Pool.Acquire(ctx, j.rawLine)
+		got <- result{p, err}
+	}()
+	var r result
+	select {
+	case r = <-got:
+	case <-j.stop:
+		go func() {
+			if r := <-got; r.p != nil {
+				r.p.Release(false)
+			}
+		}()
+		return nil, failf("cancelled", "the wrapper is stopping")
+	}
+	var load *worker.LoadError
+	switch {
+	case errors.As(r.err, &load):
+		f := failf("load_error", "%s", load.Message)
+		f.stack = load.Stack
+		return nil, f
+	case errors.Is(r.err, context.DeadlineExceeded):
+		return nil, failf("timeout", "the time limit passed while the handler was loaded")
+	case r.err != nil:
+		return nil, failf("internal", "start the language process: %s", r.err)
+	}
+	if !r.p.Booted.IsZero() {
+		j.phase(pb.Phase_BOOTED, r.p.Booted)
+		j.phase(pb.Phase_LOADED, r.p.Loaded)
+	}
+	return r.p, nil
+}
+
+// prepare makes the folder, fetches files and large values, checks the inputs, and makes the
+// message for the language process.
+func (j *job) prepare() ([]byte, error) {
+	b := j.host.cfg.Bundle
+	in := j.start.GetInputs()
+	if in == nil {
+		in = map[string][]byte{}
+	}
+	if err := values.Inputs(b.Inputs, in); err != nil {
+		return nil, &failure{kind: "invalid_input", message: err.Error(), field: err.Field}
+	}
+	var err error
+	if url := j.start.GetFilestore(); url != "" {
+		if j.store, err = blob.Open(url); err != nil {
+			return nil, err
+		}
+	}
+	j.dir = j.host.folder(j.id)
+	j.work = filepath.Join(j.dir, "work")
+	if err := j.makeFolder(); err != nil {
+		return nil, err
+	}
+	for _, it := range b.Inputs {
+		raw := in[it.Name]
+		if values.IsRef(raw) {
+			if raw, err = j.fetchText(it.Name, raw); err != nil {
+				return nil, err
+			}
+			if bad := values.Check(it, raw); bad != nil {
+				return nil, &failure{kind: "invalid_input", message: bad.Error(), field: bad.Field}
+			}
+			in[it.Name] = raw
+		}
+		if (it.Type == "file" || it.Type == "directory") && len(raw) > 0 && raw[0] == '{' {
+			if in[it.Name], err = j.fetchFile(it.Name, raw); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return j.message(in)
+}
+
+func (j *job) makeFolder() error {
+	uid, gid := j.host.cfg.UID, j.host.cfg.GID
+	for _, dir := range []string{j.dir, j.work, filepath.Join(j.dir, "tmp")} {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+		if uid >= 0 {
+			if err := os.Lchown(dir, uid, gid); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (j *job) fetchText(name string, raw []byte) ([]byte, error) {
+	var ref blob.Ref
+	if err := json.Unmarshal(raw, &ref); err != nil || j.store == nil {
+		return nil, &failure{kind: "invalid_input", message: name + ": the reference cannot be read", field: name}
+	}
+	text, err := j.store.ReadAll(ref.Text, jsonLimit)
+	if err != nil {
+		return nil, &failure{kind: "invalid_input", message: fmt.Sprintf("%s: %s", name, err), field: name}
+	}
+	return text, nil
+}
+
+// fetchFile puts a file or folder below the working directory and gives its path as a value.
+func (j *job) fetchFile(name string, raw []byte) ([]byte, error) {
+	var ref blob.Ref
+	if err := json.Unmarshal(raw, &ref); err != nil || j.store == nil {
+		return nil, &failure{kind: "invalid_input", message: name + ": the reference to a file cannot be read", field: name}
+	}
+	dir := filepath.Join(j.work, ".in-"+safe(name))
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	if uid := j.host.cfg.UID; uid >= 0 {
+		if err := os.Lchown(dir, uid, j.host.cfg.GID); err != nil {
+			return nil, err
+		}
+	}
+	base := filepath.Base(filepath.Clean("/" + ref.Name))
+	if base == "/" || base == "." {
+		base = "data"
+	}
+	dest := filepath.Join(dir, base)
+	var err error
+	if ref.Dir != "" {
+		err = j.store.FetchDir(ref.Dir, dest, j.host.cfg.UID, j.host.cfg.GID)
+	} else {
+		err = j.store.FetchFile(ref.File, dest, j.host.cfg.UID, j.host.cfg.GID)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, &failure{kind: "invalid_input", message: name + ": the file is no longer in the filestore", field: name}
+	}
+	if err != nil {
+		return nil, diskFull(fmt.Errorf("fetch %s: %w", name, err))
+	}
+	return json.Marshal(dest)
+}
+
+// message is {"t":"start",…} with the inputs' texts put in as they are.
+func (j *job) message(in map[string][]byte) ([]byte, error) {
+	c := j.start.GetContext()
+	ctx, err := json.Marshal(map[string]any{
+		"run_id": c.GetRunId(), "step": c.GetStep(), "attempt": j.start.GetAttempt(), "idempotency_key": j.start.GetIdempotencyKey(),
+		"deadline": j.start.GetDeadlineUnixMs(), "workdir": j.work, "trace": j.start.GetTraceparent(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	id, err := json.Marshal(j.id)
+	if err != nil {
+		return nil, err
+	}
+	size := len(ctx) + 256
+	for k, v := range in {
+		size += len(k) + len(v) + 8
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	fmt.Fprintf(b, `{"t":"start","id":%s,"ctx":%s,"in":{`, id, ctx)
+	first := true
+	for k, v := range in {
+		if !first {
+			b.WriteByte(',')
+		}
+		first = false
+		key, err := json.Marshal(k)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(key)
+		b.WriteByte(':')
+		b.Write(v)
+	}
+	b.WriteByte('}')
+	if cur := j.start.GetCursor(); len(cur) > 0 && json.Valid(cur) {
+		b.WriteString(`,"cursor":`)
+		b.Write(cur)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// follow deals with what the language process tells until it ends, is cancelled, or its time is over.
+func (j *job) follow(ctx context.Context) error {
+	watch := time.NewTicker(time.Second)
+	defer watch.Stop()
+	var kill <-chan time.Time
+	var ending *failure // decided, waits for user code to end
+	end := func(f *failure, grace time.Duration) {
+		if ending == nil {
+			ending = f
+			kill = time.After(grace)
+		}
+	}
+	deadline := ctx.Done()
+	for {
+		select {
+		case m, ok := <-j.proc.Frames:
+			if !ok {
+				if ending != nil {
+					return ending
+				}
+				return j.died()
+			}
+			over, err := j.frame(m)
+			if ending != nil && over {
+				return ending
+			}
+			if over || err != nil {
+				return err
+			}
+		case <-deadline:
+			deadline = nil
+			f := failf("timeout", "the time limit of %s passed", limitText(j.start.GetDeadlineUnixMs(), j.began))
+			f.retryable = true
+			j.proc.Kill()
+			end(f, 0)
+		case c := <-j.cancel:
+			reason := c.GetReason()
+			if reason == "" {
+				reason = "the execution was cancelled"
+			}
+			grace := time.Duration(c.GetGraceMs()) * time.Millisecond
+			if grace == 0 {
+				grace = graceUsual
+			}
+			j.proc.Terminate()
+			end(failf("cancelled", "%s", reason), grace)
+		case <-j.stop:
+			j.proc.Kill()
+			end(failf("cancelled", "nobody was attached to the execution any more"), 0)
+		case <-kill:
+			j.proc.Kill()
+		case a := <-j.acks:
+			j.pass(a)
+		case <-watch.C:
+			if size := folderSize(j.dir, j.host.cfg.DiskMax); size > j.host.cfg.DiskMax {
+				j.proc.Kill()
+				end(failf("disk_full", "the execution's files exceed the limit of %d MiB", j.host.cfg.DiskMax>>20), 0)
+			}
+		}
+	}
+}
+
+func limitText(deadlineMS int64, began time.Time) string {
+	return time.UnixMilli(deadlineMS).Sub(began).Round(10 * time.Millisecond).String()
+}
+
+// died explains a language process that ended without telling a result.
+func (j *job) died() error {
+	var large *frame.TooLargeError
+	if err := j.proc.ReadError(); errors.As(err, &large) {
+		return failf("invalid_output", "the outputs are too large: %d MiB of JSON and the limit is %d; write large data to a file and return that", large.Size>>20, jsonLimit>>20)
+	} else if err != nil {
+		return failf("invalid_output", "%s", err)
+	}
+	j.proc.Kill()
+	<-j.proc.Exited
+	switch status := j.proc.Exit().Status; {
+	case status == -9:
+		return failf("crashed", "the process of the handler was killed (signal 9): it may have used too much memory")
+	case status < 0:
+		return failf("crashed", "the process of the handler was ended by signal %d", -status)
+	default:
+		return failf("crashed", "the process of the handler ended by itself with exit code %d", status)
+	}
+}
+
+// frame deals with one message; over tells that the handler has ended.
+func (j *job) frame(m *frame.Message) (over bool, err error) {
+	if m.ID != "" && m.ID != j.id {
+		return false, nil
+	}
+	switch m.T {
+	case "log":
+		j.log(m.Stream, m.Level, m.Text)
+	case "progress":
+		f := min(max(m.Fraction, 0), 1)
+		j.tell(&pb.FromAction{Body: &pb.FromAction_Progress{Progress: &pb.Progress{Fraction: f, Note: j.mask.String(m.Text)}}})
+	case "out": // one of a list, before the end
+		return false, j.results(m.Values, true)
+	case "event":
+		return false, j.event(m)
+	case "result":
+		j.clean = true
+		j.phase(pb.Phase_RETURNED, time.Now())
+		return true, j.results(m.Values, m.List)
+	case "done":
+		j.clean = true
+		return true, nil
+	case "fail":
+		// A handler that failed left its process in order, unless it lost its way out of it.
+		j.clean = m.Kind != "cancelled"
+		if m.Kind == "" {
+			m.Kind = "user_error"
+		}
+		return true, &failure{kind: m.Kind, message: m.Text, code: m.Code, stack: m.Stack, field: m.Field, retryable: m.Retryable, details: m.Details}
+	}
+	return false, nil
+}
+
+func (j *job) log(stream, level, text string) {
+	s := pb.Log_STDOUT
+	switch stream {
+	case "stderr":
+		s = pb.Log_STDERR
+	case "logger":
+		s = pb.Log_LOGGER
+	}
+	j.usage.LogBytes += int64(len(text))
+	if len(text) > 64<<10 {
+		text = text[:64<<10] + " … (cut)"
+	}
+	j.tell(&pb.FromAction{Body: &pb.FromAction_Log{Log: &pb.Log{
+		Stream: s, Level: level, AtUnixMicros: time.Now().UnixMicro(), Line: strings.ToValidUTF8(j.mask.String(text), "�"),
+	}}})
+}
+
+// rawLine is a line that user code wrote past the language's streams.
+func (j *job) rawLine(stream, line string) {
+	level := "info"
+	if stream == "stderr" {
+		level = "error"
+	}
+	j.log(stream, level, line)
+}
+
+// results checks, stores and tells results.
+func (j *job) results(results []map[string]json.RawMessage, list bool) error {
+	j.list = j.list || list
+	for _, r := range results {
+		vals, err := j.outgoing(r)
+		if err != nil {
+			j.clean = true
+			return err
+		}
+		j.tell(&pb.FromAction{Body: &pb.FromAction_Output{Output: &pb.Output{Index: j.outputs, Values: vals, List: list}}})
+		j.outputs++
+		if limit := j.start.GetMaxOutputs(); limit > 0 && j.outputs > uint64(limit) {
+			return failf("invalid_output", "the handler returned more than %d results", limit)
+		}
+	}
+	return nil
+}
+
+func (j *job) event(m *frame.Message) error {
+	if len(m.Values) != 1 {
+		return failf("invalid_output", "an event has exactly one set of values")
+	}
+	vals, err := j.outgoing(m.Values[0])
+	if err != nil {
+		return err
+	}
+	j.tell(&pb.FromAction{Body: &pb.FromAction_Output{Output: &pb.Output{
+		Index: j.outputs, Values: vals, EventSeq: m.EventSeq, EventKey: m.EventKey, Cursor: m.Cursor,
+	}}})
+	j.outputs++
+	return nil
+}
+
+// outgoing checks one result against the metadata, puts its files and large values.
+func (j *job) outgoing(r map[string]json.RawMessage) (map[string][]byte, error) {
+	b := j.host.cfg.Bundle
+	if err := values.Output(b.Outputs, r, b.DynamicOutputs); err != nil {
+		return nil, &failure{kind: "invalid_output", message: err.Error(), field: err.Field}
+	}
+	out := make(map[string][]byte, len(r))
+	for name, raw := range r {
+		out[name] = raw
+	}
+	for _, it := range b.Outputs {
+		raw := out[it.Name]
+		if (it.Type != "file" && it.Type != "directory") || len(raw) == 0 || raw[0] != '"' {
+			continue
+		}
+		ref, err := j.putFile(it.Name, it.Type, raw)
+		if err != nil {
+			return nil, err
+		}
+		out[it.Name] = ref
+	}
+	for name, raw := range out {
+		if len(raw) <= refAbove {
+			out[name] = j.mask.JSON(raw)
+			continue
+		}
+		if j.store == nil {
+			return nil, &failure{kind: "invalid_output", message: name + ": is larger than 64 KiB and there is no filestore", field: name}
+		}
+		ref, err := j.store.PutBytes(j.mask.JSON(raw))
+		if err != nil {
+			return nil, diskFull(err)
+		}
+		out[name] = ref.JSON()
+	}
+	return out, nil
+}
+
+// putFile puts what a path of the handler names, which has to lie in the execution's folder.
+func (j *job) putFile(name, kind string, raw json.RawMessage) ([]byte, error) {
+	bad := func(format string, args ...any) error {
+		return &failure{kind: "invalid_output", field: name, message: name + ": " + fmt.Sprintf(format, args...)}
+	}
+	var path string
+	if err := json.Unmarshal(raw, &path); err != nil {
+		return nil, bad("is no path")
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(j.work, path)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, bad("the handler returned %q, and there is no such %s", path, kind)
+	}
+	if err != nil {
+		return nil, bad("%s", err)
+	}
+	root, err := filepath.EvalSymlinks(j.dir)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(real, root+string(filepath.Separator)) {
+		return nil, bad("%q lies outside of the execution's folder: write it below ctx.workdir or the temp folder", path)
+	}
+	info, err := os.Lstat(real)
+	if err != nil {
+		return nil, bad("%s", err)
+	}
+	if j.store == nil {
+		return nil, bad("there is no filestore for this execution")
+	}
+	var ref blob.Ref
+	switch {
+	case kind == "directory" && info.IsDir():
+		ref, err = j.store.PutDir(real)
+	case kind == "file" && info.Mode().IsRegular():
+		ref, err = j.store.PutFile(real)
+	default:
+		return nil, bad("%q is not a %s", path, kind)
+	}
+	if err != nil {
+		return nil, diskFull(fmt.Errorf("%s: %w", name, err))
+	}
+	return ref.JSON(), nil
+}
+
+// pass hands an acknowledgement or a run's result to a source.
+func (j *job) pass(m *pb.ToAction) {
+	var v map[string]any
+	switch b := m.Body.(type) {
+	case *pb.ToAction_EventAck:
+		v = map[string]any{"t": "ack", "seq": b.EventAck.GetEventSeq(), "run_id": b.EventAck.GetRunId()}
+	case *pb.ToAction_RunResult:
+		vals := map[string]json.RawMessage{}
+		for k, raw := range b.RunResult.GetValues() {
+			vals[k] = raw
+		}
+		v = map[string]any{"t": "run_result", "seq": b.RunResult.GetEventSeq(), "run_id": b.RunResult.GetRunId(), "state": b.RunResult.GetState(), "values": vals}
+	}
+	if data, err := json.Marshal(v); err == nil {
+		_ = j.proc.Send(data)
+	}
+}
+
+// cleanUp ends what the execution started and removes its files.
+func (j *job) cleanUp() {
+	if j.proc != nil {
+		j.proc.Release(j.clean)
+		select {
+		case <-j.proc.Exited:
+			e := j.proc.Exit()
+			j.usage.CpuMicros, j.usage.MaxRssBytes = e.CPUMicros, e.RSSBytes
+		default:
+		}
+	}
+	if j.dir != "" {
+		_ = os.RemoveAll(j.dir)
+	}
+}

@@ -1,0 +1,211 @@
+package host
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+)
+
+// stream is one call of Execute or Session: several executions share it, taking turns, so that a
+// flood of one never blocks another.
+type stream struct {
+	h    *Host
+	wake chan struct{}
+
+	mu    sync.Mutex
+	runs  []*execution
+	extra []*pb.FromAction // answers without an execution
+}
+
+func (s *stream) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *stream) add(x *execution, from uint64) {
+	s.mu.Lock()
+	known := false
+	for _, r := range s.runs {
+		known = known || r == x
+	}
+	if !known {
+		s.runs = append(s.runs, x)
+	}
+	s.mu.Unlock()
+	x.attach(s, from)
+}
+
+func (s *stream) say(m *pb.FromAction) {
+	s.mu.Lock()
+	s.extra = append(s.extra, m)
+	s.mu.Unlock()
+	s.signal()
+}
+
+// Session carries many executions over one call.
+func (h *Host) Session(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+	return h.serve(call, false)
+}
+
+// Execute carries one execution; the call ends with it.
+func (h *Host) Execute(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+	return h.serve(call, true)
+}
+
+func (h *Host) serve(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], single bool) error {
+	s := &stream{h: h, wake: make(chan struct{}, 1)}
+	h.connected(1)
+	defer h.connected(-1)
+	received := make(chan error, 1)
+	go func() { received <- s.receive(call) }()
+	defer func() {
+		s.mu.Lock()
+		runs := s.runs
+		s.mu.Unlock()
+		for _, x := range runs {
+			x.detach(s)
+		}
+	}()
+	var over error
+	closed := false
+	for {
+		ended, err := s.flush(call)
+		if err != nil {
+			return err
+		}
+		if ended && (single || closed) {
+			return over
+		}
+		select {
+		case <-s.wake:
+		case over = <-received:
+			if over != nil {
+				return over
+			}
+			closed, received = true, nil // half-closed: what is under way goes on
+		case <-call.Context().Done():
+			return nil
+		}
+	}
+}
+
+// receive deals with what the runner sends.
+func (s *stream) receive(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+	for {
+		m, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.take(m); err != nil {
+			return err
+		}
+		s.signal()
+	}
+}
+
+func (s *stream) take(m *pb.ToAction) error {
+	id := m.GetExecutionId()
+	switch body := m.Body.(type) {
+	case *pb.ToAction_Start:
+		if err := s.h.check(m.GetToken(), id); err != nil {
+			return err
+		}
+		if id == "" {
+			return status.Error(codes.InvalidArgument, "execution_id is empty")
+		}
+		x, fresh := s.h.begin(id, body.Start)
+		s.add(x, 1)
+		if fresh {
+			go x.run()
+		}
+	case *pb.ToAction_Attach:
+		if err := s.h.check(m.GetToken(), id); err != nil {
+			return err
+		}
+		if x := s.h.find(id); x != nil {
+			s.add(x, body.Attach.GetFromSeq())
+		} else {
+			s.say(&pb.FromAction{ExecutionId: id, Body: &pb.FromAction_Unknown{Unknown: &pb.Unknown{}}})
+		}
+	case *pb.ToAction_Cancel:
+		if x := s.h.find(id); x != nil {
+			select {
+			case x.cancel <- body.Cancel:
+			default:
+			}
+		}
+	case *pb.ToAction_EventAck, *pb.ToAction_RunResult:
+		if x := s.h.find(id); x != nil {
+			select {
+			case x.acks <- m:
+			case <-x.stop:
+			}
+		}
+	case *pb.ToAction_Forget:
+		s.h.forget(id)
+	}
+	return nil
+}
+
+// flush sends what the executions have told, some of each in turn, until there is no more.
+// ended tells that all of them have ended and everything of theirs is sent.
+func (s *stream) flush(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) (ended bool, err error) {
+	for {
+		s.mu.Lock()
+		extra := s.extra
+		s.extra = nil
+		runs := append([]*execution(nil), s.runs...)
+		s.mu.Unlock()
+		for _, m := range extra {
+			if err := call.Send(m); err != nil {
+				return false, err
+			}
+		}
+		again := false
+		over := map[*execution]bool{}
+		for _, x := range runs {
+			out, more, done := x.next(s, 64)
+			for _, m := range out {
+				if err := call.Send(m); err != nil {
+					return false, err
+				}
+			}
+			again = again || more
+			if done {
+				over[x] = true
+			}
+		}
+		if len(over) > 0 {
+			s.mu.Lock()
+			left := s.runs[:0]
+			for _, x := range s.runs {
+				if !over[x] {
+					left = append(left, x)
+				}
+			}
+			clear(s.runs[len(left):])
+			s.runs = left
+			s.mu.Unlock()
+			for x := range over {
+				x.detach(s)
+			}
+		}
+		if !again {
+			s.mu.Lock()
+			ended = len(s.runs) == 0 && len(runs) > 0 && len(s.extra) == 0
+			s.mu.Unlock()
+			return ended, nil
+		}
+	}
+}

@@ -1,0 +1,346 @@
+package worker
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pelton-run/pelton/wrapper/internal/frame"
+)
+
+// Pool hands out language processes for executions.
+//
+//	reuse   a process runs one execution after the other
+//	fork    a warm parent forks a child for each (Python)
+//	fresh   a process of its own for each; one waits ready, loaded ahead
+type Pool struct {
+	cfg Config
+
+	mu     sync.Mutex
+	mode   string
+	reason string // why mode differs from what the bundle asks for
+	idle   []*proc
+	spare  *proc
+	zygote *zygote
+	all    map[*proc]bool
+	closed bool
+	loaded bool
+	loadUS int64
+	failed error
+}
+
+// NewPool makes a pool; nothing is started yet.
+func NewPool(cfg Config) *Pool {
+	p := &Pool{cfg: cfg, mode: cfg.Bundle.Isolation, all: map[*proc]bool{}}
+	if cfg.Bundle.Kind == "Source" {
+		p.mode = "fresh"
+	} else if p.mode == "fork" && cfg.Bundle.Runtime != "python3" {
+		p.mode = "fresh"
+	}
+	return p
+}
+
+// State is what Describe tells.
+type State struct {
+	Mode, Reason string
+	Loaded       bool
+	LoadMicros   int64
+	Err          error
+}
+
+// State tells how executions are isolated now and whether user code is loaded.
+func (p *Pool) State() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return State{p.mode, p.reason, p.loaded, p.loadUS, p.failed}
+}
+
+// Preload starts a process before the first execution asks for it.
+func (p *Pool) Preload() {
+	switch p.State().Mode {
+	case "fork":
+		_, _ = p.warm(context.Background())
+	case "fresh":
+		p.refill()
+	default:
+		if pr, err := p.launch("reuse"); err == nil {
+			<-pr.ready
+			p.note(pr)
+			p.mu.Lock()
+			p.idle = append(p.idle, pr)
+			p.mu.Unlock()
+		}
+	}
+}
+
+func (p *Pool) launch(mode string) (*proc, error) {
+	pr, err := p.cfg.start(mode)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		pr.kill()
+		return nil, errors.New("the wrapper is stopping")
+	}
+	p.all[pr] = true
+	go func() {
+		<-pr.exited
+		p.mu.Lock()
+		delete(p.all, pr)
+		p.mu.Unlock()
+	}()
+	return pr, nil
+}
+
+func (p *Pool) note(pr *proc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = pr.loadErr
+	if pr.loadErr == nil && !p.loaded {
+		p.loaded, p.loadUS = true, pr.loadUS
+	}
+}
+
+// Process is one language process in the hands of one execution.
+type Process struct {
+	Frames  <-chan *frame.Message // closed when the process is gone
+	Exited  <-chan struct{}
+	Booted  time.Time // zero when it was there before
+	Loaded  time.Time
+	pool    *Pool
+	p       *proc  // reuse and fresh
+	child   *child // fork
+	cleaned sync.Once
+}
+
+// Acquire is a loaded process for one execution; raw lines go to line until it is released.
+func (p *Pool) Acquire(ctx context.Context, line RawLine) (*Process, error) {
+	switch p.State().Mode {
+	case "fork":
+		z, err := p.warm(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if z != nil {
+			return p.fork(z, line)
+		}
+		return p.acquireFresh(ctx, line) // more than one thread: told by State
+	case "fresh":
+		return p.acquireFresh(ctx, line)
+	}
+	p.mu.Lock()
+	for len(p.idle) > 0 {
+		pr := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		select {
+		case <-pr.exited:
+			pr.close()
+			continue
+		default:
+		}
+		p.mu.Unlock()
+		return p.hand(pr, false, line), nil
+	}
+	p.mu.Unlock()
+	pr, err := p.launch("reuse")
+	if err != nil {
+		return nil, err
+	}
+	if err := p.awaitLoad(ctx, pr); err != nil {
+		return nil, err
+	}
+	return p.hand(pr, true, line), nil
+}
+
+// awaitLoad waits until user code is loaded; a process that cannot is ended.
+func (p *Pool) awaitLoad(ctx context.Context, pr *proc) error {
+	pr.booted = time.Now()
+	select {
+	case <-pr.ready:
+	case <-ctx.Done():
+		pr.close()
+		return ctx.Err()
+	}
+	p.note(pr)
+	if pr.loadErr != nil {
+		err := pr.loadErr
+		pr.close()
+		return err
+	}
+	return nil
+}
+
+func (p *Pool) acquireFresh(ctx context.Context, line RawLine) (*Process, error) {
+	p.mu.Lock()
+	pr := p.spare
+	p.spare = nil
+	p.mu.Unlock()
+	cold := pr == nil
+	if cold {
+		var err error
+		if pr, err = p.launch("reuse"); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.awaitLoad(ctx, pr); err != nil {
+		return nil, err
+	}
+	if p.cfg.Bundle.Kind != "Source" {
+		go p.refill()
+	}
+	return p.hand(pr, cold, line), nil
+}
+
+func (p *Pool) refill() {
+	p.mu.Lock()
+	busy := p.spare != nil || p.closed
+	p.mu.Unlock()
+	if busy {
+		return
+	}
+	pr, err := p.launch("reuse")
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	if p.spare == nil && !p.closed {
+		p.spare, pr = pr, nil
+	}
+	p.mu.Unlock()
+	if pr != nil {
+		pr.close()
+	}
+}
+
+func (p *Pool) hand(pr *proc, cold bool, line RawLine) *Process {
+	pr.out.direct(line)
+	pr.err.direct(line)
+	h := &Process{Frames: pr.frames, Exited: pr.exited, pool: p, p: pr}
+	if cold {
+		h.Booted, h.Loaded = pr.booted, pr.loaded
+	}
+	return h
+}
+
+// Send sends a message to the process.
+func (h *Process) Send(text []byte) error {
+	if h.child != nil {
+		return h.child.w.Write(text)
+	}
+	return h.p.w.Write(text)
+}
+
+// Terminate asks user code to end.
+func (h *Process) Terminate() {
+	if h.child != nil {
+		_ = syscall.Kill(h.child.pid, syscall.SIGTERM)
+		return
+	}
+	_ = syscall.Kill(h.p.cmd.Process.Pid, syscall.SIGTERM)
+}
+
+// Kill ends the process with everything it started.
+func (h *Process) Kill() {
+	if h.child != nil {
+		_ = syscall.Kill(-h.child.pid, syscall.SIGKILL)
+		return
+	}
+	h.p.kill()
+}
+
+// Exit tells how the process ended; valid once Exited is closed.
+func (h *Process) Exit() Exit {
+	if h.child != nil {
+		return h.child.exit
+	}
+	return h.p.exit
+}
+
+// ReadError is why the frames ended, nil when the process closed them in order.
+func (h *Process) ReadError() error {
+	if h.child != nil {
+		if p := h.child.readErr.Load(); p != nil {
+			return *p
+		}
+		return nil
+	}
+	if p := h.p.readErr.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Release ends the execution's use of the process. A clean one may run the next execution;
+// any other is ended with its group. It returns once every line that user code wrote is told.
+func (h *Process) Release(clean bool) {
+	h.cleaned.Do(func() {
+		if h.child != nil {
+			h.child.finish()
+			return
+		}
+		if clean && h.pool.State().Mode == "reuse" {
+			h.p.out.empty()
+			h.p.err.empty()
+			h.p.out.direct(nil)
+			h.p.err.direct(nil)
+			h.pool.mu.Lock()
+			closed := h.pool.closed
+			if !closed {
+				h.pool.idle = append(h.pool.idle, h.p)
+			}
+			h.pool.mu.Unlock()
+			if !closed {
+				return
+			}
+		}
+		h.p.kill()
+		<-h.p.exited
+		h.p.out.drain(200 * time.Millisecond)
+		h.p.err.drain(50 * time.Millisecond)
+		h.p.close()
+	})
+}
+
+// Close ends every process.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	z := p.zygote
+	procs := make([]*proc, 0, len(p.all))
+	for pr := range p.all {
+		procs = append(procs, pr)
+	}
+	p.mu.Unlock()
+	if z != nil {
+		z.killChildren()
+	}
+	for _, pr := range procs {
+		pr.kill()
+	}
+	for _, pr := range procs {
+		<-pr.exited
+	}
+}
+
+// forkRequest is one frame with the execution's id, sent with three descriptors.
+func forkRequest(conn *os.File, id string, fds ...int) error {
+	b := make([]byte, 4+len(id))
+	binary.BigEndian.PutUint32(b, uint32(len(id)))
+	copy(b[4:], id)
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	err = raw.Write(func(fd uintptr) bool {
+		sendErr = syscall.Sendmsg(int(fd), b, syscall.UnixRights(fds...), nil, 0)
+		return !errors.Is(sendErr, syscall.EAGAIN)
+	})
+	return errors.Join(err, sendErr)
+}

@@ -1,0 +1,253 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/pelton-run/pelton/wrapper/internal/frame"
+)
+
+// zygote is the warm Python parent and its children.
+type zygote struct {
+	p *proc
+
+	mu       sync.Mutex
+	next     int
+	children map[string]*child
+}
+
+// child is a forked process of one execution.
+type child struct {
+	pid     int
+	conn    *os.File
+	w       *frame.Writer
+	frames  chan *frame.Message
+	readErr atomic.Pointer[error]
+	out     *tap
+	err     *tap
+	forked  chan struct{}
+	exited  chan struct{}
+	exit    Exit
+}
+
+// warm is the loaded parent, started when there is none. nil without an error means that forking
+// is not safe: the parent has several threads, and the pool has gone over to fresh processes.
+func (p *Pool) warm(ctx context.Context) (*zygote, error) {
+	p.mu.Lock()
+	if z := p.zygote; z != nil {
+		select {
+		case <-z.p.exited:
+			p.zygote = nil
+		default:
+			p.mu.Unlock()
+			if err := p.awaitReady(ctx, z); err != nil {
+				return nil, err
+			}
+			return p.usable(z), nil
+		}
+	}
+	p.mu.Unlock()
+	pr, err := p.launch("fork")
+	if err != nil {
+		return nil, err
+	}
+	pr.booted = time.Now()
+	z := &zygote{p: pr, children: map[string]*child{}}
+	p.mu.Lock()
+	if other := p.zygote; other != nil { // somebody else was as quick
+		p.mu.Unlock()
+		pr.close()
+		return p.warm(ctx)
+	}
+	p.zygote = z
+	p.mu.Unlock()
+	if err := p.awaitReady(ctx, z); err != nil {
+		return nil, err
+	}
+	if u := p.usable(z); u != nil {
+		go z.listen()
+		return u, nil
+	}
+	return nil, nil
+}
+
+func (p *Pool) awaitReady(ctx context.Context, z *zygote) error {
+	select {
+	case <-z.p.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p.note(z.p)
+	if z.p.loadErr != nil {
+		p.mu.Lock()
+		if p.zygote == z {
+			p.zygote = nil
+		}
+		p.mu.Unlock()
+		z.p.close()
+		return z.p.loadErr
+	}
+	return nil
+}
+
+// usable is z, or nil after the pool has gone over to fresh processes.
+func (p *Pool) usable(z *zygote) *zygote {
+	if z.p.threads <= 1 {
+		return z
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mode == "fork" {
+		p.mode = "fresh"
+		p.reason = fmt.Sprintf("the handler's imports started %d threads, which do not survive a fork: each execution has a fresh interpreter", z.p.threads-1)
+		p.spare, p.zygote = z.p, nil // its shim has gone over to running one execution
+	}
+	return nil
+}
+
+func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, err
+	}
+	syscall.CloseOnExec(pair[0])
+	syscall.CloseOnExec(pair[1])
+	_ = syscall.SetNonblock(pair[0], true)
+	conn := os.NewFile(uintptr(pair[0]), "frames")
+	defer syscall.Close(pair[1])
+	c := &child{conn: conn, w: frame.NewWriter(conn), frames: make(chan *frame.Message, 256), forked: make(chan struct{}), exited: make(chan struct{})}
+	r1, w1, err := os.Pipe()
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	defer w1.Close()
+	r2, w2, err := os.Pipe()
+	if err != nil {
+		conn.Close()
+		r1.Close()
+		return nil, err
+	}
+	defer w2.Close()
+	c.out, c.err = newTap("stdout", r1), newTap("stderr", r2)
+	c.out.to, c.err.to = line, line
+	z.mu.Lock()
+	z.next++
+	key := strconv.Itoa(z.next)
+	z.children[key] = c
+	err = forkRequest(z.p.conn, key, pair[1], int(w1.Fd()), int(w2.Fd()))
+	z.mu.Unlock()
+	if err == nil {
+		select {
+		case <-c.forked:
+		case <-z.p.exited:
+			err = errors.New("the warm parent process has ended")
+		}
+	}
+	if err != nil {
+		conn.Close()
+		r1.Close()
+		r2.Close()
+		return nil, err
+	}
+	go c.out.read()
+	go c.err.read()
+	go c.read()
+	h := &Process{Frames: c.frames, Exited: c.exited, pool: p, child: c}
+	if !z.p.booted.IsZero() {
+		h.Booted, h.Loaded = z.p.booted, z.p.loaded
+		z.p.booted = time.Time{}
+	}
+	return h, nil
+}
+
+// listen follows what the parent tells of its children.
+func (z *zygote) listen() {
+	for m := range z.p.frames {
+		z.mu.Lock()
+		c := z.children[m.ID]
+		z.mu.Unlock()
+		if c == nil {
+			continue
+		}
+		switch m.T {
+		case "forked":
+			z.mu.Lock()
+			c.pid = m.PID
+			z.mu.Unlock()
+			close(c.forked)
+		case "exit":
+			c.exit = Exit{Status: m.Status, CPUMicros: m.CPUMicros, RSSBytes: m.RSSKiB << 10}
+			z.mu.Lock()
+			delete(z.children, m.ID)
+			z.mu.Unlock()
+			close(c.exited)
+			_ = c.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		}
+	}
+	// The parent is gone; its children are ended, since nobody would tell of their end.
+	<-z.p.exited
+	z.killChildren()
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, c := range z.children {
+		select {
+		case <-c.forked:
+			c.exit = Exit{Status: -9}
+			close(c.exited)
+		default:
+		}
+	}
+	clear(z.children)
+	z.p.close()
+}
+
+func (z *zygote) killChildren() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, c := range z.children {
+		if c.pid > 0 {
+			_ = syscall.Kill(-c.pid, syscall.SIGKILL)
+		}
+	}
+}
+
+func (c *child) read() {
+	defer close(c.frames)
+	r := frame.NewReader(c.conn)
+	for {
+		m, err := r.Read()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				c.readErr.Store(&err)
+			}
+			return
+		}
+		c.frames <- m
+	}
+}
+
+// finish ends the child's group and waits until it is gone and its lines are told.
+func (c *child) finish() {
+	select {
+	case <-c.exited:
+	case <-time.After(50 * time.Millisecond): // it ends by itself after its last frame
+	}
+	_ = syscall.Kill(-c.pid, syscall.SIGKILL) // whatever it started, too
+	<-c.exited
+	for range c.frames { //nolint:revive // lets the reader end
+	}
+	c.out.drain(200 * time.Millisecond)
+	c.err.drain(50 * time.Millisecond)
+	c.out.close()
+	c.err.close()
+	c.conn.Close()
+}

@@ -1,0 +1,247 @@
+// The language process of Node.js actions: loads a handler and runs executions one after the
+// other. Speaks length-prefixed JSON frames (4 bytes, big endian) with the wrapper over file
+// descriptor 3. Standard library only, Node.js 20 and later.
+import { readFileSync } from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import { pathToFileURL, fileURLToPath } from "node:url";
+import { createRequire } from "node:module";
+import { format } from "node:util";
+
+const started = process.hrtime.bigint();
+const [bundle] = process.argv.slice(2);
+const config = JSON.parse(readFileSync(path.join(bundle, "bundle.json"), "utf8"));
+const shim = fileURLToPath(import.meta.url);
+const maxText = 64 * 1024 * 1024;
+const socket = new net.Socket({ fd: 3, readable: true, writable: true });
+
+function sendText(text) {
+  const body = Buffer.from(text, "utf8");
+  const head = Buffer.allocUnsafe(4);
+  head.writeUInt32BE(body.length);
+  socket.cork();
+  socket.write(head);
+  socket.write(body);
+  socket.uncork();
+}
+const send = (message) => sendText(JSON.stringify(message));
+
+let current = null; // the execution under way
+
+class OutputError extends Error {
+  constructor(field, text) {
+    super(field ? `${field}: ${text}` : text);
+    this.field = field;
+    this.text = text;
+  }
+}
+
+// Lines of console and process.stdout/stderr become log frames, in order with the results.
+function capture(name, level) {
+  let rest = "";
+  const stream = process[name];
+  const emit = (line) => send({ t: "log", id: current?.id ?? "", s: name, l: level, m: line });
+  stream.write = (chunk, encoding, callback) => {
+    const text = typeof chunk === "string" ? chunk : Buffer.from(chunk).toString("utf8");
+    const lines = (rest + text).split("\n");
+    rest = lines.pop();
+    for (const line of lines) emit(line);
+    if (typeof encoding === "function") encoding();
+    else if (typeof callback === "function") callback();
+    return true;
+  };
+  return () => {
+    if (rest) emit(rest);
+    rest = "";
+  };
+}
+const flushOut = capture("stdout", "info");
+const flushErr = capture("stderr", "error");
+const levels = { debug: "debug", log: "info", info: "info", warn: "warn", error: "error", trace: "debug" };
+for (const [name, level] of Object.entries(levels)) {
+  console[name] = (...args) => {
+    const s = level === "error" || level === "warn" ? "stderr" : "stdout";
+    const text = name === "trace" ? new Error(format(...args)).stack : format(...args);
+    send({ t: "log", id: current?.id ?? "", s, l: level, m: text });
+  };
+}
+
+// plain makes JSON data of a value and tells the place of what cannot be.
+function plain(value, field, depth = 0) {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return value;
+  if (typeof value === "number") {
+    if (!Number.isFinite(value))
+      throw new OutputError(field, `is ${value}, which is no number that can be passed on; return a finite number or leave it out`);
+    return value;
+  }
+  if (typeof value === "bigint") return Number(value);
+  if (typeof value === "undefined") return null;
+  if (depth > 200) throw new OutputError(field, "is nested more than 200 levels deep");
+  if (Buffer.isBuffer(value) || value instanceof Uint8Array) return Buffer.from(value).toString("base64");
+  if (Array.isArray(value)) return value.map((v) => plain(v, field, depth + 1));
+  if (value instanceof Date) return value.toISOString();
+  if (value instanceof Map) value = Object.fromEntries(value);
+  if (value instanceof Set) return [...value].map((v) => plain(v, field, depth + 1));
+  if (typeof value === "object") {
+    if (typeof value.toJSON === "function") return plain(value.toJSON(), field, depth + 1);
+    const out = {};
+    for (const [k, v] of Object.entries(value)) if (v !== undefined) out[k] = plain(v, field, depth + 1);
+    return out;
+  }
+  throw new OutputError(field, `is a ${typeof value}, which cannot be passed on; return strings, numbers, booleans, lists and objects`);
+}
+
+function encodeOutputs(kind, id, results, list) {
+  const values = results.map((result) => {
+    if (result === null || typeof result !== "object" || Array.isArray(result))
+      throw new OutputError("", `the handler returned a ${Array.isArray(result) ? "list" : typeof result}: return an object with the outputs, or a list of such objects`);
+    const out = {};
+    for (const [k, v] of Object.entries(result)) if (v !== undefined) out[k] = plain(v, k);
+    return out;
+  });
+  const text = JSON.stringify({ t: kind, id, v: values, list });
+  if (text.length > maxText) {
+    const sizes = Object.entries(values[0] ?? {}).map(([k, v]) => [JSON.stringify(v).length, k]);
+    const field = sizes.sort((a, b) => b[0] - a[0])[0]?.[1] ?? "";
+    throw new OutputError(field, `is too large: all outputs together are ${text.length >> 20} MiB of JSON and the limit is 64; write it to a file and return that`);
+  }
+  return text;
+}
+
+// authorStack leaves out the frames of this file and of Node.js itself.
+function authorStack(error) {
+  if (typeof error?.stack !== "string") return "";
+  return error.stack
+    .split("\n")
+    .filter((line) => !line.includes(shim) && !line.includes("node:internal"))
+    .join("\n");
+}
+
+function failure(id, error) {
+  if (error instanceof OutputError) return { t: "fail", id, kind: "invalid_output", m: error.text, field: error.field };
+  if (error === null || typeof error !== "object") return { t: "fail", id, kind: "user_error", m: String(error) };
+  const name = error.name && error.name !== "Error" ? error.name : error.constructor?.name ?? "Error";
+  const typed = name === "PeltonError" || name === "RyaxException" || error.constructor?.name === "PeltonError";
+  const frame = { t: "fail", id, kind: "user_error", stack: authorStack(error), m: typed ? String(error.message) : `${name}: ${error.message}` };
+  if (error.code !== undefined) frame.code = String(error.code);
+  if (typeof error.kind === "string" && error.kind) frame.kind = error.kind;
+  if (error.retryable === true) frame.retryable = true;
+  if (error.details !== undefined) {
+    try {
+      frame.details = plain(error.details, "details");
+    } catch {
+      frame.details = String(error.details);
+    }
+  }
+  return frame;
+}
+
+async function load() {
+  const file = path.join(bundle, config.handler);
+  process.chdir(path.dirname(file));
+  globalThis.require ??= createRequire(pathToFileURL(file));
+  const module = await import(pathToFileURL(file).href);
+  const candidates = [module.handle, module.default?.handle, module.default?.default, module.default];
+  const handle = candidates.find((c) => typeof c === "function");
+  if (!handle) throw new Error(`${path.basename(file)} exports no handler: export const handle = (inputs) => …, export default, or module.exports = fn`);
+  return handle;
+}
+
+async function execute(handle, start) {
+  const id = start.id;
+  const c = start.ctx ?? {};
+  const controller = new AbortController();
+  const ctx = {
+    run_id: c.run_id, runId: c.run_id, step: c.step, attempt: c.attempt,
+    idempotency_key: c.idempotency_key, idempotencyKey: c.idempotency_key,
+    deadline: c.deadline ? new Date(c.deadline) : null,
+    workdir: c.workdir, trace: c.trace, signal: controller.signal,
+    get cancelled() { return controller.signal.aborted; },
+    log: (message, level = "info") => send({ t: "log", id, s: "logger", l: level, m: String(message) }),
+    progress: (fraction, note = "") => send({ t: "progress", id, f: Number(fraction), m: String(note) }),
+    emit: (value) => sendText(encodeOutputs("out", id, [value], true)),
+  };
+  current = { id, cancel: () => controller.abort(new Error("the execution was cancelled")) };
+  if (c.workdir) {
+    process.chdir(c.workdir);
+    process.env.TMPDIR = path.join(path.dirname(c.workdir), "tmp");
+  }
+  const inputs = start.in ?? {};
+  for (const item of config.inputs ?? [])
+    if (item.type === "bytes" && typeof inputs[item.name] === "string") inputs[item.name] = Buffer.from(inputs[item.name], "base64");
+  let frame;
+  try {
+    let result = await (handle.length >= 2 || ctxWanted(handle) ? handle(inputs, ctx) : handle(inputs));
+    if (result === undefined || result === null) result = {};
+    const list = Array.isArray(result);
+    frame = encodeOutputs("result", id, list ? result : [result], list);
+  } catch (error) {
+    frame = JSON.stringify(controller.signal.aborted ? { t: "fail", id, kind: "cancelled", m: "the execution was cancelled" } : failure(id, error));
+  }
+  flushOut();
+  flushErr();
+  current = null;
+  sendText(frame);
+}
+
+// A handler with a default for its second parameter has the length 1; its text tells.
+function ctxWanted(handle) {
+  return /^(?:async\s*)?(?:function\s*[\w$]*)?\s*\(\s*(?:\{[^)]*\}|[\w$]+)\s*,\s*[\w${]/.test(Function.prototype.toString.call(handle));
+}
+
+process.on("SIGTERM", () => {
+  if (current) current.cancel();
+});
+process.on("uncaughtException", (error) => {
+  if (!current) return;
+  flushOut();
+  flushErr();
+  send({ ...failure(current.id, error), kind: "crashed" });
+  socket.end(() => process.exit(1));
+});
+process.on("unhandledRejection", (error) => {
+  throw error;
+});
+
+const starts = [];
+let wake = null;
+let buffered = Buffer.alloc(0);
+socket.on("data", (chunk) => {
+  buffered = buffered.length ? Buffer.concat([buffered, chunk]) : chunk;
+  while (buffered.length >= 4) {
+    const n = buffered.readUInt32BE(0);
+    if (buffered.length < 4 + n) break;
+    const message = JSON.parse(buffered.toString("utf8", 4, 4 + n));
+    buffered = buffered.subarray(4 + n);
+    if (message.t === "start") {
+      starts.push(message);
+      wake?.();
+    } else if (message.t === "cancel") current?.cancel();
+  }
+});
+socket.on("end", () => process.exit(0));
+socket.on("error", () => process.exit(0));
+
+try {
+  const handle = await load();
+  flushOut();
+  flushErr();
+  send({ t: "ready", load_us: Number((process.hrtime.bigint() - started) / 1000n), threads: 1 });
+  for (;;) {
+    if (!starts.length) await new Promise((resolve) => (wake = resolve));
+    wake = null;
+    const start = starts.shift();
+    if (!start) continue;
+    await execute(handle, start);
+    try {
+      process.chdir("/");
+    } catch {
+      // the working directory may be gone already
+    }
+  }
+} catch (error) {
+  flushOut();
+  flushErr();
+  send({ t: "load_error", m: `${error.name ?? "Error"}: ${error.message ?? error}`, stack: authorStack(error) });
+  socket.end(() => process.exit(1));
+}

@@ -1,0 +1,9 @@
+// Package python holds the language runtime of Python actions.
+package python
+
+import "embed"
+
+// Files are the shim and the modules that it provides to old actions.
+//
+//go:embed all:*.py
+var Files embed.FS
