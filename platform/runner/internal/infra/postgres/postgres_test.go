@@ -32,3 +32,5 @@ func TestStatements(t *testing.T) {
 }
 
 func TestEngine(t *testing.T) { apptest.Engine(t, open) }
+
+func TestStore(t *testing.T) { apptest.Store(t, open) }

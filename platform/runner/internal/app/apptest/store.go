@@ -1,0 +1,269 @@
+package apptest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// Cipher checks a cipher; again is another one of the same key.
+func Cipher(t *testing.T, c, again app.Cipher) {
+	a, err := c.Seal([]byte("hunter2"), "p/token")
+	require.NoError(t, err)
+	b, err := c.Seal([]byte("hunter2"), "p/token")
+	require.NoError(t, err)
+	require.NotEqual(t, a, b, "equal secrets do not look equal")
+	require.False(t, bytes.Contains(a, []byte("hunter2")))
+	plain, err := again.Open(a, "p/token")
+	require.NoError(t, err)
+	require.Equal(t, "hunter2", string(plain))
+	_, err = c.Open(a, "p/other")
+	require.Error(t, err, "it opens for its own context only")
+	a[len(a)-1] ^= 1
+	_, err = c.Open(a, "p/token")
+	require.Error(t, err)
+	_, err = c.Open(nil, "p/token")
+	require.Error(t, err)
+}
+
+// journal runs a journal of a fresh incarnation.
+type journal struct {
+	app.Journal
+	t    *testing.T
+	stop func() error
+}
+
+func begin(t *testing.T, db Database) *journal {
+	t.Helper()
+	require.NoError(t, db.Store.EnsurePartitions(t.Context(), time.Now()))
+	fence, err := db.Store.TakeOver(t.Context(), "test")
+	require.NoError(t, err)
+	j := &journal{Journal: db.Journal(fence), t: t}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- j.Run(ctx) }()
+	j.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() { _ = j.stop() })
+	return j
+}
+
+// put appends entries and waits for what became of each.
+func (j *journal) put(entries ...*app.Entry) []error {
+	j.t.Helper()
+	errs := make([]error, len(entries))
+	var wg sync.WaitGroup
+	for i, e := range entries {
+		wg.Add(1)
+		e.Committed = func(_ *app.Entry, err error) { errs[i] = err; wg.Done() }
+	}
+	j.Append(entries...)
+	wg.Wait()
+	return errs
+}
+
+func startEntry(project, workflow string) *app.Entry {
+	run := id.New()
+	return &app.Entry{Run: run, Seq: 1, Row: []byte("first"), Start: &app.RunSummary{ID: run, Project: project, Workflow: workflow, Revision: 1,
+		RevisionID: id.New(), Deployment: id.New(), State: domain.RunRunning, Trigger: app.Trigger{Kind: "manual"}, CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}}
+}
+
+func endEntry(start *app.Entry, seq int64, st domain.RunState) *app.Entry {
+	sum := *start.Start
+	sum.State, sum.FinishedAt = st, time.Now().UTC().Truncate(time.Microsecond)
+	if st == domain.RunFailed {
+		sum.ErrorKind, sum.Error, sum.ErrorStep = "user_error", "bad\x00 text \xff", "s"
+	}
+	return &app.Entry{Run: sum.ID, Seq: seq, Row: []byte("last"), End: &sum}
+}
+
+// Store checks a store with its journal. open makes a fresh one.
+func Store(t *testing.T, open func(t *testing.T) Database) {
+	t.Run("rows are kept in order, runs are listed newest first", func(t *testing.T) { storeRuns(t, open(t)) })
+	t.Run("a row that is refused fails alone", func(t *testing.T) {
+		db := open(t)
+		j := begin(t, db)
+		var batch []*app.Entry
+		for range 20 {
+			batch = append(batch, startEntry("p", "w"))
+		}
+		batch[13].Run = "not-an-id"
+		old := startEntry("p", "w")
+		old.Run = "01000000-0000-7000-8000-000000000000" // 2005: no partition takes it
+		batch = append(batch, old)
+		errs := j.put(batch...)
+		for i, err := range errs {
+			require.Equal(t, i == 13 || i == 20, err != nil, "entry %d: %v", i, err)
+		}
+		items, err := db.Store.Runs(t.Context(), app.RunQuery{Project: "p", Limit: 100})
+		require.NoError(t, err)
+		require.Len(t, items, 19)
+	})
+	t.Run("a key is taken once", func(t *testing.T) {
+		db := open(t)
+		j := begin(t, db)
+		key := func(expires time.Duration) *app.Entry {
+			e := startEntry("p", "w")
+			e.Dedup = &app.Dedup{Scope: "s", Key: "k", Body: []byte("b"), Expires: time.Now().Add(expires)}
+			return e
+		}
+		a, b, other := key(time.Hour), key(time.Hour), startEntry("p", "w")
+		errs := j.put(a, b, other)
+		require.NoError(t, errs[0])
+		require.ErrorIs(t, errs[1], app.ErrDuplicate)
+		require.NoError(t, errs[2])
+		run, body, found, err := db.Store.FindDedup(t.Context(), "s", "k")
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, a.Run, run)
+		require.Equal(t, "b", string(body))
+		_, err = db.Store.RunSummary(t.Context(), "p", b.Run)
+		require.True(t, fault.Is(err, fault.NotFound))
+	})
+	t.Run("a take-over fences the incarnation before", func(t *testing.T) {
+		db := open(t)
+		old := begin(t, db)
+		require.NoError(t, old.put(startEntry("p", "w"))[0])
+		begin(t, db)
+		errs := old.put(&app.Entry{Run: id.New(), Seq: 2, Row: []byte("late")}, startEntry("p", "w"))
+		require.ErrorIs(t, errors.Join(errs...), app.ErrFenced)
+		require.ErrorIs(t, old.stop(), app.ErrFenced)
+		require.ErrorIs(t, old.put(startEntry("p", "w"))[0], app.ErrStopped)
+		items, err := db.Store.Runs(t.Context(), app.RunQuery{Project: "p", Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, items, 1)
+	})
+	t.Run("unfinished runs and commands are found again", func(t *testing.T) { storeUnfinished(t, open(t)) })
+	t.Run("logs page by cursor across chunks that overlap", func(t *testing.T) { storeLogs(t, open(t)) })
+	t.Run("secrets and variables", func(t *testing.T) { storeSecrets(t, open(t)) })
+	t.Run("ids that are none are not found", func(t *testing.T) {
+		db := open(t)
+		_, err := db.Store.RunSummary(t.Context(), "p", "x'; --")
+		require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+		_, err = db.Store.Deployment(t.Context(), "nope")
+		require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+		_, err = db.Store.Runs(t.Context(), app.RunQuery{Project: "p", Cursor: "zz", Limit: 1})
+		require.True(t, fault.Is(err, fault.Invalid), "%v", err)
+	})
+}
+
+func storeRuns(t *testing.T, db Database) {
+	j := begin(t, db)
+	var starts []*app.Entry
+	for i := range 30 {
+		starts = append(starts, startEntry("p", fmt.Sprintf("w%d", i%2)))
+	}
+	starts = append(starts, startEntry("other", "w0"))
+	require.NoError(t, errors.Join(j.put(starts...)...))
+	require.NoError(t, errors.Join(j.put(&app.Entry{Run: starts[0].Run, Seq: 2, Row: []byte("second")}, endEntry(starts[0], 3, domain.RunFailed), endEntry(starts[1], 2, domain.RunCompleted))...))
+	rows, err := db.Store.RunRows(t.Context(), starts[0].Run)
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{[]byte("first"), []byte("second"), []byte("last")}, rows)
+	last, err := db.Store.LastRow(t.Context(), starts[0].Run)
+	require.NoError(t, err)
+	require.Equal(t, "last", string(last))
+	sum, err := db.Store.RunSummary(t.Context(), "p", starts[0].Run)
+	require.NoError(t, err)
+	require.Equal(t, domain.RunFailed, sum.State)
+	require.Equal(t, "bad\uFFFD text \uFFFD", sum.Error)
+	require.Equal(t, starts[0].Start.CreatedAt, sum.CreatedAt)
+	_, err = db.Store.RunSummary(t.Context(), "other", starts[0].Run)
+	require.True(t, fault.Is(err, fault.NotFound))
+
+	list := func(q app.RunQuery) (out []string) {
+		items, err := db.Store.Runs(t.Context(), q)
+		require.NoError(t, err)
+		for _, s := range items {
+			out = append(out, s.ID)
+		}
+		return out
+	}
+	page := list(app.RunQuery{Project: "p", Limit: 10})
+	require.Equal(t, starts[29].Run, page[0])
+	require.Equal(t, starts[20].Run, page[9])
+	require.Equal(t, starts[19].Run, list(app.RunQuery{Project: "p", Limit: 10, Cursor: page[9]})[0])
+	require.Len(t, list(app.RunQuery{Project: "p", Workflow: "w1", Limit: 100}), 15)
+	require.Equal(t, []string{starts[0].Run}, list(app.RunQuery{Project: "p", State: domain.RunFailed, Limit: 100}))
+}
+
+func storeUnfinished(t *testing.T, db Database) {
+	j := begin(t, db)
+	a, b, c := startEntry("p", "w"), startEntry("p", "w"), startEntry("p", "w")
+	require.NoError(t, errors.Join(j.put(a, b, c)...))
+	require.NoError(t, errors.Join(j.put(endEntry(b, 2, domain.RunCompleted), &app.Entry{Run: c.Run, Seq: 2, Row: []byte("2")})...))
+	cmd := app.InboxCommand{ID: "x", Run: c.Run, Kind: "cancel", Reason: "why", At: time.Now().UTC().Truncate(time.Microsecond)}
+	require.NoError(t, db.Store.AddCommand(t.Context(), cmd))
+	require.NoError(t, db.Store.AddCommand(t.Context(), cmd), "a known id changes nothing")
+	require.NoError(t, db.Store.AppendLogs(t.Context(), []app.LogChunk{{Run: c.Run, Step: "s", Path: []int32{1}, Attempt: 2, Cursors: []int64{4, 9}, Lines: make([]domain.LogLine, 2)}}))
+	var live []app.LiveRun
+	require.NoError(t, db.Store.Unfinished(t.Context(), func(l app.LiveRun) error { live = append(live, l); return nil }))
+	require.Len(t, live, 2)
+	require.Equal(t, a.Run, live[0].ID)
+	require.Equal(t, [][]byte{[]byte("first"), []byte("2")}, live[1].Rows)
+	require.EqualValues(t, 9, live[1].LastLog)
+	require.Equal(t, []app.LogCount{{Step: "s", Path: []int32{1}, Attempt: 2, Lines: 2}}, live[1].Logged)
+	cmds, err := db.Store.Commands(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []app.InboxCommand{cmd}, cmds)
+	require.NoError(t, j.put(&app.Entry{Run: c.Run, Seq: 3, Row: []byte("3"), Command: "x"})[0])
+	cmds, err = db.Store.Commands(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, cmds)
+}
+
+func storeLogs(t *testing.T, db Database) {
+	begin(t, db)
+	run := id.New()
+	chunk := func(step string, cursors ...int64) app.LogChunk {
+		c := app.LogChunk{Run: run, Step: step, Attempt: 1, Cursors: cursors}
+		for _, n := range cursors {
+			c.Lines = append(c.Lines, domain.LogLine{Stream: "stderr", Level: "info", AtMicros: 1000 * n, Line: fmt.Sprintf("line\n%d \x00", n), Dropped: uint64(n)})
+		}
+		return c
+	}
+	require.NoError(t, db.Store.AppendLogs(t.Context(), []app.LogChunk{chunk("a", 1, 3, 8), chunk("b", 2, 4, 5), chunk("c", 6, 7, 9)}))
+	var got []int64
+	for after := int64(0); after < 9; {
+		recs, err := db.Store.Logs(t.Context(), app.LogQuery{Run: run, After: after, Limit: 2})
+		require.NoError(t, err)
+		require.NotEmpty(t, recs)
+		require.LessOrEqual(t, len(recs), 2)
+		for _, r := range recs {
+			got = append(got, r.Cursor)
+			require.Equal(t, domain.LogLine{Stream: "stderr", Level: "info", AtMicros: 1000 * r.Cursor, Line: fmt.Sprintf("line\n%d \x00", r.Cursor), Dropped: uint64(r.Cursor)}, r.LogLine)
+		}
+		after = got[len(got)-1]
+	}
+	require.Equal(t, []int64{1, 2, 3, 4, 5, 6, 7, 8, 9}, got)
+	recs, err := db.Store.Logs(t.Context(), app.LogQuery{Run: run, Step: "b", Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, recs, 3)
+}
+
+func storeSecrets(t *testing.T, db Database) {
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	require.NoError(t, db.Store.PutSecret(t.Context(), app.SealedSecret{Project: "p", Name: "a", Sealed: []byte{1}, UpdatedAt: at}))
+	require.NoError(t, db.Store.PutSecret(t.Context(), app.SealedSecret{Project: "p", Name: "a", Sealed: []byte{2}, UpdatedAt: at}))
+	all, err := db.Store.Secrets(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, []byte{2}, all[0].Sealed)
+	require.NoError(t, db.Store.DeleteSecret(t.Context(), "p", "a"))
+	require.True(t, fault.Is(db.Store.DeleteSecret(t.Context(), "p", "a"), fault.NotFound))
+	require.NoError(t, db.Store.PutVariable(t.Context(), "p", app.Variable{Name: "v", Value: domain.Value(`{"a":1}`), UpdatedAt: at}))
+	vars, err := db.Store.Variables(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string][]app.Variable{"p": {{Name: "v", Value: domain.Value(`{"a":1}`), UpdatedAt: at}}}, vars)
+	require.NoError(t, db.Store.DeleteVariable(t.Context(), "p", "v"))
+	require.True(t, fault.Is(db.Store.DeleteVariable(t.Context(), "p", "v"), fault.NotFound))
+}
