@@ -21,10 +21,11 @@ import (
 // engine and its journal.
 type instant struct {
 	work chan func()
+	list int // items that the step "first" returns
 }
 
 func newInstant(b *testing.B) *instant {
-	x := &instant{work: make(chan func(), 4096)}
+	x := &instant{work: make(chan func(), 20000)}
 	for range 2 {
 		go func() {
 			for f := range x.work {
@@ -38,6 +39,13 @@ func newInstant(b *testing.B) *instant {
 
 func (x *instant) Start(e app.Execution, s app.Sink) {
 	x.work <- func() {
+		if e.Step == "first" {
+			for range x.list {
+				s.Output(app.Output{Values: domain.Values{"n": e.Inputs["n"]}, List: true})
+			}
+			s.Ended(app.Ended{Outcome: app.Completed, Outputs: x.list, List: true})
+			return
+		}
 		s.Output(app.Output{Values: domain.Values{"n": e.Inputs["n"]}})
 		s.Ended(app.Ended{Outcome: app.Completed, Outputs: 1})
 	}
@@ -97,4 +105,72 @@ func BenchmarkCommit(b *testing.B) {
 		_, err := pool.Exec(b.Context(), "INSERT INTO floor VALUES ($1, $2)", int64(i), []byte("0123456789"))
 		require.NoError(b, err)
 	}
+}
+
+// BenchmarkList measures the first page of 1,000 runs out of 20,000, and one run's detail.
+func BenchmarkList(b *testing.B) {
+	pool := pgtest.New(b, "runner", postgres.Migrations, "migrations")
+	r := apptest.StartWith(b, on(b, pool), newInstant(b))
+	r.Deploy(apptest.Chain(1))
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			for range 100 {
+				s, err := r.StartRun(b.Context(), app.StartRun{Project: "p", Workflow: "chain", Inputs: domain.Values{"n": domain.Value("1")}})
+				if err == nil {
+					_, err = r.Await(b.Context(), "p", s.ID)
+				}
+				if err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var last string
+	b.Run("runs", func(b *testing.B) {
+		for b.Loop() {
+			items, _, err := r.Runs(b.Context(), app.RunQuery{Project: "p", Limit: 1000})
+			require.NoError(b, err)
+			require.Len(b, items, 1000)
+			last = items[0].ID
+		}
+	})
+	b.Run("failed", func(b *testing.B) {
+		for b.Loop() {
+			_, _, err := r.Runs(b.Context(), app.RunQuery{Project: "p", State: domain.RunFailed, Limit: 1000})
+			require.NoError(b, err)
+		}
+	})
+	b.Run("run", func(b *testing.B) {
+		for b.Loop() {
+			d, err := r.GetRun(b.Context(), "p", last)
+			require.NoError(b, err)
+			require.Len(b, d.Steps, 1)
+		}
+	})
+}
+
+// BenchmarkFanOut measures a list of 5,000 items through two steps and its detail.
+func BenchmarkFanOut(b *testing.B) {
+	pool := pgtest.New(b, "runner", postgres.Migrations, "migrations")
+	x := newInstant(b)
+	x.list = 5000
+	r := apptest.StartWith(b, on(b, pool), x)
+	second, third := apptest.Step("second", "n", `"${steps.first.n}"`), apptest.Step("third", "n", `"${steps.second.n}"`)
+	r.Deploy(apptest.Workflow("w", apptest.Step("first", "n", "1"), second, third))
+	run := ""
+	b.Run("run", func(b *testing.B) {
+		for b.Loop() {
+			run = r.Begin("w", nil)
+			require.Equal(b, domain.RunCompleted, r.Wait(run).State)
+		}
+	})
+	b.Run("detail", func(b *testing.B) {
+		for b.Loop() {
+			d, err := r.GetRun(b.Context(), "p", run)
+			require.NoError(b, err)
+			require.Len(b, d.Steps, 10001)
+		}
+	})
 }
