@@ -9,6 +9,8 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
+const reasonSuperseded = "superseded by a later deployment"
+
 // maxPlans bounds the compiled plans kept for deployments that are not live.
 const maxPlans = 512
 
@@ -37,8 +39,24 @@ func (s *Service) Deploy(ctx context.Context, d DeployWorkflow) error {
 	return s.bringUp(ctx, dep)
 }
 
-// finishDeploying goes on with what a crash interrupted, and makes the builds of live
-// deployments callable again.
+// ensureLive makes the builds of live deployments callable again after a start.
+func (s *Service) ensureLive(ctx context.Context) error {
+	live, _ := s.Live()
+	for _, d := range live {
+		reason := s.ensure(ctx, d)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if reason != "" {
+			if err := s.settleDeployment(ctx, d, DeploymentFailed, reason); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// finishDeploying goes on with what a crash interrupted.
 func (s *Service) finishDeploying(ctx context.Context) {
 	standing, err := s.deps.Store.Standing(ctx)
 	if err != nil {
@@ -48,12 +66,10 @@ func (s *Service) finishDeploying(ctx context.Context) {
 		return
 	}
 	for _, d := range standing {
-		if d.State == DeploymentDeploying {
-			err = s.bringUp(ctx, d)
-		} else if reason := s.ensure(ctx, d); reason != "" {
-			err = s.settleDeployment(ctx, d, DeploymentFailed, reason)
+		if d.State != DeploymentDeploying {
+			continue
 		}
-		if err != nil && ctx.Err() == nil {
+		if err := s.bringUp(ctx, d); err != nil && ctx.Err() == nil {
 			s.deps.Log.Error("deployment not brought up", "deployment", d.ID, "error", err)
 		}
 	}
@@ -105,10 +121,10 @@ func (s *Service) settleDeployment(ctx context.Context, d Deployment, state, rea
 				continue
 			}
 			if old.ID > d.ID { // ids are UUIDv7: a later order has overtaken this one
-				d.State, d.Reason = DeploymentStopped, "superseded by a later deployment"
+				d.State, d.Reason = DeploymentStopped, reasonSuperseded
 				continue
 			}
-			old.State, old.Reason, old.ChangedAt = DeploymentStopped, "superseded by a later deployment", d.ChangedAt
+			old.State, old.Reason, old.ChangedAt = DeploymentStopped, reasonSuperseded, d.ChangedAt
 			changes = append(changes, old)
 		}
 	}

@@ -78,6 +78,7 @@ type liveRun struct {
 	timer    timer
 	done     chan struct{} // closed when the end is durable, or the run is given up
 	result   *RunResult    // set before done is closed when the end is durable
+	gone     func()        // counts the run out of its project's limit
 	sinks    map[string]*attemptSink
 	watchers []*watcher
 	watched  atomic.Int32     // len(watchers), for sinks
@@ -272,6 +273,7 @@ func (sh *shard) drop(r *liveRun, last *RunSummary) {
 		w.close(last)
 	}
 	r.watchers = nil
+	r.gone()
 	close(r.done)
 }
 

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
@@ -16,7 +18,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if err := s.isReady(); err != nil {
 		return StartedRun{}, err
 	}
-	dep, err := s.deploymentFor(o)
+	dep, err := s.deploymentFor(ctx, o)
 	if err != nil {
 		return StartedRun{}, err
 	}
@@ -50,6 +52,9 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	sum := RunSummary{ID: s.deps.NewID(), Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
 		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC()}
 	r := s.newRun(sum, plan)
+	if r.gone, err = s.admit(o.Project); err != nil {
+		return StartedRun{}, err
+	}
 	sh := s.engine.shardOf(sum.ID)
 	durable := make(chan error, 1)
 	sh.post(message{do: func(sh *shard) {
@@ -87,9 +92,9 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	return StartedRun{ID: sum.ID, State: domain.RunRunning, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt}, nil
 }
 
-func (s *Service) deploymentFor(o StartRun) (string, error) {
+func (s *Service) deploymentFor(ctx context.Context, o StartRun) (string, error) {
 	if o.DeploymentID != "" {
-		return o.DeploymentID, nil
+		return s.pinned(ctx, o)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,6 +114,44 @@ func (s *Service) deploymentFor(o StartRun) (string, error) {
 	e := fault.New(fault.NotFound, "workflow %q is not deployed in project %s: %s", o.Workflow, o.Project, remedy)
 	e.Fields = []fault.Field{{Path: "workflow", Message: "is not deployed", Remedy: remedy}}
 	return "", e
+}
+
+// pinned checks a deployment named by id: live, or superseded and not stopped by hand.
+func (s *Service) pinned(ctx context.Context, o StartRun) (string, error) {
+	s.mu.Lock()
+	i := slices.IndexFunc(s.live, func(d Deployment) bool { return d.ID == o.DeploymentID && d.Project == o.Project })
+	s.mu.Unlock()
+	if i >= 0 {
+		return o.DeploymentID, nil
+	}
+	d, err := s.Deployment(ctx, o.Project, o.DeploymentID)
+	if err != nil {
+		return "", err
+	}
+	if d.State != DeploymentLive && d.Reason != reasonSuperseded {
+		return "", fault.New(fault.Conflict, "deployment %s of %s is %s: %s", d.ID, d.Definition.Workflow, d.State, d.Reason)
+	}
+	return d.ID, nil
+}
+
+// admit counts a run in, up to the project's limit; release counts it out.
+func (s *Service) admit(project string) (release func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.under[project] >= s.cfg.MaxLiveRuns {
+		return nil, fault.New(fault.Exhausted, "project %s has %d runs under way, which is its limit: try again when some have ended", project, s.cfg.MaxLiveRuns)
+	}
+	return s.countIn(project), nil
+}
+
+// countIn needs s.mu.
+func (s *Service) countIn(project string) func() {
+	s.under[project]++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		s.under[project]--
+		s.mu.Unlock()
+	})
 }
 
 // startInputs maps the event, fills in defaults and checks; every problem is told at once.

@@ -3,16 +3,12 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
-
-// sealedKey marks a password value that is kept sealed in the journal.
-const sealedKey = `{"$sealed":`
 
 // secretBook keeps every project's secrets, sealed, so that dispatch never waits for the
 // database. What is read is the newest version.
@@ -80,7 +76,7 @@ func (p projectSecrets) Secret(name string) (string, bool) {
 }
 
 func (p projectSecrets) Unseal(v domain.Value) (domain.Value, error) {
-	if !strings.HasPrefix(string(v), sealedKey) {
+	if !domain.Sealed(v) {
 		return v, nil
 	}
 	var s struct {
@@ -98,7 +94,7 @@ func (b *secretBook) seal(project string, v domain.Value) (domain.Value, error) 
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string][]byte{"$sealed": sealed})
+	return json.Marshal(map[string][]byte{domain.SealedKey: sealed})
 }
 
 func secretContext(project, name string) string { return "secret/" + project + "/" + name }

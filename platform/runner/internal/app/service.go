@@ -24,6 +24,8 @@ type Config struct {
 	CancelGrace time.Duration
 	// DedupTTL is how long an idempotency key is kept. Defaults to 7 days.
 	DedupTTL time.Duration
+	// MaxLiveRuns is how many runs of one project may be under way. Defaults to 10,000.
+	MaxLiveRuns int
 }
 
 // Deps is what the use cases need. All but Metrics and Log are required.
@@ -58,6 +60,7 @@ type Service struct {
 	changed chan struct{}
 	plans   map[string]*domain.Plan
 	starts  map[string]chan struct{} // idempotency keys being started
+	under   map[string]int           // runs under way by project
 }
 
 var _ UseCases = (*Service)(nil)
@@ -76,11 +79,14 @@ func New(cfg Config, deps Deps) *Service {
 	if cfg.DedupTTL == 0 {
 		cfg.DedupTTL = 7 * 24 * time.Hour
 	}
+	if cfg.MaxLiveRuns == 0 {
+		cfg.MaxLiveRuns = 10_000
+	}
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now,
-		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}}
+		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log)}
 	for range cfg.Shards {
@@ -125,7 +131,9 @@ func (s *Service) Run(ctx context.Context) error {
 		wg.Go(func() { sh.loop(ctx) })
 	}
 	wg.Go(func() { s.keepPartitions(ctx) })
-	err = s.recover(ctx)
+	if err = s.ensureLive(ctx); err == nil {
+		err = s.recover(ctx)
+	}
 	if err == nil {
 		wg.Go(func() { s.finishDeploying(ctx) })
 		close(s.ready)
@@ -198,7 +206,12 @@ func (s *Service) recover(ctx context.Context) error {
 		orders[c.Run] = append(orders[c.Run], c)
 	}
 	count := 0
+	ensured := map[string]bool{}
 	err = s.deps.Store.Unfinished(ctx, func(l LiveRun) error {
+		if !ensured[l.Deployment] {
+			ensured[l.Deployment] = true
+			s.ensureFor(ctx, l.Deployment)
+		}
 		if err := s.takeUp(ctx, l, orders[l.ID]); err != nil {
 			s.deps.Log.Error("run left where it is", "run", l.ID, "workflow", l.Workflow, "error", err)
 			return nil
@@ -215,6 +228,20 @@ func (s *Service) recover(ctx context.Context) error {
 	return nil
 }
 
+// ensureFor makes the builds callable that runs of a deployment need, live or not. Where
+// that fails the runs' attempts tell why.
+func (s *Service) ensureFor(ctx context.Context, deployment string) {
+	d, err := s.deps.Store.Deployment(ctx, deployment)
+	if err == nil && d.State != DeploymentLive {
+		if reason := s.ensure(ctx, d); reason != "" {
+			err = errors.New(reason)
+		}
+	}
+	if err != nil {
+		s.deps.Log.Warn("builds of unfinished runs are not callable", "deployment", deployment, "error", err)
+	}
+}
+
 func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) error {
 	plan, err := s.plan(ctx, l.Deployment)
 	if err != nil {
@@ -226,6 +253,9 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 			return fmt.Errorf("row %d: %w", i+1, err)
 		}
 	}
+	s.mu.Lock()
+	r.gone = s.countIn(l.Project)
+	s.mu.Unlock()
 	r.seq = int64(len(l.Rows))
 	r.logSeq.Store(l.LastLog)
 	r.logged = map[string]int64{}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ type attemptSink struct {
 	path      []int32
 	attempt   int32
 	execution string
-	action    string
+	build     *domain.Build
 	begun     time.Time
 	skipLogs  int64
 
@@ -36,7 +37,7 @@ type attemptSink struct {
 
 func newSink(sh *shard, r *liveRun, d domain.Dispatch) *attemptSink {
 	return &attemptSink{sh: sh, run: r, step: d.Step, stepIndex: d.StepIndex, path: d.Path, attempt: d.Attempt,
-		execution: d.Execution, action: d.Build.Action, begun: sh.e.now(), skipLogs: r.logged[d.Execution]}
+		execution: d.Execution, build: d.Build, begun: sh.e.now(), skipLogs: r.logged[d.Execution]}
 }
 
 func (k *attemptSink) Phase(kind string, at time.Time) {
@@ -84,8 +85,26 @@ func (k *attemptSink) Log(l domain.LogLine) {
 func (k *attemptSink) Output(o Output) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.outputs = append(k.outputs, o.Values)
+	k.outputs = append(k.outputs, k.seal(o.Values))
 	k.list = k.list || o.List
+}
+
+// seal closes the passwords among outputs before anything is kept of them. One that cannot
+// be sealed is not kept.
+func (k *attemptSink) seal(v domain.Values) domain.Values {
+	for _, it := range k.build.Outputs {
+		if it.Type != "password" || v[it.Name] == nil {
+			continue
+		}
+		sealed, err := k.sh.e.secrets.seal(k.run.s.Project, v[it.Name])
+		if err != nil {
+			k.sh.e.log.Error("an output of type password could not be sealed", "run", k.run.s.ID, "step", k.step, "error", err)
+			sealed = domain.Value("null")
+		}
+		v = maps.Clone(v)
+		v[it.Name] = sealed
+	}
+	return v
 }
 
 func (k *attemptSink) Ended(e Ended) {
@@ -102,7 +121,7 @@ func (k *attemptSink) Ended(e Ended) {
 	k.mu.Unlock()
 	k.sh.e.logs.ended(k)
 	if m := k.sh.e.metrics.AttemptEnded; m != nil {
-		m(k.action, outcomeName(e.Outcome), k.sh.e.now().Sub(k.begun))
+		m(k.build.Action, outcomeName(e.Outcome), k.sh.e.now().Sub(k.begun))
 	}
 	k.sh.post(message{sink: k, end: ev})
 }

@@ -3,6 +3,8 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Masked is what a secret shows as.
@@ -173,11 +175,29 @@ func (s *State) stepRun(n *node) StepRunView {
 	if n.state == StepWaiting && len(n.history) > 0 && n.err == nil {
 		v.Err = n.history[len(n.history)-1].Err
 	}
-	v.Outputs = n.outputs
+	v.Outputs = masked(n.outputs)
 	if len(n.history) > 0 {
 		v.Inputs = s.shownInputs(n)
 	}
 	return v
+}
+
+// masked hides sealed passwords.
+func masked(outputs []Values) []Values {
+	copied := false
+	for i, o := range outputs {
+		for k, v := range o {
+			if !Sealed(v) {
+				continue
+			}
+			if !copied {
+				outputs, copied = slices.Clone(outputs), true
+			}
+			outputs[i] = maps.Clone(outputs[i])
+			outputs[i][k] = Masked
+		}
+	}
+	return outputs
 }
 
 func (s *State) shownInputs(n *node) Values {

@@ -212,15 +212,42 @@ func (k *compilation) text(at, text string, env Env, n *PlanStep) Expression {
 		k.bad(at, "%s", err)
 		return nil
 	}
-	if k.tainted(e) {
-		k.bad(at, "secrets and password inputs must not be used here: the value would show in the history; use them in `with`")
+	if k.shows(e) {
+		k.bad(at, "secrets and passwords must not be used here: the value would show in the history; use them in `with`")
 	}
 	k.reads(at, e, n)
 	return e
 }
 
+// tainted tells that a value must not be journalled. What reads a step with a password
+// among its outputs is, unless it is a plain reference to another one.
 func (k *compilation) tainted(e Expression) bool {
-	return e.Tainted() || slices.ContainsFunc(e.Inputs(), func(n string) bool { return k.p.secret[n] })
+	if k.shows(e) {
+		return true
+	}
+	_, ref := e.Ref()
+	return !ref && slices.ContainsFunc(e.Steps(), func(id string) bool { return k.secretOutput(id, "") })
+}
+
+// shows tells that a value holds a secret for certain. Anything else that reads a step with
+// a password among its outputs sees that one sealed, except at dispatch.
+func (k *compilation) shows(e Expression) bool {
+	if e.Tainted() || slices.ContainsFunc(e.Inputs(), func(n string) bool { return k.p.secret[n] }) {
+		return true
+	}
+	r, ok := e.Ref()
+	return ok && r.Root == "steps" && k.secretOutput(r.Step, r.Name)
+}
+
+// secretOutput tells whether an output, or any if name is empty, is of type password.
+func (k *compilation) secretOutput(step, name string) bool {
+	i, ok := k.p.index[step]
+	if !ok || k.p.builds[k.p.Steps[i].Build] == nil {
+		return false
+	}
+	return slices.ContainsFunc(k.p.builds[k.p.Steps[i].Build].Outputs, func(it Item) bool {
+		return it.Type == "password" && (name == "" || it.Name == name)
+	})
 }
 
 func (k *compilation) reads(at string, e Expression, n *PlanStep) {
@@ -249,8 +276,8 @@ func (k *compilation) results() {
 			k.bad(at, "%s", err)
 			continue
 		}
-		if k.tainted(e) {
-			k.bad(at, "secrets and password inputs must not be used in a result")
+		if k.shows(e) {
+			k.bad(at, "secrets and passwords must not be used in a result")
 		}
 		r := PlanResult{Name: name, Expr: e}
 		for _, id := range e.Steps() {

@@ -2,6 +2,8 @@ package domain
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"strconv"
 )
 
@@ -111,8 +113,41 @@ func (sc *Scope) Step(id string) (StepView, bool) {
 	if !ok {
 		return StepView{}, false
 	}
-	return sc.s.stepView(i, sc.path), true
+	v := sc.s.stepView(i, sc.path)
+	if sc.secrets != nil {
+		v.Outputs = sc.unseal(v.Outputs)
+	}
+	return v, true
 }
+
+// unseal opens the passwords among outputs, for what is sent and not kept.
+func (sc *Scope) unseal(outputs []Values) []Values {
+	copied := false
+	for i, o := range outputs {
+		for k, v := range o {
+			if !Sealed(v) {
+				continue
+			}
+			open, err := sc.secrets.Unseal(v)
+			if err != nil {
+				continue
+			}
+			if !copied {
+				outputs, copied = slices.Clone(outputs), true
+			}
+			outputs[i] = maps.Clone(outputs[i])
+			outputs[i][k] = open
+			sc.used(open)
+		}
+	}
+	return outputs
+}
+
+// SealedKey marks a password value that is kept sealed: {"$sealed": base64}.
+const SealedKey = "$sealed"
+
+// Sealed tells whether a value is a sealed password.
+func Sealed(v Value) bool { return bytes.HasPrefix(v, []byte(`{"`+SealedKey+`":`)) }
 
 func (s *State) stepView(i int32, path []int32) StepView {
 	n, item := s.view(i, path)

@@ -83,6 +83,9 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("retry waits and tries again", func(t *testing.T) { retried(t, open) })
 	t.Run("a step that takes too long fails with timeout", func(t *testing.T) { timedOut(t, open) })
 	t.Run("secrets reach the action and nothing else", func(t *testing.T) { secrets(t, open) })
+	t.Run("an output of type password stays sealed", func(t *testing.T) { passwordOutput(t, open) })
+	t.Run("a project's runs under way are limited", func(t *testing.T) { limited(t, open) })
+	t.Run("a run of a superseded deployment ends on its own revision", func(t *testing.T) { superseded(t, open) })
 	t.Run("logs are kept in order and paged", func(t *testing.T) { logs(t, open) })
 	t.Run("a watcher sees what happens up to the end", func(t *testing.T) { watched(t, open) })
 	t.Run("deployments supersede each other and tell why they fail", func(t *testing.T) { deployed(t, open) })
@@ -382,4 +385,78 @@ func large(t *testing.T, open func(t *testing.T) Database) {
 	require.Equal(t, domain.RunCompleted, res.State, "%v", res.Error)
 	require.JSONEq(t, `[{"v":10},{"v":20},{"v":30}]`, string(res.Result["all"]))
 	require.Equal(t, "3", string(res.Result["n"]))
+}
+
+func passwordOutput(t *testing.T, open func(t *testing.T) Database) {
+	var mu sync.Mutex
+	got := map[string]app.Execution{}
+	exec := NewExecutor(func(_ context.Context, x app.Execution) Result {
+		mu.Lock()
+		got[x.Step] = x
+		mu.Unlock()
+		return One("token", `"t0ken"`, "ok", "1")
+	})
+	r := Start(t, open(t), exec)
+	w := Workflow("w", Step("login"), Step("plain", "t", `"${steps.login.token}"`, "ok", `"${steps.login.ok}"`), Step("mixed", "t", `"Bearer ${steps.login.token}"`))
+	w.Builds[0].Outputs = []domain.Item{{Name: "token", Type: "password"}}
+	r.Deploy(w)
+	run := r.Begin("w", nil)
+	require.Equal(t, domain.RunCompleted, r.Wait(run).State)
+	require.Equal(t, `"t0ken"`, string(got["plain"].Inputs["t"]))
+	require.Equal(t, `1`, string(got["plain"].Inputs["ok"]))
+	require.Equal(t, `"Bearer t0ken"`, string(got["mixed"].Inputs["t"]))
+	require.Contains(t, got["mixed"].Secrets, []byte("t0ken"))
+	rows, err := r.DB.Store.RunRows(t.Context(), run)
+	require.NoError(t, err)
+	for _, row := range rows {
+		require.NotContains(t, string(row), "t0ken")
+	}
+	d, err := r.GetRun(t.Context(), "p", run)
+	require.NoError(t, err)
+	require.Equal(t, domain.Masked, d.Steps[0].Outputs[0]["token"])
+	require.Equal(t, domain.Masked, d.Steps[1].Inputs["t"])
+	require.Equal(t, "1", string(d.Steps[1].Inputs["ok"]))
+}
+
+func limited(t *testing.T, open func(t *testing.T) Database) {
+	release := make(chan struct{})
+	exec := NewExecutor(func(ctx context.Context, x app.Execution) Result { <-release; return AddOne(ctx, x) })
+	r := Start(t, open(t), exec)
+	r.Stop()
+	r.start(app.Config{MaxLiveRuns: 2})
+	r.Deploy(Chain(1))
+	runs := []string{r.Begin("chain", Values("n", "1")), r.Begin("chain", Values("n", "1"))}
+	_, err := r.StartRun(t.Context(), app.StartRun{Project: "p", Workflow: "chain", Inputs: Values("n", "1")})
+	require.True(t, fault.Is(err, fault.Exhausted), "%v", err)
+	close(release)
+	for _, run := range runs {
+		r.Wait(run)
+	}
+	r.Wait(r.Begin("chain", Values("n", "1")))
+}
+
+func superseded(t *testing.T, open func(t *testing.T) Database) {
+	release := make(chan struct{})
+	exec := NewExecutor(func(ctx context.Context, x app.Execution) Result { <-release; return AddOne(ctx, x) })
+	r := Start(t, open(t), exec)
+	first := r.Deploy(Chain(2))
+	run := r.Begin("chain", Values("n", "0"))
+	r.Deploy(Chain(5))
+	r.Restart()
+	close(release)
+	require.Equal(t, "2", string(r.Wait(run).Result["n"]))
+	s, err := r.StartRun(t.Context(), app.StartRun{Project: "p", DeploymentID: first, Inputs: Values("n", "0")})
+	require.NoError(t, err)
+	require.Equal(t, "2", string(r.Wait(s.ID).Result["n"]))
+	_, err = r.StartRun(t.Context(), app.StartRun{Project: "other", DeploymentID: first, Inputs: Values("n", "0")})
+	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+	require.NoError(t, r.Undeploy(t.Context(), "p", r.liveID(t)))
+	_, err = r.StartRun(t.Context(), app.StartRun{Project: "p", Workflow: "chain", Inputs: Values("n", "0")})
+	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+}
+
+func (r *Runner) liveID(t *testing.T) string {
+	live, _ := r.Live()
+	require.Len(t, live, 1)
+	return live[0].ID
 }
