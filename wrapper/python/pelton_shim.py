@@ -371,8 +371,8 @@ class Loaded:
             self.with_context = len(positional) >= 2
         except (TypeError, ValueError):
             pass
-        self.bytes_inputs = [i["name"] for i in config.get("inputs", ()) if i.get("type") == "bytes"]
-        self.outputs = config.get("outputs", [])
+        self.bytes_inputs = [i["name"] for i in (config.get("inputs") or ()) if i.get("type") == "bytes"]
+        self.outputs = config.get("outputs") or []
 
 
 def execute(loaded, channel, start):
