@@ -31,6 +31,9 @@ type UseCases interface {
 	Await(ctx context.Context, project, runID string) (RunResult, error)
 	// Result answers at once: State tells whether the run has ended.
 	Result(ctx context.Context, project, runID string) (RunResult, error)
+	// Render fills in JSON whose strings hold ${…} over an ended run (its inputs, steps, run,
+	// trigger, vars): for answers to callers. Secrets are refused.
+	Render(ctx context.Context, project, runID string, template domain.Value) (domain.Value, error)
 	// Cancel orders the end of a run; durable when it returns. commandID makes it idempotent
 	// ("" = a new one). Cancelling an ended run is a conflict.
 	Cancel(ctx context.Context, project, runID, commandID, reason string) error

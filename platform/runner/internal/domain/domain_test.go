@@ -1,8 +1,10 @@
 package domain_test
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -296,4 +298,82 @@ func TestNewerRow(t *testing.T) {
 	require.ErrorAs(t, err, &unknown)
 	_, err = domain.DecodeRow([]byte{2})
 	require.ErrorAs(t, err, &unknown)
+}
+
+func TestNeverStarts(t *testing.T) {
+	g := play(t, workflow(step("a")))
+	for range 20 {
+		g.end("a", domain.OutcomeUnknown, 1)
+		require.Equal(t, domain.CommandStart, g.last[0].Kind)
+	}
+	g.end("a", domain.OutcomeUnknown, 1)
+	require.Equal(t, "unavailable", g.s.Err.Kind)
+}
+
+func TestLoads(t *testing.T) {
+	ref := func(i int) domain.Value { return domain.Value(fmt.Sprintf(`{"$ref":"sha256:%d","size":10}`, i)) }
+	d := workflow(with(step("a"), func(s *domain.StepSpec) { s.If = "size(inputs.x) == 2" }))
+	d.Result = map[string]string{"n": "${size(inputs.y)}"}
+	plan, problems := domain.Compile(d, domaintest.Compiler{})
+	require.Empty(t, problems)
+	g := &game{t: t, s: domain.NewState(domain.Run{ID: "run"}, plan), now: start}
+	g.send(domain.EventStarted{Inputs: domain.Values{"x": ref(1), "y": ref(2)}})
+	require.Equal(t, domain.CommandLoad, g.last[0].Kind)
+	g.send(domain.EventLoaded{Digest: "sha256:1", Value: domain.Value("[1,2]")})
+	require.Equal(t, domain.CommandStart, g.last[0].Kind)
+	g.end("a", domain.OutcomeCompleted, 1)
+	require.Equal(t, domain.RunRunning, g.s.Status, "the result waits")
+	g.send(domain.EventLoaded{Digest: "sha256:2", Err: &domain.StepError{Kind: "value_unavailable", Message: "gone"}})
+	require.Equal(t, "value_unavailable: result.n: gone", g.s.Err.Error())
+}
+
+// TestArchivedJournal replays a journal as it was written when the format was made: rows
+// stay readable for ever.
+func TestArchivedJournal(t *testing.T) {
+	d := workflow(step("a"), step("b", "a"), with(step("c"), func(s *domain.StepSpec) {
+		s.ForEach = &domain.ForEachSpec{In: "[1,2]", Concurrency: 1}
+		s.With["x"] = json.RawMessage(`"n ${item}"`)
+		s.Retry = &domain.RetrySpec{Attempts: 2, Backoff: time.Second}
+	}), with(step("d", "c"), func(s *domain.StepSpec) { s.If = "1 == 2"; s.With = nil }))
+	d.Result = map[string]string{"r": "${steps.b.out}"}
+	plan, problems := domain.Compile(d, domaintest.Compiler{})
+	require.Empty(t, problems)
+	live := domain.NewState(domain.Run{ID: "run"}, plan)
+	var rows []string
+	now := start
+	send := func(ev domain.Event) {
+		tr, err := live.Handle(ev, now, 0.5)
+		require.NoError(t, err)
+		if tr.Row != nil {
+			rows = append(rows, fmt.Sprintf("%x", tr.Row))
+		}
+		now = now.Add(time.Second)
+	}
+	one := func(s string) []domain.Values { return []domain.Values{{"out": domain.Value(s)}} }
+	send(domain.EventStarted{Inputs: domain.Values{"i": domain.Value(`"x"`)}, Event: domain.Value("{}")})
+	send(domain.EventAttempt{Step: 0, Attempt: 1, Outcome: domain.OutcomeCompleted, IsList: true, Outputs: append(one("1"), one("2")...), Instance: "i",
+		Usage: domain.Usage{CPUMicros: 1, MaxRSS: 2, WallMicros: 3}, Phases: []domain.Phase{{Kind: "booted", AtMicros: 7}, {Kind: "later", AtMicros: 9}}})
+	send(domain.EventAttempt{Step: 2, Path: []int32{0}, Attempt: 1, Outcome: domain.OutcomeFailed, Err: &domain.StepError{Kind: "user_error", Message: "m"}})
+	send(domain.EventTick{})
+	send(domain.EventAttempt{Step: 2, Path: []int32{0}, Attempt: 2, Outcome: domain.OutcomeLost})
+	send(domain.EventAttempt{Step: 2, Path: []int32{0}, Attempt: 3, Outcome: domain.OutcomeCompleted, Outputs: one("3")})
+	send(domain.EventAttempt{Step: 2, Path: []int32{1}, Attempt: 1, Outcome: domain.OutcomeCompleted, Outputs: one("4")})
+	send(domain.EventAttempt{Step: 1, Path: []int32{1}, Attempt: 1, Outcome: domain.OutcomeCompleted, Outputs: one("5")})
+	send(domain.EventCancel{Command: "c", Reason: "why"})
+	send(domain.EventAttempt{Step: 1, Path: []int32{0}, Attempt: 1, Outcome: domain.OutcomeCancelled})
+	require.Equal(t, domain.RunCancelled, live.Status)
+
+	file := "testdata/journal-v1.txt"
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		require.NoError(t, os.WriteFile(file, []byte(strings.Join(rows, "\n")+"\n"), 0o644))
+	}
+	archived, err := os.ReadFile(file)
+	require.NoError(t, err)
+	s := domain.NewState(domain.Run{ID: "run"}, plan)
+	for line := range strings.Lines(string(archived)) {
+		row, err := hex.DecodeString(strings.TrimSpace(line))
+		require.NoError(t, err)
+		require.NoError(t, s.Replay(row))
+	}
+	require.Equal(t, live.Fingerprint(), s.Fingerprint())
 }

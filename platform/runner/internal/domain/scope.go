@@ -33,6 +33,10 @@ func EventScope(event Value, vars Values) *Scope {
 	return &Scope{event: event, vars: vars, step: -1}
 }
 
+// FinalScope is the scope of something that is told about the run as a whole, such as the
+// answer to its caller. Values in the filestore that it needs cannot be loaded through it.
+func (s *State) FinalScope() *Scope { return &Scope{s: s, step: -1} }
+
 // StepView is what a reader sees of a step.
 type StepView struct {
 	State   StepState

@@ -22,11 +22,12 @@ const (
 type node struct {
 	kind     nodeKind
 	state    StepState
-	list     bool // leaf: the handler returned a list
-	item     bool // a forEach's item
-	timedOut bool // its attempt was told to stop because its time is over
-	inFlight bool // an attempt is started and has not ended
-	attached bool // since this incarnation began somebody listens to the attempt
+	list     bool  // leaf: the handler returned a list
+	item     bool  // a forEach's item
+	timedOut bool  // its attempt was told to stop because its time is over
+	inFlight bool  // an attempt is started and has not ended
+	unknown  uint8 // how often its attempt turned out never to have started
+	loads    uint8 // how often it waited in a row for values to be loaded
 	step     int32
 	opener   int32 // expanded: whose list
 	attempt  int32
@@ -100,7 +101,9 @@ type State struct {
 	loaded    map[string]loaded // values read from the filestore; a cache, never journalled
 	waiting   map[*node]bool    // nodes whose expressions wait for such values
 	waitEnd   bool              // the result waits for such values
+	endLoads  uint8
 	asked     map[string]bool
+	held      int // bytes in loaded
 }
 
 type loaded struct {
@@ -299,7 +302,7 @@ func (s *State) applyAttemptStarted(n *node, f *Fact) {
 }
 
 func (s *State) applyAttemptEnded(n *node, f *Fact) {
-	n.inFlight, n.attached = false, false
+	n.inFlight, n.unknown = false, 0
 	s.deactivate(n)
 	if i := len(n.history) - 1; i >= 0 {
 		a := &n.history[i]

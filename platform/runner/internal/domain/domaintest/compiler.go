@@ -153,6 +153,15 @@ func (x *expression) Eval(sc *domain.Scope) (domain.Value, error) {
 
 func (x *expression) eval(text string, sc *domain.Scope) (domain.Value, error) {
 	text = strings.TrimSpace(text)
+	for _, op := range []string{"==", "!="} {
+		if a, b, ok := strings.Cut(text, op); ok {
+			v, err := x.eval(a, sc)
+			if err != nil {
+				return nil, err
+			}
+			return boolean((string(v) == strings.TrimSpace(b)) == (op == "==")), nil
+		}
+	}
 	switch {
 	case text == "always()":
 		return domain.Value("true"), nil
@@ -172,15 +181,6 @@ func (x *expression) eval(text string, sc *domain.Scope) (domain.Value, error) {
 			return nil, serr
 		}
 		return domain.Value(fmt.Sprint(len(items))), nil
-	}
-	for _, op := range []string{"==", "!="} {
-		if a, b, ok := strings.Cut(text, op); ok {
-			v, err := x.eval(a, sc)
-			if err != nil {
-				return nil, err
-			}
-			return boolean((string(v) == strings.TrimSpace(b)) == (op == "==")), nil
-		}
 	}
 	if json.Valid([]byte(text)) {
 		return domain.Value(text), nil

@@ -1,0 +1,186 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// Runs lists runs, newest first. See UseCases.
+func (s *Service) Runs(ctx context.Context, q RunQuery) ([]RunSummary, string, error) {
+	if q.Limit <= 0 {
+		q.Limit = 50
+	}
+	q.Limit = min(q.Limit, 1000)
+	limit := q.Limit
+	q.Limit++
+	items, err := s.deps.Store.Runs(ctx, q)
+	if err != nil {
+		return nil, "", err
+	}
+	next := ""
+	if len(items) > limit {
+		items = items[:limit]
+		next = items[limit-1].ID
+	}
+	return items, next, nil
+}
+
+// GetRun gives one run with everything that happened to it. See UseCases.
+func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail, error) {
+	var d RunDetail
+	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { d = detail(r.ended(), r.s, r.sinks) })
+	if err != nil || found {
+		return d, err
+	}
+	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
+	if err != nil {
+		return RunDetail{}, err
+	}
+	st, err := s.replay(ctx, sum)
+	if err != nil {
+		return RunDetail{}, err
+	}
+	return detail(sum, st, nil), nil
+}
+
+// replay makes the state of a run from its journal.
+func (s *Service) replay(ctx context.Context, sum RunSummary) (*domain.State, error) {
+	plan, err := s.plan(ctx, sum.Deployment)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.deps.Store.RunRows(ctx, sum.ID)
+	if err != nil {
+		return nil, err
+	}
+	st := s.newRun(sum, plan).s
+	for i, row := range rows {
+		if err := st.Replay(row); err != nil {
+			return nil, fault.Wrap(err, fault.Internal, "read row %d of run %s", i+1, sum.ID)
+		}
+	}
+	return st, nil
+}
+
+// Render fills in JSON whose strings hold ${…} over an ended run. See UseCases.
+func (s *Service) Render(ctx context.Context, project, runID string, template domain.Value) (domain.Value, error) {
+	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
+	if err != nil {
+		return nil, err
+	}
+	if !sum.State.Ended() {
+		return nil, fault.New(fault.Conflict, "the run has not ended: it is %s", sum.State)
+	}
+	st, err := s.replay(ctx, sum)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.deps.Compiler.Value(json.RawMessage(template), domain.Env{})
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "%s", err)
+	}
+	if e.Tainted() || slices.ContainsFunc(e.Inputs(), st.Plan.SecretInput) {
+		return nil, fault.New(fault.Invalid, "secrets and passwords must not be used here: they would be shown")
+	}
+	v, err := e.Eval(st.FinalScope())
+	if err != nil {
+		return nil, fault.New(fault.Unprocessable, "%s", err)
+	}
+	return v, nil
+}
+
+// Logs pages through a run's log. See UseCases.
+func (s *Service) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
+	if q.Limit <= 0 {
+		q.Limit = 1000
+	}
+	q.Limit = min(q.Limit, 10000)
+	sum, err := s.deps.Store.RunSummary(ctx, q.Project, q.Run)
+	if err != nil {
+		return LogPage{}, err
+	}
+	limit := q.Limit
+	q.Limit++
+	recs, err := s.deps.Store.Logs(ctx, q)
+	if err != nil {
+		return LogPage{}, err
+	}
+	p := LogPage{Records: recs, Next: q.After}
+	if len(recs) > limit {
+		p.Records, p.More = recs[:limit], true
+	}
+	if n := len(p.Records); n > 0 {
+		p.Next = p.Records[n-1].Cursor
+	}
+	// Log chunks are written up to 100 ms and one commit after the attempt's end.
+	p.Ended = sum.State.Ended() && !p.More && s.now().Sub(sum.FinishedAt) > 2*time.Second
+	return p, nil
+}
+
+// Watch streams what happens to a run. See UseCases.
+func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunEvent, error) {
+	w := &watcher{ch: make(chan RunEvent, 256)}
+	var run *liveRun
+	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
+		r.watchers = append(r.watchers, w)
+		r.watched.Store(int32(len(r.watchers)))
+		run = r
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		sum, err := s.deps.Store.RunSummary(ctx, project, runID)
+		if err != nil {
+			return nil, err
+		}
+		w.close(&sum)
+		return w.ch, nil
+	}
+	context.AfterFunc(ctx, func() { s.engine.shardOf(runID).post(message{do: func(*shard) { run.unwatch(w) }}) })
+	return w.ch, nil
+}
+
+// unwatch ends one reader's stream; it may have ended already.
+func (r *liveRun) unwatch(w *watcher) {
+	for i, x := range r.watchers {
+		if x == w {
+			r.watchers = append(r.watchers[:i:i], r.watchers[i+1:]...)
+			r.watched.Store(int32(len(r.watchers)))
+			close(w.ch)
+			return
+		}
+	}
+}
+
+// detail makes what people see of a run of its state.
+func detail(sum RunSummary, st *domain.State, sinks map[string]*attemptSink) RunDetail {
+	d := RunDetail{RunSummary: sum, Inputs: st.ShownInputs(), Result: st.Result, Failed: st.Err, Steps: []StepRun{}}
+	st.StepRuns(func(v domain.StepRunView) {
+		spec := &st.Plan.Nodes[v.Step].Spec
+		sr := StepRun{Step: spec.ID, Title: spec.Title, Uses: spec.Uses, ItemPath: v.Path, State: v.State, Reason: v.Reason, Items: v.Items,
+			StartedAt: micros(v.Started), FinishedAt: micros(v.Ended), Inputs: v.Inputs, Outputs: v.Outputs, List: v.List, Error: v.Err}
+		for _, a := range v.Attempts {
+			x := Attempt{Number: a.Number, State: a.State, Execution: domain.ExecutionID(st.ID, spec.ID, v.Path, a.Number), Instance: a.Instance,
+				StartedAt: micros(a.Started), FinishedAt: micros(a.Ended), Phases: a.Phases, Error: a.Err, Usage: a.Usage}
+			if k := sinks[x.Execution]; k != nil && a.State == domain.AttemptStarted {
+				k.fill(&x)
+			}
+			sr.Attempts = append(sr.Attempts, x)
+		}
+		d.Steps = append(d.Steps, sr)
+	})
+	return d
+}
+
+func micros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
