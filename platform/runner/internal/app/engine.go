@@ -283,7 +283,7 @@ func (sh *shard) giveUp(r *liveRun, err error) {
 	if sh.runs[r.s.ID] != r {
 		return
 	}
-	if !errors.Is(err, ErrStopped) && !errors.Is(err, ErrDuplicate) {
+	if !errors.Is(err, ErrStopped) && !errors.Is(err, ErrDuplicate) && !errors.Is(err, ErrFenced) {
 		sh.e.log.Error("run given up until the next start", "run", r.s.ID, "error", err)
 	}
 	sh.drop(r, nil)
@@ -309,7 +309,7 @@ func (sh *shard) send(r *liveRun, c domain.Command) {
 	d, err := r.s.Dispatch(c, sh.e.secrets.of(r.s.Project))
 	sink := newSink(sh, r, d)
 	if err != nil && c.Kind == domain.CommandStart {
-		var need *domain.NeedRefs
+		var need *domain.NeedRefsError
 		if errors.As(err, &need) {
 			sh.loadThen(r, need.Refs, func(sh *shard) { sh.send(r, c) })
 			return

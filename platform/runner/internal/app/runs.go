@@ -79,7 +79,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 			return known, kerr
 		}
 	}
-	if errors.Is(err, ErrStopped) {
+	if errors.Is(err, ErrStopped) || errors.Is(err, ErrFenced) {
 		return StartedRun{}, fault.Wrap(err, fault.Unavailable, "the runner is stopping; try again in a moment")
 	}
 	if err != nil {

@@ -31,7 +31,7 @@ func (s *State) Target(c Command) (execution string, step int32, path []int32) {
 }
 
 // Dispatch makes the attempt of a CommandStart or CommandAttach. Tainted inputs are
-// evaluated here. The error is *StepError, or *NeedRefs if values must be loaded first.
+// evaluated here. The error is *StepError, or *NeedRefsError if values must be loaded first.
 func (s *State) Dispatch(c Command, secrets SecretSource) (Dispatch, error) {
 	n := c.node
 	p := &s.Plan.Nodes[n.step]
@@ -79,7 +79,7 @@ func taintedInput(in *PlanInput, sc *Scope) (Value, error) {
 	}
 	v, err := in.Expr.Eval(sc)
 	if err != nil {
-		var need *NeedRefs
+		var need *NeedRefsError
 		if errors.As(err, &need) {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ func (t *turn) failedOrWaiting(n, holder *node, what string, err error) bool {
 	if err == nil {
 		return false
 	}
-	var need *NeedRefs
+	var need *NeedRefsError
 	if errors.As(err, &need) {
 		if err = t.wait(holder, need.Refs); err == nil {
 			return true
@@ -139,7 +139,7 @@ func (t *turn) inputs(p *PlanStep, sc *Scope) ([]Computed, error) {
 		}
 		v, err := in.Expr.Eval(sc)
 		if err != nil {
-			var need *NeedRefs
+			var need *NeedRefsError
 			if errors.As(err, &need) {
 				return nil, err
 			}

@@ -24,7 +24,7 @@ type Expression interface {
 	// Tolerant tells that it calls always(), failed() or skipped(): a condition that
 	// decides by itself what a failed or skipped need means.
 	Tolerant() bool
-	// Eval computes the value. It returns *StepError, or *NeedRefs when it meets a value
+	// Eval computes the value. It returns *StepError, or *NeedRefsError when it meets a value
 	// kept in the filestore that is not loaded yet.
 	Eval(sc *Scope) (Value, error)
 }
@@ -36,10 +36,10 @@ type Ref struct {
 	Name string
 }
 
-// NeedRefs tells that an expression reads values that lie in the filestore.
-type NeedRefs struct{ Refs []BlobRef }
+// NeedRefsError tells that an expression reads values that lie in the filestore.
+type NeedRefsError struct{ Refs []BlobRef }
 
-func (n *NeedRefs) Error() string {
+func (n *NeedRefsError) Error() string {
 	return fmt.Sprintf("%d values must be loaded from the filestore first", len(n.Refs))
 }
 

@@ -124,7 +124,7 @@ func (t *turn) finish() {
 		r := &s.Plan.Results[i]
 		v, err := t.result(r, nil)
 		if err != nil {
-			var need *NeedRefs
+			var need *NeedRefsError
 			if errors.As(err, &need) {
 				if err = t.wait(nil, need.Refs); err == nil {
 					return

@@ -61,7 +61,7 @@ func (t *turn) advanceLoop(n *node) {
 		sc := t.s.scope(n, n.items[i])
 		computed, err := t.inputs(p, sc)
 		if err != nil {
-			var need *NeedRefs
+			var need *NeedRefsError
 			if errors.As(err, &need) {
 				if err = t.wait(n, need.Refs); err == nil {
 					return

@@ -213,7 +213,7 @@ func (sc *Scope) used(v Value) {
 	sc.Used = append(sc.Used, bytes.Clone(v))
 }
 
-// Load gives v itself, or what it refers to in the filestore. The error is *NeedRefs as
+// Load gives v itself, or what it refers to in the filestore. The error is *NeedRefsError as
 // long as that is not loaded: the evaluation is tried again once it is.
 func (sc *Scope) Load(v Value) (Value, error) {
 	if sc.s == nil {
@@ -236,7 +236,7 @@ func (s *State) load(v Value) (Value, error) {
 	if ref.Size > MaxLoaded {
 		return nil, errf("value_too_large", "this value is %d bytes; an expression can read at most %d. Pass it on whole, or as a file", ref.Size, MaxLoaded)
 	}
-	return nil, &NeedRefs{Refs: []BlobRef{ref}}
+	return nil, &NeedRefsError{Refs: []BlobRef{ref}}
 }
 
 // Resolve gives what a plain reference points at, false if there is nothing: the step was

@@ -287,8 +287,8 @@ func logs(t *testing.T, open func(t *testing.T) Database) {
 	run := r.Begin("w", nil)
 	r.Wait(run)
 	var got []app.LogRecord
-	deadline := time.Now().Add(20 * time.Second)
-	for after := int64(0); len(got) < 2000 && time.Now().Before(deadline); {
+	deadline := clock().Add(20 * time.Second)
+	for after := int64(0); len(got) < 2000 && clock().Before(deadline); {
 		p, err := r.Logs(t.Context(), app.LogQuery{Project: "p", Run: run, After: after, Limit: 300})
 		require.NoError(t, err)
 		got = append(got, p.Records...)

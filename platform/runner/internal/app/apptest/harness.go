@@ -12,7 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +26,9 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain/domaintest"
 )
+
+// clock is the real one: suites run against real servers.
+func clock() time.Time { return time.Now() } //nolint:forbidigo // the suites' one reading of the clock
 
 // Database is a store under test: what a restart of the runner finds again.
 type Database struct {
@@ -74,7 +76,7 @@ func (r *Runner) start(cfg app.Config) {
 	cfg.CancelGrace = time.Second
 	r.Service = app.New(cfg, app.Deps{
 		Store: r.DB.Store, Journal: r.DB.Journal, Compiler: domaintest.Compiler{}, Deployer: r.Deployer, Executor: r.exec,
-		Files: r.Files, Cipher: rot{}, Announce: announcer{}, Now: time.Now, NewID: id.New, Jitter: rand.Float64,
+		Files: r.Files, Cipher: rot{}, Announce: announcer{}, Now: clock, NewID: id.New, Jitter: func() float64 { return 0.5 },
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -130,7 +132,7 @@ func (r *Runner) Usurp(poke func(old *app.Service)) error {
 func (r *Runner) Deploy(d domain.Definition) string {
 	r.t.Helper()
 	dep := id.New()
-	require.NoError(r.t, r.Service.Deploy(r.t.Context(), app.DeployWorkflow{ID: dep, Project: "p", Definition: d, At: time.Now()}))
+	require.NoError(r.t, r.Service.Deploy(r.t.Context(), app.DeployWorkflow{ID: dep, Project: "p", Definition: d, At: clock()}))
 	got, err := r.Service.Deployment(r.t.Context(), "p", dep)
 	require.NoError(r.t, err)
 	require.Equal(r.t, app.DeploymentLive, got.State, got.Reason)

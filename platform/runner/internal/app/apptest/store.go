@@ -46,7 +46,7 @@ type journal struct {
 
 func begin(t *testing.T, db Database) *journal {
 	t.Helper()
-	require.NoError(t, db.Store.EnsurePartitions(t.Context(), time.Now()))
+	require.NoError(t, db.Store.EnsurePartitions(t.Context(), clock()))
 	fence, err := db.Store.TakeOver(t.Context(), "test")
 	require.NoError(t, err)
 	j := &journal{Journal: db.Journal(fence), t: t}
@@ -75,12 +75,12 @@ func (j *journal) put(entries ...*app.Entry) []error {
 func startEntry(project, workflow string) *app.Entry {
 	run := id.New()
 	return &app.Entry{Run: run, Seq: 1, Row: []byte("first"), Start: &app.RunSummary{ID: run, Project: project, Workflow: workflow, Revision: 1,
-		RevisionID: id.New(), Deployment: id.New(), State: domain.RunRunning, Trigger: app.Trigger{Kind: "manual"}, CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}}
+		RevisionID: id.New(), Deployment: id.New(), State: domain.RunRunning, Trigger: app.Trigger{Kind: "manual"}, CreatedAt: clock().UTC().Truncate(time.Microsecond)}}
 }
 
 func endEntry(start *app.Entry, seq int64, st domain.RunState) *app.Entry {
 	sum := *start.Start
-	sum.State, sum.FinishedAt = st, time.Now().UTC().Truncate(time.Microsecond)
+	sum.State, sum.FinishedAt = st, clock().UTC().Truncate(time.Microsecond)
 	if st == domain.RunFailed {
 		sum.ErrorKind, sum.Error, sum.ErrorStep = "user_error", "bad\x00 text \xff", "s"
 	}
@@ -114,7 +114,7 @@ func Store(t *testing.T, open func(t *testing.T) Database) {
 		j := begin(t, db)
 		key := func(expires time.Duration) *app.Entry {
 			e := startEntry("p", "w")
-			e.Dedup = &app.Dedup{Scope: "s", Key: "k", Body: []byte("b"), Expires: time.Now().Add(expires)}
+			e.Dedup = &app.Dedup{Scope: "s", Key: "k", Body: []byte("b"), Expires: clock().Add(expires)}
 			return e
 		}
 		a, b, other := key(time.Hour), key(time.Hour), startEntry("p", "w")
@@ -201,7 +201,7 @@ func storeUnfinished(t *testing.T, db Database) {
 	a, b, c := startEntry("p", "w"), startEntry("p", "w"), startEntry("p", "w")
 	require.NoError(t, errors.Join(j.put(a, b, c)...))
 	require.NoError(t, errors.Join(j.put(endEntry(b, 2, domain.RunCompleted), &app.Entry{Run: c.Run, Seq: 2, Row: []byte("2")})...))
-	cmd := app.InboxCommand{ID: "x", Run: c.Run, Kind: "cancel", Reason: "why", At: time.Now().UTC().Truncate(time.Microsecond)}
+	cmd := app.InboxCommand{ID: "x", Run: c.Run, Kind: "cancel", Reason: "why", At: clock().UTC().Truncate(time.Microsecond)}
 	require.NoError(t, db.Store.AddCommand(t.Context(), cmd))
 	require.NoError(t, db.Store.AddCommand(t.Context(), cmd), "a known id changes nothing")
 	require.NoError(t, db.Store.AppendLogs(t.Context(), []app.LogChunk{{Run: c.Run, Step: "s", Path: []int32{1}, Attempt: 2, Cursors: []int64{4, 9}, Lines: make([]domain.LogLine, 2)}}))
@@ -251,7 +251,7 @@ func storeLogs(t *testing.T, db Database) {
 }
 
 func storeSecrets(t *testing.T, db Database) {
-	at := time.Now().UTC().Truncate(time.Microsecond)
+	at := clock().UTC().Truncate(time.Microsecond)
 	require.NoError(t, db.Store.PutSecret(t.Context(), app.SealedSecret{Project: "p", Name: "a", Sealed: []byte{1}, UpdatedAt: at}))
 	require.NoError(t, db.Store.PutSecret(t.Context(), app.SealedSecret{Project: "p", Name: "a", Sealed: []byte{2}, UpdatedAt: at}))
 	all, err := db.Store.Secrets(t.Context())

@@ -188,7 +188,7 @@ func (x *expression) Eval(sc *domain.Scope) (domain.Value, error) {
 			return v, nil
 		}
 	}
-	var need *domain.NeedRefs
+	var need *domain.NeedRefsError
 	if errors.As(err, &need) {
 		return nil, need
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -299,7 +300,7 @@ func (s *Store) Runs(ctx context.Context, q app.RunQuery) ([]app.RunSummary, err
 // FindDedup looks a key up.
 func (s *Store) FindDedup(ctx context.Context, scope, key string) (run string, body []byte, found bool, err error) {
 	err = s.pool.QueryRow(ctx, s.q["find_dedup"], text(scope), text(key)).Scan(&run, &body)
-	if err == pgx.ErrNoRows {
+	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil, false, nil
 	}
 	return run, body, err == nil, pg.Translate(err, "key")
@@ -312,7 +313,7 @@ func (s *Store) SourceCursor(ctx context.Context, deployment, trigger string) ([
 	}
 	var c []byte
 	err := s.pool.QueryRow(ctx, s.q["source_cursor"], deployment, trigger).Scan(&c)
-	if err == pgx.ErrNoRows {
+	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	return c, pg.Translate(err, "source")
