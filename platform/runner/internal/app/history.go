@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -27,15 +28,57 @@ func (s *Service) Runs(ctx context.Context, q RunQuery) ([]RunSummary, string, e
 		items = items[:limit]
 		next = items[limit-1].ID
 	}
+	if err := s.overlay(ctx, items); err != nil {
+		return nil, "", err
+	}
 	return items, next, nil
 }
+
+// overlay gives runs that have not ended their state of this moment: the table tells only
+// that they are under way.
+func (s *Service) overlay(ctx context.Context, items []RunSummary) error {
+	if s.isReady() != nil {
+		return nil
+	}
+	live := map[*shard][]int{}
+	for i := range items {
+		if !items[i].State.Ended() {
+			sh := s.engine.shardOf(items[i].ID)
+			live[sh] = append(live[sh], i)
+		}
+	}
+	for sh, places := range live {
+		err := sh.call(ctx, func(sh *shard) {
+			for _, i := range places {
+				if r := sh.runs[items[i].ID]; r != nil && !r.s.Status.Ended() {
+					items[i].State = r.s.Status
+				}
+			}
+		})
+		if err != nil && !errors.Is(err, ErrStopped) {
+			return err
+		}
+	}
+	return nil
+}
+
+// largeRun is the number of step runs from which a live run's detail is made of its journal
+// instead of on its shard, where other runs would wait for it.
+const largeRun = 500
 
 // GetRun gives one run with everything that happened to it. See UseCases.
 func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail, error) {
 	var d RunDetail
-	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { d = detail(r.ended(), r.s, r.sinks) })
-	if err != nil || found {
-		return d, err
+	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
+		if r.s.Nodes() < largeRun {
+			d = detail(r.ended(), r.s, r.sinks)
+		}
+	})
+	if err != nil {
+		return RunDetail{}, err // d may still be written by the shard
+	}
+	if found && d.ID != "" {
+		return d, nil
 	}
 	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
 	if err != nil {

@@ -247,12 +247,14 @@ func (s *Service) known(ctx context.Context, o StartRun, d *Dedup) (StartedRun, 
 	return StartedRun{ID: id, State: sum.State, Deployment: sum.Deployment, CreatedAt: sum.CreatedAt}, true, nil
 }
 
-// find looks for a live run and calls do on its shard.
-func (s *Service) find(ctx context.Context, project, id string, do func(*shard, *liveRun)) (found bool, err error) {
+// find looks for a live run and calls do on its shard. After an error do may still run: what
+// it writes must not be read then.
+func (s *Service) find(ctx context.Context, project, id string, do func(*shard, *liveRun)) (bool, error) {
 	if err := s.isReady(); err != nil {
 		return false, err
 	}
-	err = s.engine.shardOf(id).call(ctx, func(sh *shard) {
+	found := false
+	err := s.engine.shardOf(id).call(ctx, func(sh *shard) {
 		if r := sh.runs[id]; r != nil && r.s.Project == project {
 			found = true
 			do(sh, r)
@@ -261,7 +263,10 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 	if errors.Is(err, ErrStopped) {
 		err = fault.Wrap(err, fault.Unavailable, "the runner is stopping; try again in a moment")
 	}
-	return found, err
+	if err != nil {
+		return false, err
+	}
+	return found, nil
 }
 
 // Await blocks until the run has ended. See UseCases.
@@ -294,8 +299,11 @@ func (s *Service) Result(ctx context.Context, project, runID string) (RunResult,
 			res.State = r.s.Status
 		}
 	})
-	if err != nil || found {
-		return res, err
+	if err != nil {
+		return RunResult{}, err
+	}
+	if found {
+		return res, nil
 	}
 	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
 	if err != nil {

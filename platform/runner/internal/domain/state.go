@@ -104,6 +104,7 @@ type State struct {
 	endLoads  uint8
 	asked     map[string]bool
 	held      int // bytes in loaded
+	nodes     int
 }
 
 type loaded struct {
@@ -121,6 +122,7 @@ func NewState(r Run, p *Plan) *State {
 		s.roots[i] = &block[i]
 	}
 	s.open = len(s.roots)
+	s.nodes = len(s.roots)
 	return s
 }
 
@@ -149,6 +151,9 @@ func appendKey(b []byte, run, step string, path []int32) []byte {
 	}
 	return b
 }
+
+// Nodes is the number of places in the graph so far: about the number of step runs.
+func (s *State) Nodes() int { return s.nodes }
 
 // find gives the node of a step at exactly path, nil if there is none yet.
 func (s *State) find(step int32, path []int32) *node {
@@ -242,6 +247,7 @@ func (s *State) apply(f *Fact) error {
 		s.applyExpanded(n, f)
 	case FactForEach:
 		n.kind, n.state, n.started = looping, StepRunning, f.At
+		s.nodes += int(f.N)
 		n.children = make([]*node, f.N)
 		n.open, n.listOf = f.N, f.List
 	case FactAttemptStarted:
@@ -277,6 +283,7 @@ func (s *State) item(f *Fact) *node {
 
 func (s *State) applyExpanded(n *node, f *Fact) {
 	n.kind, n.opener, n.started = expanded, f.Other, f.At
+	s.nodes += int(f.N)
 	n.children = make([]*node, f.N)
 	block := make([]node, f.N)
 	for i := range block {

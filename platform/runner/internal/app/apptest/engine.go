@@ -89,6 +89,7 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("an output of type password stays sealed", func(t *testing.T) { passwordOutput(t, open) })
 	t.Run("a project's runs under way are limited", func(t *testing.T) { limited(t, open) })
 	t.Run("a run of a superseded deployment ends on its own revision", func(t *testing.T) { superseded(t, open) })
+	t.Run("a cancel that was durable before a crash is carried out after it", func(t *testing.T) { cancelInbox(t, open) })
 	t.Run("logs are kept in order and paged", func(t *testing.T) { logs(t, open) })
 	t.Run("a watcher sees what happens up to the end", func(t *testing.T) { watched(t, open) })
 	t.Run("deployments supersede each other and tell why they fail", func(t *testing.T) { deployed(t, open) })
@@ -462,4 +463,22 @@ func (r *Runner) liveID(t *testing.T) string {
 	live, _ := r.Live()
 	require.Len(t, live, 1)
 	return live[0].ID
+}
+
+func cancelInbox(t *testing.T, open func(t *testing.T) Database) {
+	begun := make(chan struct{}, 1)
+	exec := NewExecutor(func(ctx context.Context, _ app.Execution) Result {
+		begun <- struct{}{}
+		<-ctx.Done()
+		return Result{Outcome: app.Cancelled}
+	})
+	r := Start(t, open(t), exec)
+	r.Deploy(Chain(2))
+	run := r.Begin("chain", Values("n", "0"))
+	<-begun
+	require.NoError(t, r.DB.Store.AddCommand(t.Context(), app.InboxCommand{ID: "c1", Run: run, Kind: "cancel", Reason: "before the crash", At: clock()}))
+	r.Restart()
+	res := r.Wait(run)
+	require.Equal(t, domain.RunCancelled, res.State)
+	require.Equal(t, "before the crash", res.Error.Message)
 }

@@ -37,49 +37,55 @@ func (s *Store) AppendLogs(ctx context.Context, chunks []app.LogChunk) error {
 	return pg.Translate(s.pool.SendBatch(ctx, b).Close(), "log")
 }
 
+// logPage is how many chunks are read at a time.
+const logPage = 32
+
 // Logs reads records after a cursor. Chunks overlap, so reading goes on until no chunk can
 // hold a record before the last one of the page.
 func (s *Store) Logs(ctx context.Context, q app.LogQuery) ([]app.LogRecord, error) {
 	if err := isID(q.Run, "run"); err != nil {
 		return nil, err
 	}
-	rows, err := s.pool.Query(ctx, s.q["logs"], q.Run, q.After, q.Step, q.ItemPath, q.Attempt)
-	if err != nil {
-		return nil, pg.Translate(err, "log")
-	}
-	defer rows.Close()
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "read logs")
 	}
 	defer dec.Close()
 	out := []app.LogRecord{}
-	for rows.Next() {
-		var first, last int64
-		var rec app.LogRecord
-		var body []byte
-		if err := rows.Scan(&first, &last, &rec.Step, &rec.ItemPath, &rec.Attempt, &body); err != nil {
-			return nil, pg.Translate(err, "log")
-		}
-		if len(out) > q.Limit {
-			sortRecords(out)
-			if out[q.Limit-1].Cursor < first {
-				break
-			}
-		}
-		plain, err := dec.DecodeAll(body, nil)
+	for from := int64(0); ; {
+		chunks, err := collect[chunkRow](ctx, s, "log", "logs", q.Run, q.After, q.Step, q.ItemPath, q.Attempt, from, logPage)
 		if err != nil {
-			return nil, fault.Wrap(err, fault.Internal, "read the log of run %s", q.Run)
+			return nil, err
 		}
-		if out, err = decodeLines(plain, rec, q.After, out); err != nil {
-			return nil, fault.Wrap(err, fault.Internal, "read the log of run %s", q.Run)
+		for _, c := range chunks {
+			if len(out) >= q.Limit {
+				sortRecords(out)
+				if out[q.Limit-1].Cursor < c.First {
+					return out[:q.Limit], nil
+				}
+			}
+			plain, err := dec.DecodeAll(c.Body, nil)
+			if err == nil {
+				out, err = decodeLines(plain, app.LogRecord{Step: c.Step, ItemPath: c.Path, Attempt: c.Attempt}, q.After, out)
+			}
+			if err != nil {
+				return nil, fault.Wrap(err, fault.Internal, "read the log of run %s", q.Run)
+			}
+			from = c.First
+		}
+		if len(chunks) < logPage {
+			sortRecords(out)
+			return out[:min(len(out), q.Limit)], nil
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return nil, pg.Translate(err, "log")
-	}
-	sortRecords(out)
-	return out[:min(len(out), q.Limit)], nil
+}
+
+type chunkRow struct {
+	First   int64
+	Step    string
+	Path    []int32
+	Attempt int32
+	Body    []byte
 }
 
 func sortRecords(r []app.LogRecord) {
