@@ -175,6 +175,11 @@ func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunE
 		run = r
 	})
 	if err != nil {
+		s.engine.shardOf(runID).post(message{do: func(sh *shard) { // it may have been added all the same
+			if r := sh.runs[runID]; r != nil {
+				r.unwatch(w)
+			}
+		}})
 		return nil, err
 	}
 	if !found {

@@ -157,7 +157,7 @@ func (s *Service) countIn(project string) func() {
 func (s *Service) startInputs(o StartRun, plan *domain.Plan, vars domain.Values) (domain.Values, error) {
 	in := domain.Values{}
 	if o.Event != nil {
-		sc := domain.EventScope(o.Event, vars)
+		sc := domain.EventScope(o.Event, vars, s.engine.secrets.of(o.Project))
 		for _, m := range plan.Mappings[o.Trigger.ID] {
 			v, err := evalMapping(m.Expr, sc)
 			if err != nil {

@@ -270,7 +270,11 @@ func (k *compilation) need(at, id string, n *PlanStep) {
 func (k *compilation) results() {
 	for _, name := range sortedKeys(k.p.Result) {
 		at := "result." + name
-		raw, _ := json.Marshal(k.p.Result[name])
+		// An entry is text as written, or JSON when it is more than one text.
+		raw := json.RawMessage(k.p.Result[name])
+		if !json.Valid(raw) {
+			raw, _ = json.Marshal(k.p.Result[name])
+		}
 		e, err := k.c.Value(raw, Env{Steps: k.ids})
 		if err != nil {
 			k.bad(at, "%s", err)
@@ -298,6 +302,9 @@ func (k *compilation) triggers() {
 			if err != nil {
 				k.bad("triggers."+t.ID+".inputs."+name, "%s", err)
 				continue
+			}
+			if e.Tainted() && !k.p.secret[name] {
+				k.bad("triggers."+t.ID+".inputs."+name, "a secret can go into an input of type password only: the value would show in the history")
 			}
 			k.p.Mappings[t.ID] = append(k.p.Mappings[t.ID], PlanInput{Name: name, Expr: e})
 		}

@@ -29,8 +29,8 @@ type Scope struct {
 }
 
 // EventScope is the scope of a trigger's mapping onto workflow inputs.
-func EventScope(event Value, vars Values) *Scope {
-	return &Scope{event: event, vars: vars, step: -1}
+func EventScope(event Value, vars Values, secrets SecretSource) *Scope {
+	return &Scope{event: event, vars: vars, secrets: secrets, step: -1}
 }
 
 // FinalScope is the scope of something that is told about the run as a whole, such as the

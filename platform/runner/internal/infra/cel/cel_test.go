@@ -110,6 +110,7 @@ func TestValues(t *testing.T) {
 		`"${inputs.pw}"`:                                              `"open"`,
 		`"pw ${inputs.pw}"`:                                           `"pw open"`,
 		`"${failed()}"`:                                               `true`,
+		`"${sets.contains([1, 2], [1])}"`:                             `true`,
 		`"${skipped(\"s\")}"`:                                         `true`,
 		`"${skipped(\"a\")}"`:                                         `false`,
 		`"${math.greatest(1, 3)}"`:                                    `3`,
@@ -182,7 +183,7 @@ func TestCompile(t *testing.T) {
 	}
 	e, err = c.Value(json.RawMessage(`"${event.query.city}"`), domain.Env{Event: true})
 	require.NoError(t, err)
-	v, err := e.Eval(domain.EventScope(domain.Value(`{"query":{"city":"Oslo"}}`), nil))
+	v, err := e.Eval(domain.EventScope(domain.Value(`{"query":{"city":"Oslo"}}`), nil, nil))
 	require.NoError(t, err)
 	require.Equal(t, `"Oslo"`, string(v))
 }

@@ -1,5 +1,5 @@
 // Package cel compiles and evaluates the expressions of workflows: CEL with the strings,
-// math, lists, encoders and optional extensions and a cost limit. It refuses what does not
+// math, lists, sets, encoders and optional extensions and a cost limit. It refuses what does not
 // parse or names something that is not there, with the column.
 package cel
 
@@ -54,13 +54,13 @@ func (c *Compiler) env(e domain.Env) (*cel.Env, error) {
 	}
 	dynMap := cel.MapType(cel.StringType, cel.DynType)
 	opts := []cel.EnvOption{
-		cel.OptionalTypes(), ext.Strings(), ext.Math(), ext.Lists(), ext.Encoders(), cel.DefaultUTCTimeZone(true),
+		cel.OptionalTypes(), ext.Strings(), ext.Math(), ext.Lists(), ext.Encoders(), ext.Sets(), cel.DefaultUTCTimeZone(true),
 		cel.Macros(append(cel.StandardMacros, graphMacros()...)...),
 		cel.Variable("vars", dynMap), cel.Variable("trigger", cel.DynType),
 		cel.Variable(failedName, cel.BoolType), cel.Variable(skippedName, dynMap),
 	}
 	if e.Event {
-		opts = append(opts, cel.Variable("event", cel.DynType))
+		opts = append(opts, cel.Variable("event", cel.DynType), cel.Variable("secrets", dynMap))
 	} else {
 		for _, root := range []string{"inputs", "steps", "run", "secrets"} {
 			opts = append(opts, cel.Variable(root, dynMap))
