@@ -179,7 +179,7 @@ func (c *Client) Events(ctx context.Context, path string, f func(data []byte) bo
 	for {
 		resp, err := c.Do(ctx, http.MethodGet, path, "", nil)
 		var u *Unreachable
-		if err != nil && !errors.As(err, &u) {
+		if err != nil && !errors.As(err, &u) && !draining(err) {
 			return err
 		}
 		if err == nil {
@@ -197,6 +197,12 @@ func (c *Client) Events(ctx context.Context, path string, f func(data []byte) bo
 		case <-pause.C:
 		}
 	}
+}
+
+// draining: the server goes down or is not ready yet, and will be back.
+func draining(err error) bool {
+	var p *Problem
+	return errors.As(err, &p) && p.Status == http.StatusServiceUnavailable
 }
 
 // readEvents returns false when f wants no more or the server said "end".
