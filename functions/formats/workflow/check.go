@@ -1,0 +1,372 @@
+package workflow
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pelton-run/pelton/functions/formats/action"
+	"github.com/pelton-run/pelton/functions/formats/doc"
+	"github.com/pelton-run/pelton/functions/formats/expr"
+	"github.com/pelton-run/pelton/functions/formats/problem"
+)
+
+// check does what needs no metadata: expressions parse, what they name exists, needs have no cycle.
+func (w *Workflow) check(r *doc.Reader) {
+	ids := map[string]int{}
+	for i, s := range w.Steps {
+		ids[s.ID] = i
+	}
+	for i := range w.Steps {
+		s := &w.Steps[i]
+		for _, need := range s.Needs {
+			w.known(ids, s.node, need, s.ID)
+		}
+		implied := func(refs []expr.Ref) {
+			for _, ref := range refs {
+				if ref.Root == "steps" && ref.Step != "" && !slices.Contains(s.Needs, ref.Step) {
+					s.Needs = append(s.Needs, ref.Step)
+				}
+			}
+		}
+		item := ""
+		if s.ForEach != nil {
+			item = s.ForEach.As
+			implied(w.expression(ids, s.ForEach.node.Get("in"), s.ForEach.In, place{step: s.ID}))
+		}
+		if s.If != "" {
+			implied(w.bare(ids, s.ifNode, s.If, place{step: s.ID, condition: true}))
+		}
+		for _, v := range s.With {
+			implied(w.value(ids, v, place{step: s.ID, item: item, secrets: true}))
+		}
+	}
+	for _, v := range w.Result {
+		w.value(ids, v, place{})
+	}
+	for _, t := range w.Triggers {
+		for _, v := range t.Inputs {
+			if !slices.ContainsFunc(w.Inputs, func(i action.Item) bool { return i.Name == v.Name }) {
+				v.node.Wrong(nearestInput(v.Name, w.Inputs), "the workflow has no input %q", v.Name)
+			}
+			w.value(ids, v, place{event: true, secrets: true})
+		}
+	}
+	w.cycles(ids)
+}
+
+func nearestInput(name string, items []action.Item) string {
+	var names []string
+	for _, i := range items {
+		names = append(names, i.Name)
+	}
+	if near := doc.Nearest(name, names); near != "" {
+		return "did you mean " + near + "?"
+	}
+	if len(names) == 0 {
+		return "there are none"
+	}
+	return "there are " + strings.Join(names, ", ")
+}
+
+// place says where an expression stands, which decides what it may name.
+type place struct {
+	step      string
+	item      string
+	event     bool
+	secrets   bool
+	condition bool
+}
+
+func (w *Workflow) value(ids map[string]int, v Value, p place) []expr.Ref {
+	texts, err := expr.Texts(v.JSON)
+	if err != nil {
+		v.node.Wrong("close every ${ with }, or write $${ for the characters themselves", "%s", err)
+		return nil
+	}
+	var refs []expr.Ref
+	for _, t := range texts {
+		refs = append(refs, w.bare(ids, v.node, t, p)...)
+	}
+	return refs
+}
+
+func (w *Workflow) expression(ids map[string]int, n *doc.Node, text string, p place) []expr.Ref {
+	if n == nil {
+		return nil
+	}
+	return w.bare(ids, n, unwrap(text), p)
+}
+
+func (w *Workflow) bare(ids map[string]int, n *doc.Node, text string, p place) []expr.Ref {
+	refs, err := expr.Refs(text)
+	if err != nil {
+		n.Wrong("", "the expression %q is not valid: %s", text, err)
+		return nil
+	}
+	for _, ref := range refs {
+		switch ref.Root {
+		case "steps":
+			if ref.Step == "" {
+				continue
+			}
+			if ref.Step == p.step {
+				n.Wrong("name an earlier step", "step %s refers to itself", p.step)
+				continue
+			}
+			w.known(ids, n, ref.Step, p.step)
+		case "inputs":
+			if ref.Name != "" && !slices.ContainsFunc(w.Inputs, func(i action.Item) bool { return i.Name == ref.Name }) {
+				n.Wrong(nearestInput(ref.Name, w.Inputs), "the workflow has no input %q", ref.Name)
+			}
+		case "trigger", "run", "vars":
+		case "secrets":
+			if !p.secrets {
+				n.Wrong("pass the secret to a step's input of the type password", "secrets cannot be used here: the value would be kept in the history")
+			}
+		case "event":
+			if !p.event {
+				n.Wrong("use trigger", "event is for the inputs of a trigger")
+			}
+		case p.item:
+		default:
+			known := append(slices.Clone(reserved), p.item)
+			remedy := "expressions know inputs, trigger, steps, run, vars and secrets"
+			if near := doc.Nearest(ref.Root, known); near != "" {
+				remedy = "did you mean " + near + "?"
+			} else if _, ok := ids[ref.Root]; ok {
+				remedy = "write steps." + ref.Root
+			} else if slices.ContainsFunc(w.Inputs, func(i action.Item) bool { return i.Name == ref.Root }) {
+				remedy = "write inputs." + ref.Root
+			}
+			n.Wrong(remedy, "nothing is named %q here", ref.Root)
+		}
+	}
+	return refs
+}
+
+func (w *Workflow) known(ids map[string]int, n *doc.Node, id, _ string) {
+	if _, ok := ids[id]; ok {
+		return
+	}
+	var names []string
+	for k := range ids {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	remedy := "the steps are " + strings.Join(names, ", ")
+	if near := doc.Nearest(id, names); near != "" {
+		remedy = "did you mean " + near + "?"
+	}
+	n.Wrong(remedy, "there is no step %q", id)
+}
+
+func (w *Workflow) cycles(ids map[string]int) {
+	state := make([]int, len(w.Steps)) // 0 unseen, 1 under way, 2 done
+	var visit func(i int, trail []string) bool
+	visit = func(i int, trail []string) bool {
+		if state[i] == 2 {
+			return true
+		}
+		trail = append(trail, w.Steps[i].ID)
+		if state[i] == 1 {
+			w.Steps[i].node.Wrong("break the circle", "steps need each other in a circle: %s", strings.Join(trail, " -> "))
+			return false
+		}
+		state[i] = 1
+		defer func() { state[i] = 2 }()
+		for _, need := range w.Steps[i].Needs {
+			if j, ok := ids[need]; ok && !visit(j, trail) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range w.Steps {
+		if !visit(i, nil) {
+			return
+		}
+	}
+}
+
+// Resolver finds the action that `uses` means.
+type Resolver func(uses string) (action.Action, error)
+
+// CheckUses checks steps and triggers against the metadata of their actions.
+func (w *Workflow) CheckUses(file string, resolve Resolver) problem.List {
+	r := &problems{file: file}
+	acts := map[string]action.Action{}
+	for _, s := range w.Steps {
+		if s.Uses == "" {
+			continue
+		}
+		a, err := resolve(s.Uses)
+		if err != nil {
+			r.add(s.node.Get("uses"), "", "%s", err)
+			continue
+		}
+		if a.Kind == "Source" {
+			r.add(s.node.Get("uses"), "use it as a trigger", "%s is a source, not a step", s.Uses)
+			continue
+		}
+		acts[s.ID] = a
+	}
+	for _, s := range w.Steps {
+		if a, ok := acts[s.ID]; ok {
+			w.checkWith(r, s, a, acts)
+		}
+	}
+	for _, v := range w.Result {
+		w.checkOutputs(r, v, acts)
+	}
+	for _, t := range w.Triggers {
+		if t.Uses == "http" || t.Uses == "cron" || t.Uses == "" {
+			continue
+		}
+		a, err := resolve(t.Uses)
+		if err != nil {
+			r.add(t.node.Get("uses"), "", "%s", err)
+		} else if a.Kind != "Source" {
+			r.add(t.node.Get("uses"), "use a source, http or cron", "%s is a %s, not a source", t.Uses, strings.ToLower(a.Kind))
+		}
+	}
+	return r.list
+}
+
+type problems struct {
+	file string
+	list problem.List
+}
+
+func (r *problems) add(n *doc.Node, remedy, format string, args ...any) {
+	p := problem.Problem{File: r.file, Message: fmt.Sprintf(format, args...), Remedy: remedy}
+	if n != nil {
+		p.Line, p.Column, p.Path = n.Line(), n.Column(), n.Path()
+	}
+	r.list = append(r.list, p)
+}
+
+func (w *Workflow) checkWith(r *problems, s Step, a action.Action, acts map[string]action.Action) {
+	given := map[string]bool{}
+	for _, v := range s.With {
+		given[v.Name] = true
+		i := slices.IndexFunc(a.Inputs, func(i action.Item) bool { return i.Name == v.Name })
+		if i < 0 {
+			r.add(v.node, nearestInput(v.Name, a.Inputs), "%s has no input %q", a.ID, v.Name)
+			continue
+		}
+		w.checkOutputs(r, v, acts)
+		w.checkType(r, v, a.Inputs[i], acts)
+	}
+	for _, it := range a.Inputs {
+		if !given[it.Name] && !it.Optional && it.Default == nil {
+			n := s.node.Get("with")
+			if n == nil {
+				n = s.node
+			}
+			r.add(n, fmt.Sprintf("add %s: a %s", it.Name, it.Type), "the input %q of %s is missing", it.Name, a.ID)
+		}
+	}
+}
+
+// checkOutputs checks that the outputs that a value names exist.
+func (w *Workflow) checkOutputs(r *problems, v Value, acts map[string]action.Action) {
+	texts, err := expr.Texts(v.JSON)
+	if err != nil {
+		return
+	}
+	for _, t := range texts {
+		refs, err := expr.Refs(t)
+		if err != nil {
+			continue
+		}
+		for _, ref := range refs {
+			a, ok := acts[ref.Step]
+			if ref.Root != "steps" || !ok || ref.Name == "" || w.loops(ref.Step) {
+				continue
+			}
+			if !slices.ContainsFunc(a.Outputs, func(i action.Item) bool { return i.Name == ref.Name }) {
+				var names []string
+				for _, o := range a.Outputs {
+					names = append(names, o.Name)
+				}
+				remedy := "its outputs are " + strings.Join(names, ", ")
+				if near := doc.Nearest(ref.Name, names); near != "" {
+					remedy = "did you mean " + near + "?"
+				}
+				r.add(v.node, remedy, "step %s (%s) has no output %q", ref.Step, a.ID, ref.Name)
+				continue
+			}
+			if w.maySkip(ref.Step) && !ref.Optional {
+				r.add(v.node, fmt.Sprintf("write steps.%s.?%s.orValue(…)", ref.Step, ref.Name), "step %s may be skipped, and then has no output %q", ref.Step, ref.Name)
+			}
+		}
+	}
+}
+
+func (w *Workflow) step(id string) *Step {
+	for i := range w.Steps {
+		if w.Steps[i].ID == id {
+			return &w.Steps[i]
+		}
+	}
+	return nil
+}
+
+func (w *Workflow) loops(id string) bool { s := w.step(id); return s != nil && s.ForEach != nil }
+
+// maySkip: only results and steps that run nevertheless see the outputs of a step with a
+// condition; a step that needs it plainly is skipped with it.
+func (w *Workflow) maySkip(string) bool { return false }
+
+// checkType checks literals, and plain references whose type is known.
+func (w *Workflow) checkType(r *problems, v Value, it action.Item, acts map[string]action.Action) {
+	texts, err := expr.Texts(v.JSON)
+	if err != nil {
+		return
+	}
+	if len(texts) == 0 {
+		if m := action.CheckValue(it, v.JSON); m != "" {
+			r.add(v.node, "give a "+it.Type, "%s", m)
+		}
+		return
+	}
+	ref, whole := expr.Whole(v.JSON)
+	if !whole {
+		return
+	}
+	var from string
+	switch {
+	case ref.Root == "inputs":
+		for _, i := range w.Inputs {
+			if i.Name == ref.Name {
+				from = i.Type
+			}
+		}
+	case ref.Root == "steps" && !w.loops(ref.Step):
+		for _, o := range acts[ref.Step].Outputs {
+			if o.Name == ref.Name {
+				from = o.Type
+			}
+		}
+	}
+	if from != "" && !assignable(from, it.Type) {
+		r.add(v.node, fmt.Sprintf("give a %s", it.Type), "%s is a %s and the input %q is a %s", strings.TrimSpace(texts[0]), from, it.Name, it.Type)
+	}
+}
+
+// assignable tells whether a value of one type may be given where another is wanted.
+func assignable(from, to string) bool {
+	text := []string{"string", "longstring", "password", "enum"}
+	switch {
+	case from == to, to == "json", from == "json":
+		return true
+	case slices.Contains(text, from) && slices.Contains(text, to):
+		return true
+	case from == "integer" && to == "float":
+		return true
+	case from == "float" && to == "integer":
+		return false
+	}
+	return false
+}
