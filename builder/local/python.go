@@ -1,0 +1,160 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/pelton-run/pelton/functions/formats/action"
+)
+
+// uvWheel is the version of uv that is fetched where the machine has none.
+const uvWheel = "0.9.10"
+
+var syntaxError = regexp.MustCompile(`File "([^"]+)", line (\d+)`)
+
+// python checks the syntax and installs dependencies with uv.
+func (j *job) python(ctx context.Context, in interpreter, code string) error {
+	if err := j.phase("compile", func() error { return j.pythonSyntax(ctx, in, code) }); err != nil {
+		return err
+	}
+	digest, err := action.LockDigest(os.DirFS(code), ".", j.o.Action, "python", in.path, in.version)
+	if err != nil || digest == "" {
+		return err
+	}
+	return j.deps(ctx, digest, "deps", func(ctx context.Context, dir string) error { return j.pipInstall(ctx, in, code, dir) })
+}
+
+const checkSyntax = `
+import sys
+for name in sys.argv[1:]:
+    with open(name, "rb") as f:
+        compile(f.read(), name, "exec", dont_inherit=True)
+`
+
+func (j *job) pythonSyntax(ctx context.Context, in interpreter, code string) error {
+	var files []string
+	err := filepath.WalkDir(code, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(p, ".py") && len(files) < 2000 {
+			files = append(files, p)
+		}
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	quiet := &job{b: j.b, o: Order{}, r: j.r}
+	out, err := quiet.command(ctx, code, j.environment(), in.path, append([]string{"-I", "-S", "-c", checkSyntax}, files...)...)
+	if err == nil {
+		return nil
+	}
+	e := &Error{Kind: "compile", Message: lastLines(out, 1)}
+	if m := syntaxError.FindAllStringSubmatch(out, -1); m != nil {
+		last := m[len(m)-1]
+		e.File, _ = filepath.Rel(code, last[1])
+		e.Line, _ = strconv.Atoi(last[2])
+		e.Message = e.File + ":" + last[2] + ": " + e.Message
+	}
+	return e
+}
+
+// pipInstall installs what the lock, or else the requirements, name into dir.
+func (j *job) pipInstall(ctx context.Context, in interpreter, code, dir string) error {
+	uv, err := j.uv(ctx, in)
+	if err != nil {
+		return err
+	}
+	cache := filepath.Join(j.b.o.Home, "cache", "uv")
+	env := j.environment("UV_CACHE_DIR="+cache, "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1", "UV_LINK_MODE=hardlink", "UV_NO_CONFIG=1")
+	if index := pipIndex(in); index != "" && os.Getenv("UV_INDEX_URL") == "" && os.Getenv("UV_DEFAULT_INDEX") == "" {
+		env = append(env, "UV_DEFAULT_INDEX="+index)
+	}
+	args := []string{"pip", "install", "--target", dir, "--python", in.path, "--no-compile-bytecode"}
+	has := func(name string) bool { _, err := os.Stat(filepath.Join(code, name)); return err == nil }
+	switch {
+	case has("requirements.lock"):
+		args = append(args, "--require-hashes", "-r", "requirements.lock")
+	case has("requirements.txt"):
+		args = append(args, "-r", "requirements.txt")
+		j.r.Notes = append(j.r.Notes, "installed without a lock: `pelton action lock` writes requirements.lock")
+	case has("uv.lock"):
+		file := filepath.Join(j.tmp, "exported.txt")
+		if out, err := j.command(ctx, code, env, uv, "export", "--frozen", "--no-dev", "--no-emit-project", "-q", "-o", file); err != nil {
+			return j.pipError(out)
+		}
+		args = append(args, "--require-hashes", "-r", file)
+	default:
+		args = append(args, "-r", "pyproject.toml")
+		j.r.Notes = append(j.r.Notes, "installed without a lock: `uv lock` writes uv.lock")
+	}
+	out, err := j.command(ctx, code, env, uv, args...)
+	if err != nil {
+		return j.pipError(out)
+	}
+	return nil
+}
+
+func (j *job) pipError(out string) error {
+	if m := regexp.MustCompile(`(?i)because (\S+) was not found in the package registry`).FindStringSubmatch(out); m != nil {
+		return &Error{Kind: "dependency", Message: "there is no package named " + m[1] + " in the package index: check its name in requirements.txt\n" + lastLines(out, 3)}
+	}
+	if strings.Contains(out, "No solution found") || strings.Contains(out, "no version of") || strings.Contains(out, "hash") {
+		return &Error{Kind: "dependency", Message: "the dependencies cannot be installed:\n" + lastLines(out, 8)}
+	}
+	if e := network(out, "PIP_INDEX_URL"); e != nil {
+		return e
+	}
+	return &Error{Kind: "dependency", Message: "the dependencies cannot be installed:\n" + lastLines(out, 8)}
+}
+
+// pipIndex is the index that pip's settings name, "" for the usual one.
+func pipIndex(in interpreter) string {
+	if v := os.Getenv("PIP_INDEX_URL"); v != "" {
+		return v
+	}
+	out, err := exec.Command(in.path, "-m", "pip", "config", "get", "global.index-url").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// uv finds or fetches uv: the machine's own, else its wheel from the package index.
+func (j *job) uv(ctx context.Context, in interpreter) (string, error) {
+	if p, err := exec.LookPath("uv"); err == nil {
+		return p, nil
+	}
+	dir := filepath.Join(j.b.o.Home, "tools", "uv-"+uvWheel)
+	unlock := j.b.lock(dir)
+	defer unlock()
+	bin := filepath.Join(dir, "bin", "uv")
+	if _, err := os.Stat(bin); err == nil {
+		return bin, nil
+	}
+	j.log("fetching uv %s, the package installer, once", uvWheel)
+	tmp := dir + ".tmp"
+	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(filepath.Dir(dir), 0o755)); err != nil {
+		return "", err
+	}
+	pip := in.path
+	out, err := j.command(ctx, "/", j.environment(), pip, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--target", tmp, "uv=="+uvWheel)
+	if err != nil {
+		if strings.Contains(out, "No module named pip") {
+			return "", &Error{Kind: "runtime_missing", Message: "neither uv nor pip is on this machine: " + remedy("python3-pip", "uv")}
+		}
+		if e := network(out, "PIP_INDEX_URL"); e != nil {
+			return "", e
+		}
+		return "", &Error{Kind: "network", Host: "the package index", Setting: "PIP_INDEX_URL", Message: "uv could not be fetched: check the connection, or set PIP_INDEX_URL to a mirror\n" + lastLines(out, 4)}
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return "", err
+	}
+	return bin, nil
+}
