@@ -48,15 +48,15 @@ type Values map[string]Value
 
 // Item is one typed input or output of a workflow or an action.
 type Item struct {
-	Name       string
-	Type       string // string longstring password integer float boolean enum bytes json list file directory
-	Title      string
-	Help       string
-	Optional   bool
-	Default    Value // nil = none
-	EnumValues []string
-	Schema     json.RawMessage // JSON Schema for json and list, nil = none
-	Accept     []string        // media types of files
+	Name       string          `json:"name"`
+	Type       string          `json:"type"` // string longstring password integer float boolean enum bytes json list file directory
+	Title      string          `json:"title,omitempty"`
+	Help       string          `json:"help,omitempty"`
+	Optional   bool            `json:"optional,omitempty"`
+	Default    Value           `json:"default,omitempty"` // nil = none
+	EnumValues []string        `json:"enum_values,omitempty"`
+	Schema     json.RawMessage `json:"schema,omitempty"` // JSON Schema for json and list, nil = none
+	Accept     []string        `json:"accept,omitempty"` // media types of files
 }
 
 // Build is one pinned, immutable, runnable artifact of an action.

@@ -18,7 +18,7 @@ func CheckInputs(items []Item, in Values) []Problem {
 		v, given := in[it.Name]
 		if !given || string(bytes.TrimSpace(v)) == "null" {
 			switch {
-			case it.Default != nil:
+			case len(it.Default) > 0:
 				in[it.Name] = it.Default
 			case it.Optional:
 				delete(in, it.Name)

@@ -138,7 +138,7 @@ func (k *compilation) step(i int) {
 		k.bad(at+".uses", "build %s of %s is not part of the definition", spec.Build, spec.Uses)
 	} else {
 		for _, it := range n.Build.Inputs {
-			n.optional[it.Name] = it.Optional || it.Default != nil
+			n.optional[it.Name] = it.Optional || len(it.Default) > 0
 		}
 	}
 	switch j := spec.Join; j {

@@ -145,6 +145,7 @@ func Store(t *testing.T, open func(t *testing.T) Database) {
 	})
 	t.Run("unfinished runs and commands are found again", func(t *testing.T) { storeUnfinished(t, open(t)) })
 	t.Run("logs page by cursor across chunks that overlap", func(t *testing.T) { storeLogs(t, open(t)) })
+	t.Run("a deployment comes back as it was saved", func(t *testing.T) { storeDeployments(t, open(t)) })
 	t.Run("secrets and variables", func(t *testing.T) { storeSecrets(t, open(t)) })
 	t.Run("ids that are none are not found", func(t *testing.T) {
 		db := open(t)
@@ -266,4 +267,34 @@ func storeSecrets(t *testing.T, db Database) {
 	require.Equal(t, map[string][]app.Variable{"p": {{Name: "v", Value: domain.Value(`{"a":1}`), UpdatedAt: at}}}, vars)
 	require.NoError(t, db.Store.DeleteVariable(t.Context(), "p", "v"))
 	require.True(t, fault.Is(db.Store.DeleteVariable(t.Context(), "p", "v"), fault.NotFound))
+}
+
+func storeDeployments(t *testing.T, db Database) {
+	at := clock().UTC().Truncate(time.Microsecond)
+	def := Workflow("w", Step("a", "x", `"${inputs.n}"`))
+	def.Inputs = []domain.Item{{Name: "n", Type: "integer"}, {Name: "m", Type: "json", Default: domain.Value("null"), Schema: []byte(`{}`)}}
+	def.Triggers = []domain.TriggerSpec{{ID: "t", Uses: "http", With: []byte(`{"path":"/x"}`)}}
+	def.Steps[0].Retry = &domain.RetrySpec{Attempts: 2, Backoff: time.Second}
+	def.Steps[0].ForEach = &domain.ForEachSpec{In: "[1]", As: "i"}
+	d := app.Deployment{ID: id.New(), Project: "p", State: app.DeploymentDeploying, CreatedAt: at, ChangedAt: at, Definition: def}
+	inserted, err := db.Store.SaveDeployment(t.Context(), d)
+	require.NoError(t, err)
+	require.True(t, inserted)
+	inserted, err = db.Store.SaveDeployment(t.Context(), d)
+	require.NoError(t, err)
+	require.False(t, inserted)
+	got, err := db.Store.Deployment(t.Context(), d.ID)
+	require.NoError(t, err)
+	require.Equal(t, d, got)
+	standing, err := db.Store.Standing(t.Context())
+	require.NoError(t, err)
+	require.Len(t, standing, 1)
+	d.State, d.Reason = app.DeploymentStopped, "why"
+	require.NoError(t, db.Store.SetDeployments(t.Context(), []app.Deployment{d}, []app.Message{{ID: id.New(), Key: "DeploymentChanged", Payload: []byte("x")}}))
+	all, err := db.Store.Deployments(t.Context(), "p", true)
+	require.NoError(t, err)
+	require.Equal(t, []app.Deployment{d}, all)
+	standing, err = db.Store.Standing(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, standing)
 }
