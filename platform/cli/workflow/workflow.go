@@ -1,0 +1,300 @@
+// Package workflow is `pelton workflow`: workflows, their revisions and what is live of them.
+package workflow
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pelton-run/pelton/platform/cli/factory"
+	"github.com/pelton-run/pelton/platform/sdk"
+)
+
+// NewCmd makes the command.
+func NewCmd(f *factory.Factory) *cobra.Command {
+	cmd := &cobra.Command{Use: "workflow", Short: "Workflows, their revisions and what is live of them"}
+	f.AddProject(cmd)
+	cmd.AddCommand(NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdCheck(f, nil),
+		newCmdLive(f, "deploy", "Make a revision live", nil),
+		newCmdLive(f, "rollback", "Make the revision before the live one live again", nil),
+		NewCmdUndeploy(f, nil))
+	return cmd
+}
+
+// Options of the commands on one workflow.
+type Options struct {
+	*factory.Factory
+	Name string
+}
+
+// NewCmdList makes the command; runF replaces its work in tests.
+func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) *cobra.Command {
+	o := &Options{Factory: f}
+	return &cobra.Command{
+		Use: "list", Short: "List the workflows", Args: factory.ExactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if runF != nil {
+				return runF(cmd.Context(), o)
+			}
+			c, err := o.Client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var all sdk.List[sdk.Workflow]
+			raw, err := c.Get(cmd.Context(), c.Path("studio", "workflows")+factory.Query("limit", "200"), &all)
+			if err != nil {
+				return err
+			}
+			var names []string
+			var rows [][]string
+			for _, w := range all.Items {
+				names = append(names, w.Name)
+				state, live := "not deployed", ""
+				if w.Deployment != nil {
+					state, live = w.Deployment.State, strconv.Itoa(w.Deployment.Revision)
+				}
+				rows = append(rows, []string{w.Name, strconv.Itoa(w.Revision), state, live})
+			}
+			return o.Print(raw, names, func(w io.Writer) {
+				factory.Table(w, "No workflows. Add one with `pelton apply FILE`, or a repository with `pelton repo add`.", []string{"WORKFLOW", "NEWEST", "STATE", "DEPLOYED"}, rows)
+			})
+		},
+	}
+}
+
+// NewCmdShow makes the command; runF replaces its work in tests.
+func NewCmdShow(f *factory.Factory, runF func(context.Context, *Options) error) *cobra.Command {
+	o := &Options{Factory: f}
+	return &cobra.Command{
+		Use: "show WORKFLOW", Short: "Show a workflow, its deployment and its revisions", Args: factory.ExactArgs("WORKFLOW"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Name = args[0]; runF != nil {
+				return runF(cmd.Context(), o)
+			}
+			return show(cmd.Context(), o)
+		},
+	}
+}
+
+func show(ctx context.Context, o *Options) error {
+	c, err := o.Client(ctx)
+	if err != nil {
+		return err
+	}
+	var w sdk.Workflow
+	raw, err := c.Get(ctx, c.Path("studio", "workflows", o.Name), &w)
+	if err != nil {
+		return err
+	}
+	var all sdk.List[sdk.Revision]
+	if _, err := c.Get(ctx, c.Path("studio", "workflows", o.Name, "revisions")+factory.Query("limit", "20"), &all); err != nil {
+		return err
+	}
+	return o.Print(raw, []string{w.Name}, func(out io.Writer) {
+		fmt.Fprintf(out, "workflow %s, newest revision %d\n", w.Name, w.Revision)
+		live := 0
+		if d := w.Deployment; d != nil {
+			live = d.Revision
+			fmt.Fprintf(out, "revision %d is %s", d.Revision, d.State)
+			if d.Reason != "" {
+				fmt.Fprintf(out, ": %s", d.Reason)
+			}
+			fmt.Fprintln(out)
+		} else {
+			fmt.Fprintf(out, "not deployed: `pelton workflow deploy %s`\n", w.Name)
+		}
+		var rows [][]string
+		for _, r := range all.Items {
+			mark := ""
+			if r.Revision == live {
+				mark = "deployed"
+			}
+			rows = append(rows, []string{strconv.Itoa(r.Revision), factory.When(r.CreatedAt), mark, r.Note})
+		}
+		factory.Table(out, "no revisions", []string{"REVISION", "SAVED", "", "NOTE"}, rows)
+	})
+}
+
+// CheckOptions of `pelton workflow check`.
+type CheckOptions struct {
+	*factory.Factory
+	Files []string
+}
+
+// NewCmdCheck makes the command; runF replaces its work in tests.
+func NewCmdCheck(f *factory.Factory, runF func(context.Context, *CheckOptions) error) *cobra.Command {
+	o := &CheckOptions{Factory: f}
+	return &cobra.Command{
+		Use: "check FILE…", Short: "Check workflow files against the library of the server, without saving them",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return factory.Usage("FILE is missing: %s", cmd.UseLine())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Files = args; runF != nil {
+				return runF(cmd.Context(), o)
+			}
+			return check(cmd.Context(), o)
+		},
+	}
+}
+
+func check(ctx context.Context, o *CheckOptions) error {
+	c, err := o.Client(ctx)
+	if err != nil {
+		return err
+	}
+	errs := 0
+	for _, file := range o.Files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return factory.Usage("%v", err)
+		}
+		found, err := Check(ctx, c, text)
+		if err != nil {
+			return fmt.Errorf("check %s: %w", file, err)
+		}
+		for _, p := range found {
+			p.File = file
+			fmt.Fprintln(o.Out, factory.Place(p))
+			if p.Severity != "warning" {
+				errs++
+			}
+		}
+	}
+	if errs > 0 {
+		return fmt.Errorf("%d errors in %d files: %w", errs, len(o.Files), factory.ErrSilent)
+	}
+	fmt.Fprintf(o.Out, "%d checked, no errors\n", len(o.Files))
+	return nil
+}
+
+// Check asks the server what is wrong with a workflow's text.
+func Check(ctx context.Context, c *sdk.Client, text []byte) ([]sdk.Location, error) {
+	resp, err := c.Raw(ctx, "POST", c.Path("studio", "workflows", "check"), "application/yaml", text)
+	if err != nil {
+		return nil, err
+	}
+	return problemsOf(resp)
+}
+
+// LiveOptions of `pelton workflow deploy` and `rollback`.
+type LiveOptions struct {
+	*factory.Factory
+	Verb, Name string
+	Revision   int
+	Wait       bool
+	Timeout    time.Duration
+}
+
+func newCmdLive(f *factory.Factory, verb, short string, runF func(context.Context, *LiveOptions) error) *cobra.Command {
+	o := &LiveOptions{Factory: f, Verb: verb}
+	noWait := false
+	cmd := &cobra.Command{
+		Use: verb + " WORKFLOW", Short: short, Args: factory.ExactArgs("WORKFLOW"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name, o.Wait = args[0], !noWait
+			if o.Revision < 0 || o.Revision == 0 && cmd.Flags().Changed("revision") {
+				return factory.Usage("--revision %d is none: revisions are counted from 1", o.Revision)
+			}
+			if o.Timeout <= 0 {
+				return factory.Usage("--timeout %s is not above 0", o.Timeout)
+			}
+			if runF != nil {
+				return runF(cmd.Context(), o)
+			}
+			return live(cmd.Context(), o)
+		},
+	}
+	which := "newest"
+	if verb == "rollback" {
+		which = "one before the live one"
+	}
+	cmd.Flags().IntVar(&o.Revision, "revision", 0, "which revision (default: the "+which+")")
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is live")
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "wait at most this long")
+	return cmd
+}
+
+// NewCmdDeploy makes `workflow deploy`; runF replaces its work in tests.
+func NewCmdDeploy(f *factory.Factory, runF func(context.Context, *LiveOptions) error) *cobra.Command {
+	return newCmdLive(f, "deploy", "Make a revision live", runF)
+}
+
+func live(ctx context.Context, o *LiveOptions) error {
+	c, err := o.Client(ctx)
+	if err != nil {
+		return err
+	}
+	return Deploy(ctx, o, c)
+}
+
+// Deploy orders that a revision goes live and, with o.Wait, waits until it is or has failed.
+func Deploy(ctx context.Context, o *LiveOptions, c *sdk.Client) error {
+	body := map[string]any{}
+	if o.Revision > 0 {
+		body["revision"] = o.Revision
+	}
+	var d sdk.WorkflowDeployment
+	raw, err := c.JSON(ctx, "POST", c.Path("studio", "workflows", o.Name, o.Verb), body, &d)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", o.Verb, o.Name, err)
+	}
+	if o.Wait && d.ID != "" {
+		err = factory.Poll(ctx, o.Timeout, "the deployment of "+o.Name, func() (bool, error) {
+			var now sdk.Deployment
+			answer, err := c.Get(ctx, c.Path("runner", "deployments", d.ID), &now)
+			if factory.ExitCode(err) == factory.ExitNotFound {
+				return false, nil // ordered, and not yet taken up by the runner
+			}
+			if err == nil {
+				raw, d.State, d.Reason = answer, now.State, now.Reason
+				if now.Revision > 0 {
+					d.Revision = now.Revision
+				}
+			}
+			return d.State != "deploying" && d.State != "", err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := o.Print(raw, []string{d.ID}, func(w io.Writer) {
+		fmt.Fprintf(w, "workflow %s revision %d: %s\n", o.Name, d.Revision, d.State)
+	}); err != nil {
+		return err
+	}
+	if d.State == "failed" {
+		return fmt.Errorf("the deployment of %s failed: %s", o.Name, d.Reason)
+	}
+	return nil
+}
+
+// NewCmdUndeploy makes the command; runF replaces its work in tests.
+func NewCmdUndeploy(f *factory.Factory, runF func(context.Context, *Options) error) *cobra.Command {
+	o := &Options{Factory: f}
+	return &cobra.Command{
+		Use: "undeploy WORKFLOW", Short: "Start no more runs of a workflow; those under way go on", Args: factory.ExactArgs("WORKFLOW"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Name = args[0]; runF != nil {
+				return runF(cmd.Context(), o)
+			}
+			c, err := o.Client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if _, err := c.JSON(cmd.Context(), "POST", c.Path("studio", "workflows", o.Name, "undeploy"), map[string]any{}, nil); err != nil {
+				return fmt.Errorf("undeploy %s: %w", o.Name, err)
+			}
+			fmt.Fprintf(o.Out, "workflow %s is undeployed; runs under way go on\n", o.Name)
+			return nil
+		},
+	}
+}
