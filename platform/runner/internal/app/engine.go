@@ -250,6 +250,8 @@ func (sh *shard) run(r *liveRun, cmds []domain.Command) {
 			sh.e.exec.Forget(id)
 		case domain.CommandLoad:
 			sh.load(r, c.Refs)
+		case domain.CommandContinue:
+			sh.event(r, domain.EventContinue{})
 		case domain.CommandEnded:
 			sh.finish(r)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"sync"
@@ -31,9 +32,14 @@ type attemptSink struct {
 	progress float64
 	note     string
 	outputs  []domain.Values
+	size     int
 	list     bool
 	over     bool
 }
+
+// maxOutputs is how many bytes the outputs of one attempt may be together; each value is at
+// most 64 KiB, so that this is a matter of long lists.
+const maxOutputs = 64 << 20
 
 func newSink(sh *shard, r *liveRun, d domain.Dispatch) *attemptSink {
 	return &attemptSink{sh: sh, run: r, step: d.Step, stepIndex: d.StepIndex, path: d.Path, attempt: d.Attempt,
@@ -85,6 +91,13 @@ func (k *attemptSink) Log(l domain.LogLine) {
 func (k *attemptSink) Output(o Output) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for name, v := range o.Values {
+		k.size += len(name) + len(v)
+	}
+	if k.size > maxOutputs {
+		k.outputs = nil // Ended tells why
+		return
+	}
 	k.outputs = append(k.outputs, k.seal(o.Values))
 	k.list = k.list || o.List
 }
@@ -114,6 +127,10 @@ func (k *attemptSink) Ended(e Ended) {
 		return
 	}
 	k.over = true
+	if k.size > maxOutputs && e.Outcome == Completed {
+		e.Outcome, e.Error = Failed, &domain.StepError{Kind: "value_too_large",
+			Message: fmt.Sprintf("its outputs are more than %d MiB together: write large results to files", maxOutputs>>20)}
+	}
 	ev := &domain.EventAttempt{
 		Step: k.stepIndex, Path: k.path, Attempt: k.attempt, Outcome: domainOutcome(e.Outcome), Err: e.Error,
 		Outputs: k.outputs, IsList: k.list || e.List, Instance: e.Instance, Usage: e.Usage, Phases: k.phases,

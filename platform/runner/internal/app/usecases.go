@@ -43,7 +43,8 @@ type UseCases interface {
 	// Logs pages through the log of a run in order of arrival; After is the cursor of the
 	// page before, 0 at first.
 	Logs(ctx context.Context, q LogQuery) (LogPage, error)
-	// Watch streams what happens to a run from now on, until it has ended (the channel is
+	// Watch streams what happens to a run from now on (call it first, then GetRun, and nothing
+	// is missed), until it has ended (the channel is
 	// then closed) or ctx is done. A slow reader loses events but never the last one:
 	// on "resync" it should call GetRun again.
 	Watch(ctx context.Context, project, runID string) (<-chan RunEvent, error)

@@ -7,12 +7,13 @@ type CommandKind uint8
 
 // The kinds of commands.
 const (
-	CommandStart  CommandKind = iota + 1 // send the attempt
-	CommandAttach                        // listen to an attempt that was sent before a crash
-	CommandCancel                        // tell the attempt to stop
-	CommandForget                        // the end of the attempt is durable
-	CommandLoad                          // load values from the filestore, then send EventLoaded
-	CommandEnded                         // the run has ended
+	CommandStart    CommandKind = iota + 1 // send the attempt
+	CommandAttach                          // listen to an attempt that was sent before a crash
+	CommandCancel                          // tell the attempt to stop
+	CommandForget                          // the end of the attempt is durable
+	CommandLoad                            // load values from the filestore, then send EventLoaded
+	CommandEnded                           // the run has ended
+	CommandContinue                        // send EventContinue: the row was full
 )
 
 // Command is one order of the state machine.
@@ -65,16 +66,19 @@ type (
 		Value  Value
 		Err    *StepError
 	}
+	// EventContinue goes on where a full row stopped.
+	EventContinue struct{}
 	// EventResume follows the replay of the journal after a take-over.
 	EventResume struct{}
 )
 
-func (EventStarted) event() {}
-func (EventAttempt) event() {}
-func (EventTick) event()    {}
-func (EventCancel) event()  {}
-func (EventLoaded) event()  {}
-func (EventResume) event()  {}
+func (EventStarted) event()  {}
+func (EventAttempt) event()  {}
+func (EventTick) event()     {}
+func (EventCancel) event()   {}
+func (EventLoaded) event()   {}
+func (EventResume) event()   {}
+func (EventContinue) event() {}
 
 // Handle lets one event happen: the state moves on, and what it returns must be made
 // durable (Row) before it is acted upon (Commands). jitter is a random number in [0,1);
@@ -96,6 +100,8 @@ func (s *State) Handle(ev Event, now time.Time, jitter float64) (Transition, err
 		t.loaded(e)
 	case EventResume:
 		t.resume()
+	case EventContinue:
+		t.queue, s.more = s.more, nil
 	}
 	t.settle()
 	return Transition{Row: t.row, Commands: t.cmds, Due: t.due}, t.err
@@ -135,13 +141,42 @@ func (s *State) runDue() int64 {
 	return s.Started + d.Microseconds()
 }
 
-// settle follows the consequences until nothing more can be decided.
+// maxRow is about how large a row gets, in bytes: a list of thousands of items starts its
+// attempts in several rows, and no other run waits long for this one.
+const maxRow = 1 << 20
+
+func (t *turn) full() bool {
+	limit := t.s.RowLimit
+	if limit == 0 {
+		limit = maxRow
+	}
+	return len(t.row) >= limit
+}
+
+// later leaves nodes to the next row. After a crash EventResume finds them again, since
+// they are undecided.
+func (t *turn) later(nodes ...*node) {
+	if len(nodes) > 0 && len(t.s.more) == 0 {
+		t.cmds = append(t.cmds, Command{Kind: CommandContinue})
+	}
+	t.s.more = append(t.s.more, nodes...)
+}
+
+// settle follows the consequences until nothing more can be decided, or the row is full.
 func (t *turn) settle() {
 	for len(t.queue) > 0 {
 		q := t.queue
 		t.queue = nil
-		for _, n := range q {
+		for i, n := range q {
+			if t.full() {
+				t.later(q[i:]...)
+				break
+			}
 			t.consider(n)
+		}
+		if t.full() {
+			t.later(t.queue...)
+			t.queue = nil
 		}
 	}
 	t.checkEnd()

@@ -52,6 +52,10 @@ func (t *turn) advanceLoop(n *node) {
 		n.items = items
 	}
 	for n.failed == 0 && n.next < total {
+		if t.full() {
+			t.later(n)
+			return
+		}
 		running := n.next - (total - n.open)
 		if p.ForEach.Concurrency > 0 && running >= int32(p.ForEach.Concurrency) {
 			return

@@ -59,20 +59,21 @@ func randomWorkflow(rnd *rand.Rand) domain.Definition {
 
 // driver plays the engine and its compute, and fails the test on any broken promise.
 type driver struct {
-	t       *testing.T
-	rnd     *rand.Rand
-	w       world
-	plan    *domain.Plan
-	s       *domain.State
-	now     time.Time
-	due     int64
-	journal [][]byte  // durable
-	pending []pending // handed to the journal, not durable yet
-	flying  map[string]*flight
-	lost    map[string]int // by step run: attempts that were lost
-	done    map[string]bool
-	crashes int
-	cancel  int // turns until the run is cancelled, 0 = never
+	t        *testing.T
+	rnd      *rand.Rand
+	w        world
+	plan     *domain.Plan
+	s        *domain.State
+	now      time.Time
+	due      int64
+	journal  [][]byte  // durable
+	pending  []pending // handed to the journal, not durable yet
+	flying   map[string]*flight
+	lost     map[string]int // by step run: attempts that were lost
+	done     map[string]bool
+	crashes  int
+	rowLimit int
+	cancel   int // turns until the run is cancelled, 0 = never
 }
 
 type pending struct {
@@ -116,6 +117,8 @@ func (d *driver) carryOut(cmds []domain.Command) {
 			d.start(c)
 		case domain.CommandAttach:
 			d.attach(c)
+		case domain.CommandContinue:
+			d.handle(domain.EventContinue{})
 		case domain.CommandForget:
 			id, _, _ := d.s.Target(c)
 			delete(d.flying, id)
@@ -205,12 +208,14 @@ func (d *driver) crash() {
 
 func (d *driver) begin() {
 	d.s = domain.NewState(domain.Run{ID: "run"}, d.plan)
+	d.s.RowLimit = d.rowLimit
 	d.due = 0
 	d.handle(domain.EventStarted{})
 }
 
 func (d *driver) replay() *domain.State {
 	s := domain.NewState(domain.Run{ID: "run"}, d.plan)
+	s.RowLimit = d.rowLimit
 	for _, row := range d.journal {
 		require.NoError(d.t, s.Replay(row))
 	}
@@ -276,7 +281,7 @@ func TestAgainstReference(t *testing.T) {
 		plan, problems := domain.Compile(def, domaintest.Compiler{})
 		require.Empty(t, problems)
 		d := &driver{t: t, rnd: rnd, w: world{seed}, plan: plan, now: time.UnixMicro(1e15),
-			flying: map[string]*flight{}, lost: map[string]int{}, done: map[string]bool{}}
+			flying: map[string]*flight{}, lost: map[string]int{}, done: map[string]bool{}, rowLimit: []int{0, 1, 60}[seed%3]}
 		d.run(seed%2 == 1)
 		seen[d.s.Status]++
 
@@ -313,7 +318,7 @@ func TestCancel(t *testing.T) {
 		plan, problems := domain.Compile(randomWorkflow(rnd), domaintest.Compiler{})
 		require.Empty(t, problems)
 		d := &driver{t: t, rnd: rnd, w: world{seed}, plan: plan, now: time.UnixMicro(1e15), cancel: 1 + rnd.IntN(20),
-			flying: map[string]*flight{}, lost: map[string]int{}, done: map[string]bool{}}
+			flying: map[string]*flight{}, lost: map[string]int{}, done: map[string]bool{}, rowLimit: []int{0, 1, 60}[seed%3]}
 		d.run(seed%2 == 1)
 		require.Equal(t, d.s.Fingerprint(), d.replay().Fingerprint())
 		if d.s.Status == domain.RunCancelled {

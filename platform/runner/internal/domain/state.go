@@ -93,6 +93,7 @@ type State struct {
 	Finished int64
 	Cause    string // while cancelling and after: why
 	Reason   string
+	RowLimit int // about how large a row gets, in bytes. Defaults to 1 MiB
 
 	roots     []*node
 	open      int // roots that have not ended
@@ -105,6 +106,7 @@ type State struct {
 	asked     map[string]bool
 	held      int // bytes in loaded
 	nodes     int
+	more      []*node // left to the next row
 }
 
 type loaded struct {
