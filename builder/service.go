@@ -1,0 +1,253 @@
+// Package builder is the service that turns build orders into artifacts. It keeps no state of
+// its own: an order is acknowledged once it has ended, and building is idempotent.
+package builder
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"encoding/json"
+
+	"google.golang.org/protobuf/proto"
+
+	builderv1 "github.com/pelton-run/pelton/builder/contracts/builder/v1"
+	repositoryv1 "github.com/pelton-run/pelton/builder/internal/infra/contracts/repository/v1"
+	"github.com/pelton-run/pelton/builder/local"
+	"github.com/pelton-run/pelton/eventing/bus"
+	"github.com/pelton-run/pelton/functions/formats/action"
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/outbox"
+)
+
+// Config of the service.
+type Config struct {
+	Home     string // of bundles, dependencies, caches and tools
+	FilesDir string // of the filestore, where sources lie
+	Parallel int    // builds at a time. Defaults to 2
+	Timeout  time.Duration
+}
+
+// Deps of the service.
+type Deps struct {
+	Publisher  bus.Publisher
+	Subscriber bus.Subscriber
+	Now        func() time.Time
+	Log        *slog.Logger
+}
+
+// Service builds.
+type Service struct {
+	cfg   Config
+	deps  Deps
+	local *local.Builder
+
+	mu        sync.Mutex
+	running   map[string]context.CancelFunc
+	cancelled map[string]bool
+}
+
+// New makes the service.
+func New(cfg Config, deps Deps) *Service {
+	if cfg.Parallel == 0 {
+		cfg.Parallel = 2
+	}
+	return &Service{cfg: cfg, deps: deps, local: local.New(local.Options{Home: cfg.Home, Timeout: cfg.Timeout, UID: -1, GID: -1}),
+		running: map[string]context.CancelFunc{}, cancelled: map[string]bool{}}
+}
+
+// Subscribe declares the service's queues.
+func (s *Service) Subscribe(ctx context.Context) error {
+	return errors.Join(
+		s.deps.Subscriber.Subscribe(ctx, bus.Queue{Name: "builder.BuildOrdered", Exchange: "repository.v1", Keys: []string{"BuildOrdered"}, Prefetch: s.cfg.Parallel}, s.ordered),
+		s.deps.Subscriber.Subscribe(ctx, bus.Queue{Name: "builder.BuildCancelled", Exchange: "repository.v1", Keys: []string{"BuildCancelled"}}, s.cancel),
+	)
+}
+
+func (s *Service) cancel(_ context.Context, m bus.Message) error {
+	var c repositoryv1.BuildCancelled
+	if err := proto.Unmarshal(m.Body, &c); err != nil {
+		return fault.Wrap(err, fault.Invalid, "message cannot be read")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stop := s.running[c.OrderId]; stop != nil {
+		stop()
+	} else {
+		s.cancelled[c.OrderId] = true
+	}
+	return nil
+}
+
+// ordered carries one order out. It returns once the end is told and confirmed.
+func (s *Service) ordered(ctx context.Context, m bus.Message) error {
+	var o repositoryv1.BuildOrdered
+	if err := proto.Unmarshal(m.Body, &o); err != nil {
+		return fault.Wrap(err, fault.Invalid, "message cannot be read")
+	}
+	build, stop := context.WithCancel(ctx)
+	defer stop()
+	s.mu.Lock()
+	dropped := s.cancelled[o.OrderId]
+	delete(s.cancelled, o.OrderId)
+	s.running[o.OrderId] = stop
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.running, o.OrderId)
+		s.mu.Unlock()
+	}()
+	if dropped {
+		return s.tell(&builderv1.BuildFailed{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Kind: "cancelled", Message: "the build was cancelled", AtUnixMs: s.deps.Now().UnixMilli()})
+	}
+	if err := s.tell(&builderv1.BuildStarted{OrderId: o.OrderId, Project: o.Project, AtUnixMs: s.deps.Now().UnixMilli()}); err != nil {
+		return err
+	}
+	log := newLog(func(seq uint64, lines []string) {
+		_ = s.tell(&builderv1.BuildLogged{OrderId: o.OrderId, Project: o.Project, Seq: seq, Lines: lines})
+	})
+	r, err := s.build(build, &o, log.line)
+	log.close()
+	if ctx.Err() != nil {
+		return ctx.Err() // we are stopping: the order stays and is built after the next start
+	}
+	if err != nil {
+		return s.tell(failed(&o, err, s.deps.Now()))
+	}
+	phases := map[string]int64{}
+	for k, d := range r.Phases {
+		phases[k] = d.Milliseconds()
+	}
+	return s.tell(&builderv1.BuildSucceeded{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Artifact: "file://" + r.Dir, Cached: r.Cached,
+		PhasesMs: phases, Notes: r.Notes, AtUnixMs: s.deps.Now().UnixMilli()})
+}
+
+func failed(o *repositoryv1.BuildOrdered, err error, now time.Time) *builderv1.BuildFailed {
+	f := &builderv1.BuildFailed{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Kind: "internal", Message: err.Error(), AtUnixMs: now.UnixMilli()}
+	var e *local.Error
+	if errors.As(err, &e) {
+		f.Kind, f.Message, f.Host, f.Setting, f.File, f.Line = e.Kind, e.Message, e.Host, e.Setting, e.File, int32(e.Line)
+		if e.File != "" {
+			f.Message = filepath.ToSlash(filepath.Join(o.Path, "")) + "/" + e.Message
+		}
+	}
+	return f
+}
+
+func (s *Service) build(ctx context.Context, o *repositoryv1.BuildOrdered, log func(string)) (local.Result, error) {
+	var a action.Action
+	if err := json.Unmarshal([]byte(o.ActionJson), &a); err != nil {
+		return local.Result{}, fmt.Errorf("metadata of the order: %w", err)
+	}
+	src := filepath.Join(s.cfg.Home, "cache", "src", o.OrderId)
+	if err := os.MkdirAll(filepath.Dir(src), 0o755); err != nil {
+		return local.Result{}, err
+	}
+	defer os.RemoveAll(src)
+	if err := s.unpack(o.Project, o.SourceDigest, src); err != nil {
+		return local.Result{}, fmt.Errorf("source of the order: %w", err)
+	}
+	return s.local.Build(ctx, local.Order{Project: o.Project, Build: o.Build, Action: a, Source: src, Log: log})
+}
+
+func (s *Service) unpack(project, digest, dir string) error {
+	sum := strings.TrimPrefix(digest, "sha256:")
+	if len(sum) != 64 || !filepath.IsLocal(project) {
+		return fmt.Errorf("%q is no digest", digest)
+	}
+	f, err := os.Open(filepath.Join(s.cfg.FilesDir, project, "sha256", sum[:2], sum[2:]))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	tr := tar.NewReader(f)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := root.MkdirAll(filepath.Dir(h.Name), 0o755); err != nil {
+			return err
+		}
+		out, err := root.OpenFile(h.Name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, os.FileMode(h.Mode)&0o755)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(out, tr)
+		if err = errors.Join(err, out.Close()); err != nil {
+			return err
+		}
+	}
+}
+
+// tell publishes a message and waits until it is safe.
+func (s *Service) tell(m proto.Message) error {
+	msg, err := outbox.NewMessage("builder.v1", m, s.deps.Now())
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	s.deps.Publisher.Publish(msg, func(err error) { done <- err })
+	return <-done
+}
+
+// buildLog sends lines in chunks, at least five times a second.
+type buildLog struct {
+	lines chan string
+	done  chan struct{}
+}
+
+func newLog(send func(seq uint64, lines []string)) *buildLog {
+	l := &buildLog{lines: make(chan string, 1000), done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		var pending []string
+		var seq uint64
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		flush := func() {
+			if len(pending) > 0 {
+				send(seq, pending)
+				seq++
+				pending = nil
+			}
+		}
+		for {
+			select {
+			case line, ok := <-l.lines:
+				if !ok {
+					flush()
+					return
+				}
+				if pending = append(pending, strings.ToValidUTF8(line, "�")); len(pending) >= 500 {
+					flush()
+				}
+			case <-tick.C:
+				flush()
+			}
+		}
+	}()
+	return l
+}
+
+func (l *buildLog) line(s string) { l.lines <- s }
+func (l *buildLog) close()        { close(l.lines); <-l.done }

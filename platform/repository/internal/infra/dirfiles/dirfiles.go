@@ -1,0 +1,91 @@
+// Package dirfiles puts source snapshots into a filestore that is a folder.
+package dirfiles
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/pelton-run/pelton/functions/formats/action"
+)
+
+// Store is a filestore at a folder.
+type Store struct{ Dir string }
+
+// PutTree implements app.Files: a tar of the folder's files in the order of their names.
+func (s Store) PutTree(_ context.Context, project string, fsys fs.FS, dir string) (string, int64, error) {
+	base := filepath.Join(s.Dir, project)
+	if err := os.MkdirAll(filepath.Join(base, "tmp"), 0o700); err != nil {
+		return "", 0, err
+	}
+	f, err := os.CreateTemp(filepath.Join(base, "tmp"), "source-")
+	if err != nil {
+		return "", 0, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	h := sha256.New()
+	if err := pack(io.MultiWriter(f, h), fsys, dir); err != nil {
+		return "", 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return "", 0, err
+	}
+	sum := hex.EncodeToString(h.Sum(nil))
+	dest := filepath.Join(base, "sha256", sum[:2], sum[2:])
+	if err := errors.Join(f.Sync(), os.MkdirAll(filepath.Dir(dest), 0o700)); err != nil {
+		return "", 0, err
+	}
+	if err := os.Rename(f.Name(), dest); err != nil {
+		return "", 0, err
+	}
+	d, err := os.Open(filepath.Dir(dest))
+	if err != nil {
+		return "", 0, err
+	}
+	defer d.Close()
+	return "sha256:" + sum, info.Size(), d.Sync()
+}
+
+func pack(w io.Writer, fsys fs.FS, dir string) error {
+	files, err := action.Walk(fsys, dir)
+	if err != nil {
+		return err
+	}
+	tw := tar.NewWriter(w)
+	for _, name := range files {
+		if err := add(tw, fsys, path.Join(dir, name), name); err != nil {
+			return err
+		}
+	}
+	return tw.Close()
+}
+
+func add(tw *tar.Writer, fsys fs.FS, p, name string) error {
+	f, err := fsys.Open(p)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	mode := int64(0o644)
+	if info.Mode()&0o111 != 0 {
+		mode = 0o755
+	}
+	if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: info.Size(), Mode: mode, Format: tar.FormatPAX}); err != nil {
+		return err
+	}
+	_, err = io.Copy(tw, f)
+	return err
+}

@@ -1,0 +1,1 @@
+SELECT DISTINCT ON (build.build) id::text AS id, project, build, repository_id::text AS repository_id, repository, commit, path, action, action_json, state, kind, message, host, setting, file, line, artifact, phases_ms, notes, created_at, started_at, finished_at FROM build WHERE project = $1 AND build.build = ANY($2) ORDER BY build.build, build.id DESC

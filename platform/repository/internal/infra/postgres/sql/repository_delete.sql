@@ -1,0 +1,1 @@
+DELETE FROM repository WHERE project = $1 AND id = $2

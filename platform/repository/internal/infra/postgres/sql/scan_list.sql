@@ -1,0 +1,1 @@
+SELECT id::text AS id, project, repository_id::text AS repository_id, commit, state, error, actions, workflows, started_at, finished_at FROM scan WHERE project = $1 AND repository_id = $2 AND ($3 = '' OR id < $3::uuid) ORDER BY id DESC LIMIT $4
