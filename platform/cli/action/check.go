@@ -89,7 +89,7 @@ func check(ctx context.Context, o *CheckOptions) error {
 		}
 	}
 	if errs > 0 {
-		return fmt.Errorf("%d errors in %d actions: %w", errs, checked, factory.ErrSilent)
+		return fmt.Errorf("%s in %s: %w", factory.Count(errs, "error"), factory.Count(checked, "action"), factory.ErrSilent)
 	}
 	if o.Output == "table" {
 		fmt.Fprintf(o.Out, "%d checked, no errors\n", checked)

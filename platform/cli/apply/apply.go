@@ -132,7 +132,7 @@ func checkAll(ctx context.Context, o *Options, c *sdk.Client, docs []document) e
 		}
 	}
 	if errs > 0 {
-		return fmt.Errorf("%d errors: nothing was saved", errs)
+		return fmt.Errorf("%s: nothing was saved", factory.Count(errs, "error"))
 	}
 	return nil
 }

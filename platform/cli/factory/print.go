@@ -112,3 +112,11 @@ func Query(pairs ...string) string {
 	}
 	return "?" + q.Encode()
 }
+
+// Count prints "1 error", "2 errors".
+func Count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

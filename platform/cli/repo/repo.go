@@ -185,7 +185,7 @@ func scan(ctx context.Context, o *ScanOptions) error {
 		return err
 	}
 	if n := problems(s); n > 0 || s.State == "failed" {
-		return fmt.Errorf("the scan of %s found %d errors: %w", r.Name, n, factory.ErrSilent)
+		return fmt.Errorf("the scan of %s found %s: %w", r.Name, factory.Count(n, "error"), factory.ErrSilent)
 	}
 	return nil
 }

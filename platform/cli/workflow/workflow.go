@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"time"
 
@@ -118,71 +117,6 @@ func show(ctx context.Context, o *Options) error {
 		}
 		factory.Table(out, "no revisions", []string{"REVISION", "SAVED", "", "NOTE"}, rows)
 	})
-}
-
-// CheckOptions of `pelton workflow check`.
-type CheckOptions struct {
-	*factory.Factory
-	Files []string
-}
-
-// NewCmdCheck makes the command; runF replaces its work in tests.
-func NewCmdCheck(f *factory.Factory, runF func(context.Context, *CheckOptions) error) *cobra.Command {
-	o := &CheckOptions{Factory: f}
-	return &cobra.Command{
-		Use: "check FILE…", Short: "Check workflow files against the library of the server, without saving them",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return factory.Usage("FILE is missing: %s", cmd.UseLine())
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.Files = args; runF != nil {
-				return runF(cmd.Context(), o)
-			}
-			return check(cmd.Context(), o)
-		},
-	}
-}
-
-func check(ctx context.Context, o *CheckOptions) error {
-	c, err := o.Client(ctx)
-	if err != nil {
-		return err
-	}
-	errs := 0
-	for _, file := range o.Files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return factory.Usage("%v", err)
-		}
-		found, err := Check(ctx, c, text)
-		if err != nil {
-			return fmt.Errorf("check %s: %w", file, err)
-		}
-		for _, p := range found {
-			p.File = file
-			fmt.Fprintln(o.Out, factory.Place(p))
-			if p.Severity != "warning" {
-				errs++
-			}
-		}
-	}
-	if errs > 0 {
-		return fmt.Errorf("%d errors in %d files: %w", errs, len(o.Files), factory.ErrSilent)
-	}
-	fmt.Fprintf(o.Out, "%d checked, no errors\n", len(o.Files))
-	return nil
-}
-
-// Check asks the server what is wrong with a workflow's text.
-func Check(ctx context.Context, c *sdk.Client, text []byte) ([]sdk.Location, error) {
-	resp, err := c.Raw(ctx, "POST", c.Path("studio", "workflows", "check"), "application/yaml", text)
-	if err != nil {
-		return nil, err
-	}
-	return problemsOf(resp)
 }
 
 // LiveOptions of `pelton workflow deploy` and `rollback`.
