@@ -1,0 +1,1 @@
+DELETE FROM login_code WHERE hash = $1 RETURNING account_id::text, expires_at

@@ -1,0 +1,1 @@
+SELECT project, role FROM member WHERE account_id = $1

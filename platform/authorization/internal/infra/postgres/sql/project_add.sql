@@ -1,0 +1,1 @@
+INSERT INTO project (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING
