@@ -259,3 +259,26 @@ func TestSecretsAndKeys(t *testing.T) {
 		`PUT /runner/v1/projects/p/variables/limits  {"value":{"a":1}}`,
 	}, s.requests())
 }
+
+// TestBuild: the repository is scanned anew, and the build of the action followed with its log.
+func TestBuild(t *testing.T) {
+	const p = "/repository/v1/projects/default"
+	routes := map[string]http.HandlerFunc{
+		"GET " + p + "/repositories": text(200, `{"items":[{"id":"i1","name":"mine"}]}`),
+		"POST " + p + "/repositories/i1/scans": text(201, `{"id":"s1","state":"completed","finished_at":"2026-01-01T00:00:00.000Z","actions":[
+{"path":"actions/a","id":"a","build":"sha256:aa","state":"ok"},{"path":"actions/b","id":"b","state":"error","errors":[{"file":"actions/b/action.yaml","message":"m"}]},
+{"path":"actions/c","id":"c","build":"sha256:cc","state":"ok","errors":[{"file":"actions/c/action.yaml","line":1,"message":"w","warning":true}]}]}`),
+		"GET " + p + "/builds":        text(200, `{"items":[{"id":"b1","build":"sha256:aa","state":"queued"}]}`),
+		"GET " + p + "/builds/b1":     text(200, `{"id":"b1","build":"sha256:aa","state":"failed","message":"no such package"}`),
+		"GET " + p + "/builds/b1/log": text(200, "fetching\nno such package\n"),
+	}
+	s := serve(t, routes)
+	r := pelton(t, nil, "", "action", "build", "mine", "actions/a/", "--server", s.URL)
+	require.Equal(t, result{1, "build b1 of actions/a: failed\n", "fetching\nno such package\npelton: the build of actions/a failed: no such package\n"}, r)
+	r = pelton(t, nil, "", "action", "build", "mine", "actions/b", "--server", s.URL)
+	require.Equal(t, result{1, "", "actions/b/action.yaml: m\npelton: actions/b cannot be built\n"}, r)
+	r = pelton(t, nil, "", "action", "build", "mine", "actions/c", "--server", s.URL)
+	require.Equal(t, result{0, "actions/c is built already as sha256:cc\n", "actions/c/action.yaml:1: warning: w\n"}, r)
+	r = pelton(t, nil, "", "action", "build", "mine", "actions/d", "--server", s.URL)
+	require.Equal(t, result{5, "", "pelton: repository mine has no action in actions/d: it has actions/a, actions/b, actions/c\n"}, r)
+}

@@ -55,7 +55,7 @@ type Scan struct {
 }
 
 // Ended tells whether the scan is over.
-func (s Scan) Ended() bool { return s.FinishedAt != nil && !s.FinishedAt.IsZero() }
+func (s Scan) Ended() bool { return s.FinishedAt != nil && s.FinishedAt.Unix() > 0 }
 
 // Found is an action or a workflow that a scan found.
 type Found struct {
@@ -76,8 +76,12 @@ type Location struct {
 	Message  string `json:"message"`
 	Remedy   string `json:"remedy"`
 	Proposal string `json:"proposal"`
-	Severity string `json:"severity"`
+	Severity string `json:"severity"` // error | warning; empty = error, unless Warning
+	Warning  bool   `json:"warning"`
 }
+
+// IsWarning tells whether it is worth telling and not wrong.
+func (l Location) IsWarning() bool { return l.Warning || l.Severity == "warning" }
 
 // Build is one build of an action.
 type Build struct {

@@ -3,6 +3,7 @@ package action
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -113,7 +114,7 @@ func describe(w io.Writer, a sdk.Action) {
 type BuildOptions struct {
 	*factory.Factory
 	Repository, Path string
-	Force, Wait      bool
+	Wait             bool
 	Timeout          time.Duration
 }
 
@@ -122,7 +123,7 @@ func NewCmdBuild(f *factory.Factory, runF func(context.Context, *BuildOptions) e
 	o := &BuildOptions{Factory: f}
 	noWait := false
 	cmd := &cobra.Command{
-		Use: "build REPOSITORY PATH", Short: "Build one action of a repository and follow its log", Args: factory.ExactArgs("REPOSITORY", "PATH"),
+		Use: "build REPOSITORY PATH", Short: "Scan a repository anew and follow the build of one of its actions", Args: factory.ExactArgs("REPOSITORY", "PATH"),
 		Example: "  pelton action build weather-report actions/monthly",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Repository, o.Path, o.Wait = args[0], strings.Trim(args[1], "/"), !noWait
@@ -135,7 +136,6 @@ func NewCmdBuild(f *factory.Factory, runF func(context.Context, *BuildOptions) e
 			return build(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().BoolVar(&o.Force, "force", false, "build it although nothing has changed")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "only order the build")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 15*time.Minute, "wait at most this long")
 	return cmd
@@ -150,10 +150,18 @@ func build(ctx context.Context, o *BuildOptions) error {
 	if err != nil {
 		return err
 	}
-	var b sdk.Build
-	raw, err := c.JSON(ctx, http.MethodPost, c.Path("repository", "builds"), map[string]any{"repository": r.ID, "path": o.Path, "force": o.Force}, &b)
+	found, err := scan(ctx, c, r, o)
 	if err != nil {
-		return fmt.Errorf("build %s: %w", o.Path, err)
+		return err
+	}
+	b, raw, err := orderOf(ctx, c, found.Build)
+	if err != nil {
+		return err
+	}
+	if b.ID == "" {
+		return o.Print(raw, []string{found.Build}, func(w io.Writer) {
+			fmt.Fprintf(w, "%s is built already as %s\n", o.Path, found.Build)
+		})
 	}
 	if o.Wait {
 		id, printed := b.ID, 0
@@ -184,4 +192,60 @@ func build(ctx context.Context, o *BuildOptions) error {
 		return fmt.Errorf("the build of %s %s: %s", o.Path, b.State, b.Message)
 	}
 	return nil
+}
+
+// scan looks at the repository anew, which orders a build of everything that has none, and
+// returns what it says of the action.
+func scan(ctx context.Context, c *sdk.Client, r sdk.Repository, o *BuildOptions) (sdk.Found, error) {
+	var s sdk.Scan
+	if _, err := c.JSON(ctx, http.MethodPost, c.Path("repository", "repositories", r.ID, "scans"), map[string]any{}, &s); err != nil {
+		return sdk.Found{}, fmt.Errorf("scan %s: %w", r.Name, err)
+	}
+	if id := s.ID; !s.Ended() {
+		err := factory.Poll(ctx, o.Timeout, "scan "+id, func() (bool, error) {
+			s = sdk.Scan{}
+			_, err := c.Get(ctx, c.Path("repository", "scans", id), &s)
+			return s.Ended(), err
+		})
+		if err != nil {
+			return sdk.Found{}, err
+		}
+	}
+	var paths []string
+	for _, a := range s.Actions {
+		if a.Path != o.Path {
+			paths = append(paths, a.Path)
+			continue
+		}
+		for _, e := range a.Errors {
+			fmt.Fprintln(o.Err, factory.Place(e))
+		}
+		if a.Build == "" {
+			return a, fmt.Errorf("%s cannot be built: %w", o.Path, factory.ErrSilent)
+		}
+		return a, nil
+	}
+	if s.Error != "" {
+		return sdk.Found{}, fmt.Errorf("scan %s: %s", r.Name, s.Error)
+	}
+	return sdk.Found{}, &sdk.Problem{Status: 404, Detail: fmt.Sprintf("repository %s has no action in %s: it has %s", r.Name, o.Path, strings.Join(paths, ", "))}
+}
+
+// orderOf finds the newest build of a digest; an empty one when there is none in the last pages.
+func orderOf(ctx context.Context, c *sdk.Client, digest string) (sdk.Build, json.RawMessage, error) {
+	var all struct{ Items []json.RawMessage }
+	raw, err := c.Get(ctx, c.Path("repository", "builds")+factory.Query("limit", "200"), &all)
+	if err != nil {
+		return sdk.Build{}, nil, err
+	}
+	for _, item := range all.Items {
+		var b sdk.Build
+		if err := json.Unmarshal(item, &b); err != nil {
+			return sdk.Build{}, nil, fmt.Errorf("read the list of builds: %w", err)
+		}
+		if b.Build == digest {
+			return b, item, nil
+		}
+	}
+	return sdk.Build{}, raw, nil
 }

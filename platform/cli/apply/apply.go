@@ -126,7 +126,7 @@ func checkAll(ctx context.Context, o *Options, c *sdk.Client, docs []document) e
 		for _, p := range found {
 			p.File = d.file
 			fmt.Fprintln(o.Err, factory.Place(p))
-			if p.Severity != "warning" {
+			if !p.IsWarning() {
 				errs++
 			}
 		}

@@ -47,7 +47,7 @@ func Place(l sdk.Location) string {
 	if b.Len() > 0 {
 		b.WriteString(" ")
 	}
-	if l.Severity == "warning" {
+	if l.IsWarning() {
 		b.WriteString("warning: ")
 	}
 	b.WriteString(l.Message)

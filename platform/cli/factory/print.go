@@ -91,9 +91,9 @@ func Millis(from, to time.Time) string {
 	return fmt.Sprintf("%.0f ms", float64(to.Sub(from).Microseconds())/1000)
 }
 
-// Deref is the value of a time, zero for nil.
+// Deref is the value of a time, zero for nil and for times that stand for none.
 func Deref(t *time.Time) time.Time {
-	if t == nil {
+	if t == nil || t.Unix() <= 0 {
 		return time.Time{}
 	}
 	return *t

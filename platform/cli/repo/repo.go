@@ -169,7 +169,7 @@ func scan(ctx context.Context, o *ScanOptions) error {
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", r.Name, err)
 	}
-	if o.Wait {
+	if o.Wait && !s.Ended() {
 		id := s.ID
 		err := factory.Poll(ctx, o.Timeout, "scan "+id, func() (bool, error) {
 			s = sdk.Scan{}
@@ -184,6 +184,9 @@ func scan(ctx context.Context, o *ScanOptions) error {
 	if err := o.Print(raw, []string{s.ID}, func(w io.Writer) { describe(w, r, s) }); err != nil {
 		return err
 	}
+	if !s.Ended() {
+		return nil
+	}
 	if n := problems(s); n > 0 || s.State == "failed" {
 		return fmt.Errorf("the scan of %s found %s: %w", r.Name, factory.Count(n, "error"), factory.ErrSilent)
 	}
@@ -194,7 +197,7 @@ func problems(s sdk.Scan) int {
 	n := 0
 	for _, f := range append(append([]sdk.Found{}, s.Actions...), s.Workflows...) {
 		for _, e := range f.Errors {
-			if e.Severity != "warning" {
+			if !e.IsWarning() {
 				n++
 			}
 		}

@@ -43,8 +43,8 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *ListOptions) err
 					return err
 				}
 			}
-			if o.Limit < 1 || o.Limit > 1000 {
-				return factory.Usage("--limit %d is not between 1 and 1000", o.Limit)
+			if o.Limit < 1 || o.Limit > 200 {
+				return factory.Usage("--limit %d is not between 1 and 200", o.Limit)
 			}
 			if runF != nil {
 				return runF(cmd.Context(), o)

@@ -227,7 +227,7 @@ func page(ctx context.Context, o *LogsOptions, c *sdk.Client, after *int64) (n i
 		attempt = strconv.Itoa(o.Attempt)
 	}
 	var p sdk.List[sdk.LogRecord]
-	path := c.Path("runner", "runs", o.ID, "logs") + factory.Query("step", o.Step, "attempt", attempt, "after", strconv.FormatInt(*after, 10), "limit", "1000")
+	path := c.Path("runner", "runs", o.ID, "logs") + factory.Query("step", o.Step, "attempt", attempt, "after", strconv.FormatInt(*after, 10), "limit", "200")
 	if _, err := c.Get(ctx, path, &p); err != nil {
 		return 0, err
 	}

@@ -73,7 +73,7 @@ func check(ctx context.Context, o *CheckOptions) error {
 		for _, p := range found {
 			p.File = file
 			all = append(all, p)
-			if p.Severity != "warning" {
+			if !p.IsWarning() {
 				errs++
 			}
 			if o.Output == "table" {
