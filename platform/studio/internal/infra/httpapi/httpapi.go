@@ -1,0 +1,411 @@
+// Package httpapi is the studio's HTTP interface; openapi.yaml describes it.
+package httpapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelton-run/pelton/functions/formats/workflow"
+	"github.com/pelton-run/pelton/platform/kit/authn"
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/httpx"
+	"github.com/pelton-run/pelton/platform/studio/internal/app"
+	"github.com/pelton-run/pelton/platform/studio/internal/domain"
+)
+
+// API serves the interface.
+type API struct {
+	Service *app.Service
+	Hub     *httpx.Hub[app.Event]
+	Verify  *authn.Verifier
+}
+
+const prefix = "/studio/v1/projects/{project}"
+
+// Handler is the mux of the service's routes.
+func (a API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	route := func(pattern string, role authn.Role, f httpx.HandlerFunc) {
+		mux.Handle(pattern, a.Verify.Require(role, httpx.Handle(f)))
+	}
+	route("GET "+prefix+"/actions", authn.Viewer, a.actions)
+	route("GET "+prefix+"/actions/{id}", authn.Viewer, a.action)
+	route("GET "+prefix+"/workflows", authn.Viewer, a.workflows)
+	route("POST "+prefix+"/workflows/check", authn.Viewer, a.check)
+	route("GET "+prefix+"/workflows/{name}", authn.Viewer, a.workflow)
+	route("PUT "+prefix+"/workflows/{name}", authn.Developer, a.save)
+	route("GET "+prefix+"/workflows/{name}/revisions", authn.Viewer, a.revisions)
+	route("POST "+prefix+"/workflows/{name}/deploy", authn.Operator, a.deploy)
+	route("POST "+prefix+"/workflows/{name}/undeploy", authn.Operator, a.undeploy)
+	route("POST "+prefix+"/workflows/{name}/rollback", authn.Operator, a.rollback)
+	route("GET "+prefix+"/events", authn.Viewer, a.events)
+	return mux
+}
+
+func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+type buildJSON struct {
+	Build      string          `json:"build"`
+	Version    string          `json:"version"`
+	Repository string          `json:"repository"`
+	Commit     string          `json:"commit"`
+	Path       string          `json:"path"`
+	OfferedAt  time.Time       `json:"offered_at"`
+	Action     json.RawMessage `json:"action"`
+}
+
+func buildOf(b domain.Build) buildJSON {
+	return buildJSON{b.Build, b.Version, b.Repository, b.Commit, b.Path, utc(b.OfferedAt), json.RawMessage(b.ActionJSON)}
+}
+
+type actionJSON struct {
+	ID     string      `json:"id"`
+	Newest buildJSON   `json:"newest"`
+	Builds []buildJSON `json:"builds,omitempty"`
+}
+
+func (a API) actions(w http.ResponseWriter, r *http.Request) error {
+	if _, err := httpx.PageOf(r); err != nil {
+		return err
+	}
+	found, err := a.Service.Store.NewestBuilds(r.Context(), r.PathValue("project"))
+	if err != nil {
+		return err
+	}
+	var items []actionJSON
+	for _, b := range found {
+		if n := len(items); n > 0 && items[n-1].ID == b.Action {
+			if b.OfferedAt.After(items[n-1].Newest.OfferedAt) {
+				items[n-1].Newest = buildOf(b)
+			}
+			continue
+		}
+		items = append(items, actionJSON{ID: b.Action, Newest: buildOf(b)})
+	}
+	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(items, ""))
+}
+
+func (a API) action(w http.ResponseWriter, r *http.Request) error {
+	found, err := a.Service.Store.Builds(r.Context(), r.PathValue("project"), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return fault.New(fault.NotFound, "there is no action %q in the library", r.PathValue("id"))
+	}
+	out := actionJSON{ID: found[0].Action, Newest: buildOf(found[0])}
+	for _, b := range found[:min(len(found), 100)] {
+		out.Builds = append(out.Builds, buildOf(b))
+	}
+	return httpx.WriteJSON(w, http.StatusOK, out)
+}
+
+type deploymentJSON struct {
+	ID        string            `json:"id"`
+	Revision  int               `json:"revision"`
+	State     string            `json:"state"`
+	Reason    string            `json:"reason,omitempty"`
+	Endpoints []domain.Endpoint `json:"endpoints"`
+	CreatedAt time.Time         `json:"created_at"`
+}
+
+func deploymentOf(d domain.Deployment) *deploymentJSON {
+	if d.Endpoints == nil {
+		d.Endpoints = []domain.Endpoint{}
+	}
+	return &deploymentJSON{d.ID, d.Number, d.State, d.Reason, d.Endpoints, utc(d.CreatedAt)}
+}
+
+type workflowJSON struct {
+	Name       string           `json:"name"`
+	Path       string           `json:"path,omitempty"`
+	AutoDeploy bool             `json:"auto_deploy"`
+	Problems   []domain.Problem `json:"problems"`
+	Deployment *deploymentJSON  `json:"deployment,omitempty"`
+	CreatedAt  time.Time        `json:"created_at"`
+	Revision   *revisionJSON    `json:"revision,omitempty"`
+}
+
+type revisionJSON struct {
+	ID         string          `json:"id"`
+	Number     int             `json:"number"`
+	CreatedAt  time.Time       `json:"created_at"`
+	YAML       string          `json:"yaml,omitempty"`
+	Definition *definitionJSON `json:"definition,omitempty"`
+}
+
+func (a API) workflows(w http.ResponseWriter, r *http.Request) error {
+	if _, err := httpx.PageOf(r); err != nil {
+		return err
+	}
+	project := r.PathValue("project")
+	found, err := a.Service.Store.Workflows(r.Context(), project)
+	if err != nil {
+		return err
+	}
+	newest, err := a.Service.Store.NewestDeployments(r.Context(), project)
+	if err != nil {
+		return err
+	}
+	var items []workflowJSON
+	for _, x := range found {
+		j := workflowOf(x)
+		if d, ok := newest[x.Name]; ok {
+			j.Deployment = deploymentOf(d)
+		}
+		items = append(items, j)
+	}
+	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(items, ""))
+}
+
+func workflowOf(x domain.Workflow) workflowJSON {
+	if x.Problems == nil {
+		x.Problems = []domain.Problem{}
+	}
+	return workflowJSON{Name: x.Name, Path: x.Path, AutoDeploy: x.AutoDeploy, Problems: x.Problems, CreatedAt: utc(x.CreatedAt)}
+}
+
+func (a API) workflow(w http.ResponseWriter, r *http.Request) error {
+	project, name := r.PathValue("project"), r.PathValue("name")
+	x, err := a.Service.Store.Workflow(r.Context(), project, name)
+	if err != nil {
+		return err
+	}
+	j := workflowOf(x)
+	list, err := a.Service.Store.Deployments(r.Context(), project, name, 1)
+	if err != nil {
+		return err
+	}
+	number := 0
+	if len(list) > 0 {
+		j.Deployment = deploymentOf(list[0])
+		number = list[0].Number + 1
+	}
+	revs, err := a.Service.Store.Revisions(r.Context(), project, name, number, 1)
+	if err != nil {
+		return err
+	}
+	if len(revs) > 0 {
+		rev, err := revisionOf(revs[0], true)
+		if err != nil {
+			return err
+		}
+		j.Revision = &rev
+		w.Header().Set("ETag", fmt.Sprintf(`"%d"`, revs[0].Number))
+	}
+	return httpx.WriteJSON(w, http.StatusOK, j)
+}
+
+type definitionJSON struct {
+	Inputs   json.RawMessage `json:"inputs"`
+	Triggers []triggerJSON   `json:"triggers"`
+	Steps    []stepJSON      `json:"steps"`
+	Result   []string        `json:"result"`
+}
+
+type triggerJSON struct {
+	ID   string          `json:"id"`
+	Uses string          `json:"uses"`
+	With json.RawMessage `json:"with,omitempty"`
+}
+
+type stepJSON struct {
+	ID      string                     `json:"id"`
+	Title   string                     `json:"title,omitempty"`
+	Uses    string                     `json:"uses"`
+	Needs   []string                   `json:"needs"`
+	If      string                     `json:"if,omitempty"`
+	ForEach string                     `json:"for_each,omitempty"`
+	With    map[string]json.RawMessage `json:"with"`
+}
+
+func revisionOf(r domain.Revision, whole bool) (revisionJSON, error) {
+	j := revisionJSON{ID: r.ID, Number: r.Number, CreatedAt: utc(r.CreatedAt)}
+	if !whole {
+		return j, nil
+	}
+	j.YAML = r.YAML
+	w, _ := workflow.Parse("workflow.yaml", []byte(r.YAML))
+	d := &definitionJSON{Triggers: []triggerJSON{}, Steps: []stepJSON{}, Result: []string{}}
+	var err error
+	if d.Inputs, err = json.Marshal(w.Inputs); err != nil {
+		return j, err
+	}
+	if w.Inputs == nil {
+		d.Inputs = json.RawMessage("[]")
+	}
+	for _, t := range w.Triggers {
+		d.Triggers = append(d.Triggers, triggerJSON{t.ID, t.Uses, t.With})
+	}
+	for _, s := range w.Steps {
+		x := stepJSON{ID: s.ID, Title: s.Title, Uses: s.Uses, Needs: s.Needs, If: s.If, With: map[string]json.RawMessage{}}
+		if x.Needs == nil {
+			x.Needs = []string{}
+		}
+		if s.ForEach != nil {
+			x.ForEach = s.ForEach.In
+		}
+		for _, v := range s.With {
+			x.With[v.Name] = v.JSON
+		}
+		d.Steps = append(d.Steps, x)
+	}
+	for _, v := range w.Result {
+		d.Result = append(d.Result, v.Name)
+	}
+	j.Definition = d
+	return j, nil
+}
+
+// text reads a workflow's YAML: as text, or as {"yaml": "…"}.
+func text(r *http.Request) (string, error) {
+	const limit = 1 << 20
+	mt, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if mt == "application/json" {
+		var in struct {
+			YAML string `json:"yaml"`
+		}
+		err := httpx.DecodeJSON(r, &in, limit)
+		return in.YAML, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	if err != nil {
+		return "", fault.Wrap(err, fault.Invalid, "the body could not be read")
+	}
+	if len(data) > limit {
+		return "", fault.New(fault.TooLarge, "a workflow has at most 1 MiB")
+	}
+	return string(data), nil
+}
+
+func (a API) check(w http.ResponseWriter, r *http.Request) error {
+	yaml, err := text(r)
+	if err != nil {
+		return err
+	}
+	problems, err := a.Service.Check(r.Context(), r.PathValue("project"), yaml)
+	if err != nil {
+		return err
+	}
+	if problems == nil {
+		problems = []domain.Problem{}
+	}
+	return httpx.WriteJSON(w, http.StatusOK, map[string]any{"problems": problems})
+}
+
+func (a API) save(w http.ResponseWriter, r *http.Request) error {
+	project, name := r.PathValue("project"), r.PathValue("name")
+	yaml, err := text(r)
+	if err != nil {
+		return err
+	}
+	if want := r.Header.Get("If-Match"); want != "" {
+		revs, err := a.Service.Store.Revisions(r.Context(), project, name, 0, 1)
+		if err != nil {
+			return err
+		}
+		have := `"0"`
+		if len(revs) > 0 {
+			have = fmt.Sprintf(`"%d"`, revs[0].Number)
+		}
+		if want != have {
+			return fault.New(fault.Conflict, "the workflow was changed in the meantime: it is at revision %s, you edited %s: load it again", strings.Trim(have, `"`), strings.Trim(want, `"`))
+		}
+	}
+	rev, err := a.Service.Save(r.Context(), project, name, yaml)
+	if err != nil {
+		return err
+	}
+	j, err := revisionOf(rev, true)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", fmt.Sprintf(`"%d"`, rev.Number))
+	return httpx.WriteJSON(w, http.StatusOK, j)
+}
+
+func (a API) revisions(w http.ResponseWriter, r *http.Request) error {
+	page, err := httpx.PageOf(r)
+	if err != nil {
+		return err
+	}
+	before, _ := strconv.Atoi(page.Cursor)
+	found, err := a.Service.Store.Revisions(r.Context(), r.PathValue("project"), r.PathValue("name"), before, page.Limit)
+	if err != nil {
+		return err
+	}
+	var items []revisionJSON
+	next := ""
+	for _, x := range found {
+		j, err := revisionOf(x, false)
+		if err != nil {
+			return err
+		}
+		items = append(items, j)
+	}
+	if len(found) == page.Limit {
+		next = strconv.Itoa(found[len(found)-1].Number)
+	}
+	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(items, next))
+}
+
+// number reads {"revision": n}; an empty body means 0.
+func number(r *http.Request) (int, error) {
+	if r.ContentLength == 0 {
+		return 0, nil
+	}
+	var in struct {
+		Revision int `json:"revision"`
+	}
+	if err := httpx.DecodeJSON(r, &in, 64<<10); err != nil {
+		return 0, err
+	}
+	if in.Revision < 0 {
+		return 0, fault.InvalidField("revision", "is negative", "give the number of a revision, or leave it out")
+	}
+	return in.Revision, nil
+}
+
+func (a API) deploy(w http.ResponseWriter, r *http.Request) error {
+	n, err := number(r)
+	if err != nil {
+		return err
+	}
+	d, err := a.Service.Deploy(r.Context(), r.PathValue("project"), r.PathValue("name"), n)
+	if err != nil {
+		return err
+	}
+	return httpx.WriteJSON(w, http.StatusAccepted, deploymentOf(d))
+}
+
+func (a API) undeploy(w http.ResponseWriter, r *http.Request) error {
+	d, err := a.Service.Undeploy(r.Context(), r.PathValue("project"), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	return httpx.WriteJSON(w, http.StatusAccepted, deploymentOf(d))
+}
+
+func (a API) rollback(w http.ResponseWriter, r *http.Request) error {
+	n, err := number(r)
+	if err != nil {
+		return err
+	}
+	d, err := a.Service.Rollback(r.Context(), r.PathValue("project"), r.PathValue("name"), n)
+	if err != nil {
+		return err
+	}
+	return httpx.WriteJSON(w, http.StatusAccepted, deploymentOf(d))
+}
+
+func (a API) events(w http.ResponseWriter, r *http.Request) error {
+	events, stop := a.Hub.Subscribe(r.PathValue("project"))
+	defer stop()
+	return httpx.SendAll(w, r, events, func(app.Event) string { return "" })
+}

@@ -1,0 +1,1 @@
+SELECT project, build, action, version, action_json, artifact, repository_id, repository, commit, path, offered_at FROM build WHERE project = $1 AND ($2 = '' OR action = $2) ORDER BY offered_at DESC LIMIT 2000

@@ -1,0 +1,1 @@
+SELECT DISTINCT ON (action, version) project, build, action, version, action_json, artifact, repository_id, repository, commit, path, offered_at FROM build WHERE project = $1 ORDER BY action, version, offered_at DESC

@@ -1,0 +1,71 @@
+// Package studio is the service of the action library, of workflows, revisions and deployments.
+package studio
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/pelton-run/pelton/eventing/bus"
+	"github.com/pelton-run/pelton/platform/kit/authn"
+	"github.com/pelton-run/pelton/platform/kit/httpx"
+	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/outbox"
+	"github.com/pelton-run/pelton/platform/kit/pg"
+	"github.com/pelton-run/pelton/platform/studio/internal/app"
+	"github.com/pelton-run/pelton/platform/studio/internal/infra/definition"
+	"github.com/pelton-run/pelton/platform/studio/internal/infra/events"
+	"github.com/pelton-run/pelton/platform/studio/internal/infra/httpapi"
+	"github.com/pelton-run/pelton/platform/studio/internal/infra/postgres"
+)
+
+// Deps of the service.
+type Deps struct {
+	Store      string // PostgreSQL URL
+	Publisher  bus.Publisher
+	Subscriber bus.Subscriber
+	Verify     *authn.Verifier
+	Now        func() time.Time
+	Log        *slog.Logger
+}
+
+// Service is the running service.
+type Service struct {
+	pool  *pg.Pool
+	app   *app.Service
+	relay *outbox.Relay
+	hub   *httpx.Hub[app.Event]
+	deps  Deps
+}
+
+// New opens and migrates the database. Subscribe, then Run.
+func New(ctx context.Context, deps Deps) (*Service, error) {
+	pool, err := pg.Open(ctx, deps.Store, pg.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := pg.Migrate(ctx, pool, postgres.Migrations, "migrations"); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), hub: &httpx.Hub[app.Event]{}, deps: deps}
+	s.app = &app.Service{Store: postgres.New(pool, s.relay.Notify), Definitions: definition.Maker{}, Publish: s.hub.Publish, Now: deps.Now, NewID: id.New, Log: deps.Log}
+	return s, nil
+}
+
+// Subscribe declares the service's queues; every service does so before any runs.
+func (s *Service) Subscribe(ctx context.Context) error {
+	return events.Subscribe(ctx, s.deps.Subscriber, s.app)
+}
+
+// Handler serves /studio.
+func (s *Service) Handler() http.Handler {
+	return httpapi.API{Service: s.app, Hub: s.hub, Verify: s.deps.Verify}.Handler()
+}
+
+// Run works until ctx ends.
+func (s *Service) Run(ctx context.Context) error { return s.relay.Run(ctx) }
+
+// Close frees the database.
+func (s *Service) Close() { s.pool.Close() }
