@@ -48,6 +48,7 @@ type Host struct {
 	busy  sync.WaitGroup
 
 	mu    sync.Mutex
+	good  map[string]time.Time // tokens for every execution that were checked, until their expiry
 	runs  map[string]*execution
 	alone time.Time // since when no stream is attached
 	conns int
@@ -86,6 +87,12 @@ func (h *Host) check(token, executionID string) error {
 	if h.cfg.Key == nil {
 		return nil
 	}
+	h.mu.Lock()
+	until, known := h.good[token]
+	h.mu.Unlock()
+	if known && time.Now().Before(until) {
+		return nil
+	}
 	var claims jwt.RegisteredClaims
 	_, err := jwt.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return h.cfg.Key, nil },
 		jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithAudience(h.cfg.Audience), jwt.WithExpirationRequired())
@@ -94,6 +101,11 @@ func (h *Host) check(token, executionID string) error {
 	}
 	if claims.Subject != "*" && claims.Subject != executionID {
 		return status.Error(codes.Unauthenticated, "the token is for another execution")
+	}
+	if claims.Subject == "*" {
+		h.mu.Lock()
+		h.good = map[string]time.Time{token: claims.ExpiresAt.Time}
+		h.mu.Unlock()
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ type options struct {
 	lease                                                  time.Duration
 	preload                                                bool
 	diskMiB                                                int64
+	concurrency                                            int
 }
 
 // Main runs the wrapper and returns its exit code.
@@ -66,6 +67,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	f.IntVar(&o.parent, "parent", 0, "process whose end, with nobody attached, is ours")
 	f.DurationVar(&o.lease, "detach-lease", 30*time.Second, "how long an execution lives with nobody attached")
 	f.BoolVar(&o.preload, "preload", false, "load user code before the first execution")
+	f.IntVar(&o.concurrency, "concurrency", 0, "executions at a time; 0 = as the bundle says")
 	f.Int64Var(&o.diskMiB, "disk-mib", 10<<10, "limit of an execution's files")
 	if err := f.Parse(args[1:]); err != nil {
 		return 2
@@ -83,6 +85,9 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	b, err := bundle.Load(o.bundle)
 	if err != nil {
 		return err
+	}
+	if o.concurrency > 0 {
+		b.Concurrency = o.concurrency
 	}
 	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
@@ -105,7 +110,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	}
 	noNewPrivileges()
 	pool := worker.NewPool(worker.Config{
-		Bundle: b, ShimDir: shims, UID: o.uid, GID: o.gid, MaxFile: uint64(o.diskMiB) << 20, Env: environment(b),
+		Bundle: b, ShimDir: shims, UID: o.uid, GID: o.gid, MaxFile: uint64(o.diskMiB) << 20, Env: environment(b, o.instance),
 	})
 	h := host.New(host.Config{
 		Bundle: b, Pool: pool, StateDir: o.state, Instance: o.instance, Address: o.socket, Audience: o.audience, Key: key,
@@ -248,7 +253,7 @@ func publicKey(file string) (ed25519.PublicKey, error) {
 }
 
 // environment is what user code sees: an allow-list, never ours.
-func environment(b *bundle.Bundle) []string {
+func environment(b *bundle.Bundle, instance string) []string {
 	env := []string{"LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1", "PYTHONIOENCODING=utf-8", "NODE_NO_WARNINGS=1"}
 	for _, name := range []string{"PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
 		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"} {
@@ -256,7 +261,8 @@ func environment(b *bundle.Bundle) []string {
 			env = append(env, name+"="+v)
 		}
 	}
-	env = append(env, "HOME=/nonexistent")
+	// The instance's mark lets a successor find and end what a killed wrapper left.
+	env = append(env, "HOME=/nonexistent", "PELTON_INSTANCE="+instance)
 	for k, v := range b.Env {
 		env = append(env, k+"="+v)
 	}

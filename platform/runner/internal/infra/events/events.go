@@ -1,0 +1,126 @@
+// Package events takes deployments from the studio and tells how far they are.
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pelton-run/pelton/eventing/bus"
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	runnerv1 "github.com/pelton-run/pelton/platform/runner/contracts/runner/v1"
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+	authorizationv1 "github.com/pelton-run/pelton/platform/runner/internal/infra/contracts/authorization/v1"
+	studiov1 "github.com/pelton-run/pelton/platform/runner/internal/infra/contracts/studio/v1"
+)
+
+// Subscribe declares the queues. revoked is told of API keys that are no longer valid.
+func Subscribe(ctx context.Context, s bus.Subscriber, cases app.UseCases, ready <-chan struct{}, revoked func(keyID string)) error {
+	c := consumer{cases, ready, revoked}
+	return errors.Join(
+		s.Subscribe(ctx, bus.Queue{Name: "runner.deployments", Exchange: "studio.v1", Keys: []string{"WorkflowDeployed", "WorkflowUndeployed"}}, c.deployment),
+		s.Subscribe(ctx, bus.Queue{Name: "runner.KeyRevoked", Exchange: "authorization.v1", Keys: []string{"KeyRevoked"}}, c.keyRevoked),
+	)
+}
+
+type consumer struct {
+	cases   app.UseCases
+	ready   <-chan struct{}
+	revoked func(string)
+}
+
+func (c consumer) keyRevoked(_ context.Context, m bus.Message) error {
+	var e authorizationv1.KeyRevoked
+	if err := proto.Unmarshal(m.Body, &e); err != nil {
+		return fault.Wrap(err, fault.Invalid, "message cannot be read")
+	}
+	c.revoked(e.KeyId)
+	return nil
+}
+
+func (c consumer) deployment(ctx context.Context, m bus.Message) error {
+	select {
+	case <-c.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if m.Key == "WorkflowUndeployed" {
+		var e studiov1.WorkflowUndeployed
+		if err := proto.Unmarshal(m.Body, &e); err != nil {
+			return fault.Wrap(err, fault.Invalid, "message cannot be read")
+		}
+		return c.cases.Undeploy(ctx, e.Project, e.DeploymentId)
+	}
+	var e studiov1.WorkflowDeployed
+	if err := proto.Unmarshal(m.Body, &e); err != nil {
+		return fault.Wrap(err, fault.Invalid, "message cannot be read")
+	}
+	return c.cases.Deploy(ctx, app.DeployWorkflow{ID: e.DeploymentId, Project: e.Project, Definition: definition(e.Definition), At: time.UnixMilli(e.AtUnixMs)})
+}
+
+func raw(m map[string]string) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(m))
+	for k, v := range m {
+		out[k] = json.RawMessage(v)
+	}
+	return out
+}
+
+func definition(d *studiov1.Definition) domain.Definition {
+	out := domain.Definition{Workflow: d.Workflow, RevisionID: d.RevisionId, Revision: int(d.Revision), Title: d.Title, Inputs: items(d.Inputs),
+		Result: d.Result, Timeout: time.Duration(d.TimeoutMs) * time.Millisecond, YAML: d.Yaml}
+	for _, t := range d.Triggers {
+		out.Triggers = append(out.Triggers, domain.TriggerSpec{ID: t.Id, Uses: t.Uses, Build: t.Build, With: t.WithJson, Inputs: raw(t.InputsJson)})
+	}
+	for _, s := range d.Steps {
+		x := domain.StepSpec{ID: s.Id, Title: s.Title, Kind: s.Kind, Uses: s.Uses, Build: s.Build, With: raw(s.WithJson), Needs: s.Needs, If: s.If, Join: s.Join, Timeout: time.Duration(s.TimeoutMs) * time.Millisecond}
+		if f := s.ForEach; f != nil {
+			x.ForEach = &domain.ForEachSpec{In: f.In, As: f.As, Concurrency: int(f.Concurrency), OnError: f.OnError}
+		}
+		if r := s.Retry; r != nil {
+			x.Retry = &domain.RetrySpec{Attempts: int(r.Attempts), Backoff: time.Duration(r.BackoffMs) * time.Millisecond, Factor: r.Factor, Cap: time.Duration(r.CapMs) * time.Millisecond, Jitter: r.Jitter, On: r.On}
+		}
+		out.Steps = append(out.Steps, x)
+	}
+	for _, b := range d.Builds {
+		out.Builds = append(out.Builds, domain.Build{Digest: b.Digest, Artifact: b.Artifact, Action: b.Action, Kind: b.Kind, Runtime: b.Runtime, Inputs: items(b.Inputs), Outputs: items(b.Outputs),
+			Isolation: b.Isolation, Concurrency: int(b.Concurrency), MemoryBytes: b.MemoryBytes, CPU: b.Cpu, Effect: b.Effect, DynamicOutputs: b.DynamicOutputs, TimeoutMillis: b.TimeoutMs})
+	}
+	return out
+}
+
+func items(list []*studiov1.Item) []domain.Item {
+	var out []domain.Item
+	for _, i := range list {
+		out = append(out, domain.Item{Name: i.Name, Type: i.Type, Title: i.Title, Help: i.Help, Optional: i.Optional, Default: i.DefaultJson, EnumValues: i.EnumValues, Schema: i.SchemaJson, Accept: i.Accept})
+	}
+	return out
+}
+
+// Announcer implements app.Announcer.
+type Announcer struct{}
+
+// DeploymentChanged implements app.Announcer.
+func (Announcer) DeploymentChanged(messageID string, d app.Deployment) (app.Message, error) {
+	e := &runnerv1.DeploymentChanged{DeploymentId: d.ID, Project: d.Project, Workflow: d.Definition.Workflow, State: d.State, Reason: d.Reason, AtUnixMs: d.ChangedAt.UnixMilli()}
+	for _, t := range d.Definition.Triggers {
+		if t.Uses != "http" {
+			continue
+		}
+		var with struct{ Method, Path string }
+		_ = json.Unmarshal(t.With, &with) // the studio checked it
+		if with.Method == "" {
+			with.Method = "POST"
+		}
+		if with.Path == "" {
+			with.Path = "/" + d.Definition.Workflow
+		}
+		e.Endpoints = append(e.Endpoints, &runnerv1.Endpoint{Trigger: t.ID, Method: with.Method, Path: "/user-api/" + d.Project + with.Path})
+	}
+	body, err := proto.Marshal(e)
+	return app.Message{ID: messageID, Key: "DeploymentChanged", Payload: body}, err
+}

@@ -1,0 +1,358 @@
+package process
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+)
+
+// record is what the registry keeps of a wrapper.
+type record struct {
+	Name    string `json:"name"`
+	Project string `json:"project"`
+	Build   string `json:"build"`
+	Socket  string `json:"socket"`
+	PID     int    `json:"pid"`
+	Started string `json:"started"` // start time of the process as the system tells it: a recycled pid has another
+}
+
+// instance is a running wrapper.
+type instance struct {
+	record
+	pool   *pool
+	file   string
+	conn   *grpc.ClientConn
+	client pb.ActionClient
+	gone   chan struct{} // closed when the process has ended; nil for adopted ones
+
+	// guarded by pool.mu
+	runs   map[string]*running
+	broken bool // the stream is being mended
+
+	sendMu  sync.Mutex
+	stream  grpc.BidiStreamingClient[pb.ToAction, pb.FromAction]
+	token   string
+	renewAt time.Time
+	closing bool
+}
+
+// launch starts a wrapper and opens its stream. The registry knows it before it gets any work.
+func (p *pool) launch() (*instance, error) {
+	r := p.r
+	if r.isClosed() {
+		return nil, errStopping
+	}
+	var b [6]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return nil, err
+	}
+	name := "w" + hex.EncodeToString(b[:])
+	inst := &instance{pool: p, runs: map[string]*running{}, gone: make(chan struct{}),
+		record: record{Name: name, Project: p.project, Build: p.build, Socket: filepath.Join(r.cfg.SocketDir, name)}}
+	inst.file = filepath.Join(r.cfg.RunDir, name+".json")
+	args := []string{"serve", "--socket", inst.Socket, "--bundle", p.artifact, "--state", filepath.Join(r.cfg.StateDir, name),
+		"--instance", name, "--key", r.public, "--audience", p.build, "--parent", strconv.Itoa(os.Getpid()),
+		"--detach-lease", r.cfg.Lease.String(), "--concurrency", strconv.Itoa(r.cfg.Cap)}
+	if r.cfg.UserOf != nil {
+		uid, gid, err := r.cfg.UserOf(p.project)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "--uid", strconv.Itoa(uid), "--gid", strconv.Itoa(gid))
+	}
+	log, err := os.OpenFile(filepath.Join(r.cfg.LogDir, "wrappers.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(r.cfg.Wrapper, args...)
+	cmd.Stderr = log
+	// A session of its own: it outlives us when we are killed, and no Ctrl-C reaches it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", r.cfg.Wrapper, err)
+	}
+	ready := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(io.LimitReader(out, 100)).ReadString('\n')
+		ready <- strings.TrimSpace(line)
+		_ = cmd.Wait()
+		close(inst.gone)
+	}()
+	inst.PID, inst.Started = cmd.Process.Pid, startTime(cmd.Process.Pid)
+	if err := inst.register(); err != nil {
+		_ = cmd.Process.Kill()
+		return nil, err
+	}
+	select {
+	case line := <-ready:
+		if line != "ready" {
+			inst.unregister()
+			return nil, fmt.Errorf("the wrapper ended at its start: see %s", log.Name())
+		}
+	case <-time.After(20 * time.Second):
+		_ = cmd.Process.Kill()
+		inst.unregister()
+		return nil, fmt.Errorf("the wrapper was not ready within 20 s: see %s", log.Name())
+	}
+	if err := inst.dial(); err != nil {
+		inst.stop(true)
+		return nil, err
+	}
+	return inst, nil
+}
+
+// register writes the registry's entry, durable before the wrapper gets work.
+func (i *instance) register() error {
+	data, err := json.Marshal(i.record)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(i.file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(i.file+".new", i.file)
+}
+
+func (i *instance) unregister() {
+	_ = os.Remove(i.file)
+	_ = os.Remove(i.Socket)
+	_ = os.RemoveAll(filepath.Join(i.pool.r.cfg.StateDir, i.Name))
+}
+
+// dial opens the connection and the stream.
+func (i *instance) dial() error {
+	conn, err := grpc.NewClient("unix:"+i.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(4<<20)))
+	if err != nil {
+		return err
+	}
+	i.conn, i.client = conn, pb.NewActionClient(conn)
+	return i.open()
+}
+
+func (i *instance) open() error {
+	stream, err := i.client.Session(context.Background(), grpc.WaitForReady(false))
+	if err != nil {
+		return err
+	}
+	i.sendMu.Lock()
+	i.stream = stream
+	i.sendMu.Unlock()
+	return nil
+}
+
+func (i *instance) alive() bool {
+	if i.gone != nil {
+		select {
+		case <-i.gone:
+			return false
+		default:
+		}
+	}
+	return sameProcess(i.PID, i.Started)
+}
+
+// send sends one message; an error shows on the receiving side, which mends the stream.
+func (i *instance) send(m *pb.ToAction) {
+	i.sendMu.Lock()
+	defer i.sendMu.Unlock()
+	switch m.Body.(type) {
+	case *pb.ToAction_Start, *pb.ToAction_Attach:
+		if now := time.Now(); now.After(i.renewAt) {
+			i.token, i.renewAt, _ = i.pool.r.token(i.Build, now)
+		}
+		m.Token = i.token
+	}
+	_ = i.stream.Send(m)
+}
+
+func (i *instance) sendAttach(run *running, from uint64) {
+	i.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Attach{Attach: &pb.Attach{FromSeq: from}}})
+}
+
+// receive deals with the wrapper's messages until it is gone. A stream that breaks while the
+// process lives is opened again, and its executions are attached to where they were.
+func (i *instance) receive() {
+	for {
+		i.sendMu.Lock()
+		stream := i.stream
+		i.sendMu.Unlock()
+		for {
+			m, err := stream.Recv()
+			if err != nil {
+				break
+			}
+			i.take(m)
+		}
+		i.sendMu.Lock()
+		closing := i.closing
+		i.sendMu.Unlock()
+		if closing {
+			return
+		}
+		if !i.mend() {
+			i.pool.r.cfg.Log.Warn("a wrapper is gone", "action", i.pool.r.describe(i.pool), "instance", i.Name)
+			i.pool.lost(i)
+			return
+		}
+	}
+}
+
+// mend opens the stream again; false when the process is gone.
+func (i *instance) mend() bool {
+	p := i.pool
+	p.mu.Lock()
+	i.broken = true
+	p.mu.Unlock()
+	for wait := 5 * time.Millisecond; i.alive(); wait = min(2*wait, time.Second) {
+		if err := i.open(); err == nil {
+			if _, err := i.client.Describe(context.Background(), &pb.DescribeRequest{}); err == nil {
+				break
+			}
+		}
+		timer := time.NewTimer(wait)
+		if i.gone != nil {
+			select {
+			case <-i.gone:
+			case <-timer.C:
+			}
+		} else {
+			<-timer.C
+		}
+		timer.Stop()
+	}
+	if !i.alive() {
+		return false
+	}
+	p.mu.Lock()
+	i.broken = false
+	again := map[*running]uint64{}
+	for _, run := range i.runs {
+		again[run] = run.last + 1
+	}
+	p.mu.Unlock()
+	for run, from := range again {
+		i.sendAttach(run, from)
+	}
+	p.dispatch()
+	return true
+}
+
+// stop ends the wrapper; forget tells whether the registry may forget it, which it may not while
+// executions were under way.
+func (i *instance) stop(forget bool) {
+	i.sendMu.Lock()
+	i.closing = true
+	i.sendMu.Unlock()
+	if sameProcess(i.PID, i.Started) {
+		_ = syscall.Kill(i.PID, syscall.SIGTERM)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for i.alive() && time.Now().Before(deadline) {
+		if i.gone != nil {
+			select {
+			case <-i.gone:
+			case <-time.After(time.Until(deadline)):
+			}
+			continue
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	i.sweep()
+	if i.conn != nil {
+		i.conn.Close()
+	}
+	if forget {
+		i.unregister()
+	}
+}
+
+// sweep makes sure that the wrapper and everything it had started is gone.
+func (i *instance) sweep() {
+	if sameProcess(i.PID, i.Started) {
+		_ = syscall.Kill(i.PID, syscall.SIGKILL)
+	}
+	for range 100 {
+		strays := marked(i.Name)
+		if len(strays) == 0 {
+			return
+		}
+		for _, pid := range strays {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// adopt takes over the wrappers that an earlier process of ours left.
+func (r *Runner) adopt() error {
+	files, err := filepath.Glob(filepath.Join(r.cfg.RunDir, "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var rec record
+		if json.Unmarshal(data, &rec) != nil {
+			_ = os.Remove(file)
+			continue
+		}
+		key := rec.Project + "/" + rec.Build
+		p := r.pools[key]
+		if p == nil {
+			p = &pool{r: r, project: rec.Project, build: rec.Build}
+			r.pools[key] = p
+		}
+		inst := &instance{record: rec, pool: p, file: file, runs: map[string]*running{}}
+		if p.inst == nil && inst.alive() && inst.dial() == nil && inst.answers() {
+			p.inst = inst
+			r.cfg.Log.Info("took over a wrapper", "instance", rec.Name, "build", rec.Build)
+			go inst.receive()
+			continue
+		}
+		inst.sweep()
+		inst.unregister()
+		p.died = true
+	}
+	return nil
+}
+
+func (i *instance) answers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, err := i.client.Describe(ctx, &pb.DescribeRequest{Needs: []string{"session", "attach"}})
+	return err == nil
+}

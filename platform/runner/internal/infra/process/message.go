@@ -1,0 +1,98 @@
+package process
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/process/inputs"
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+)
+
+// sendStart sends an execution with its inputs; large ones go by reference.
+func (i *instance) sendStart(run *running) {
+	x := run.x
+	in, err := inputs.Encode(i.pool.r.cfg.FilesDir, x.Project, x.Inputs)
+	if err != nil {
+		i.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "internal", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
+		return
+	}
+	start := &pb.Start{
+		IdempotencyKey: x.IdempotencyKey, Attempt: x.Attempt, Inputs: in, Traceparent: x.Traceparent, Cursor: x.Cursor, Secrets: x.Secrets,
+		Filestore: "file://" + i.pool.r.cfg.FilesDir + "/" + x.Project,
+		Context:   &pb.Context{Project: x.Project, Workflow: x.Workflow, RunId: x.Run, Step: x.Step, ItemPath: x.ItemPath},
+	}
+	if !x.Deadline.IsZero() {
+		start.DeadlineUnixMs = x.Deadline.UnixMilli()
+	}
+	i.send(&pb.ToAction{ExecutionId: x.ID, Body: &pb.ToAction_Start{Start: start}})
+}
+
+// take deals with one message.
+func (i *instance) take(m *pb.FromAction) {
+	p := i.pool
+	p.mu.Lock()
+	run := i.runs[m.ExecutionId]
+	if run == nil || (m.Seq != 0 && m.Seq <= run.last) {
+		p.mu.Unlock()
+		return
+	}
+	if m.Seq != 0 {
+		run.last = m.Seq
+	}
+	p.mu.Unlock()
+	switch b := m.Body.(type) {
+	case *pb.FromAction_Phase:
+		run.phase(strings.ToLower(b.Phase.Kind.String()), time.UnixMicro(b.Phase.AtUnixMicros))
+	case *pb.FromAction_Log:
+		run.sink.Log(domain.LogLine{Stream: strings.ToLower(b.Log.Stream.String()), Level: b.Log.Level, AtMicros: b.Log.AtUnixMicros, Line: b.Log.Line, Dropped: b.Log.Dropped})
+	case *pb.FromAction_Progress:
+		run.sink.Progress(b.Progress.Fraction, b.Progress.Note)
+	case *pb.FromAction_Output:
+		o := b.Output
+		run.sink.Output(app.Output{Index: int(o.Index), Values: values(o.Values), List: o.List, EventSeq: o.EventSeq, EventKey: o.EventKey, Cursor: o.Cursor})
+	case *pb.FromAction_Done:
+		p.end(run, app.Ended{Outcome: app.Completed, Usage: usage(b.Done.Usage), List: b.Done.List, Outputs: int(b.Done.Outputs)})
+	case *pb.FromAction_Failed:
+		i.failed(run, b.Failed)
+	case *pb.FromAction_Unknown:
+		p.unknown(run)
+	}
+}
+
+func (i *instance) failed(run *running, f *pb.Failed) {
+	if f.Kind == "not_started" { // the wrapper was busy: it waits its turn again
+		p := i.pool
+		p.mu.Lock()
+		delete(i.runs, run.x.ID)
+		run.sent, run.inst, run.last = false, nil, 0
+		p.queue = append(p.queue, run)
+		p.mu.Unlock()
+		i.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Forget{Forget: &pb.Forget{}}})
+		p.dispatch()
+		return
+	}
+	e := &domain.StepError{Kind: f.Kind, Message: f.Message, Code: f.Code, Stack: f.Stack, Field: f.Field, Retryable: f.Retryable}
+	if json.Valid(f.Details) {
+		e.Details = f.Details
+	}
+	outcome := app.Failed
+	if f.Kind == "cancelled" && run.cancel != nil {
+		outcome = app.Cancelled
+	}
+	i.pool.end(run, app.Ended{Outcome: outcome, Error: e, Usage: usage(f.Usage)})
+}
+
+func values(in map[string][]byte) domain.Values {
+	out := make(domain.Values, len(in))
+	for k, v := range in {
+		out[k] = domain.Value(v)
+	}
+	return out
+}
+
+func usage(u *pb.Usage) domain.Usage {
+	return domain.Usage{CPUMicros: u.GetCpuMicros(), MaxRSS: u.GetMaxRssBytes(), WallMicros: u.GetWallMicros()}
+}

@@ -1,0 +1,249 @@
+package process
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+)
+
+// running is one execution in our hands. Its fields are guarded by its pool's lock, except the
+// sink, which only the goroutine that tells the end of the moment uses.
+type running struct {
+	x      app.Execution
+	sink   app.Sink
+	pool   *pool
+	attach bool // found after a crash, or looked for
+	sent   bool
+	ended  bool
+	last   uint64 // seq of the last message
+	inst   *instance
+	cancel *pb.Cancel
+}
+
+func (run *running) phase(kind string, at time.Time) { run.sink.Phase(kind, at) }
+
+// pool is the executions and the wrapper of one build.
+type pool struct {
+	r        *Runner
+	project  string
+	build    string
+	artifact string
+	action   string
+
+	mu       sync.Mutex
+	queue    []*running
+	inst     *instance
+	starting bool
+	retired  bool
+	// died tells that a wrapper of this build is gone that may have had executions of before our start.
+	died bool
+	idle *time.Timer
+}
+
+func (p *pool) enqueue(run *running) {
+	p.mu.Lock()
+	p.queue = append(p.queue, run)
+	p.mu.Unlock()
+	p.dispatch()
+}
+
+// dispatch sends what may be sent, and starts the wrapper when there is none.
+func (p *pool) dispatch() {
+	p.mu.Lock()
+	if p.idle != nil {
+		p.idle.Stop()
+		p.idle = nil
+	}
+	if p.inst == nil {
+		if len(p.queue) > 0 && !p.starting && !p.r.isClosed() {
+			p.starting = true
+			p.r.wg.Add(1)
+			go p.start()
+		}
+		p.mu.Unlock()
+		return
+	}
+	inst := p.inst
+	var batch []*running
+	for len(p.queue) > 0 && len(inst.runs) < p.r.cfg.Cap && !inst.broken {
+		run := p.queue[0]
+		p.queue[0] = nil
+		p.queue = p.queue[1:]
+		if run.ended {
+			continue
+		}
+		run.inst, run.sent = inst, true
+		inst.runs[run.x.ID] = run
+		batch = append(batch, run)
+	}
+	if len(p.queue) == 0 {
+		p.queue = nil
+		if len(inst.runs) == 0 {
+			p.idle = time.AfterFunc(p.r.cfg.Idle, p.stopIdle)
+		}
+	}
+	p.mu.Unlock()
+	for _, run := range batch {
+		run.phase("scheduled", time.Now())
+		inst.sendStart(run)
+	}
+}
+
+// start starts the wrapper; what waits fails with the reason when it cannot.
+func (p *pool) start() {
+	defer p.r.wg.Done()
+	inst, err := p.launch()
+	p.mu.Lock()
+	p.starting = false
+	if err != nil {
+		failed := p.queue
+		p.queue = nil
+		p.mu.Unlock()
+		for _, run := range failed {
+			p.end(run, app.Ended{Outcome: app.Failed, Error: startError(err)})
+		}
+		return
+	}
+	p.inst = inst
+	p.mu.Unlock()
+	go inst.receive()
+	p.dispatch()
+}
+
+// end tells the end of an execution, once.
+func (p *pool) end(run *running, e app.Ended) {
+	p.mu.Lock()
+	if run.ended {
+		p.mu.Unlock()
+		return
+	}
+	run.ended = true
+	if run.inst != nil {
+		delete(run.inst.runs, run.x.ID)
+		if e.Instance == "" {
+			e.Instance = run.inst.Name
+		}
+	}
+	p.mu.Unlock()
+	run.sink.Ended(e)
+	p.dispatch()
+}
+
+func (p *pool) attach(run *running) {
+	p.mu.Lock()
+	inst, died := p.inst, p.died
+	if inst != nil {
+		run.inst, run.sent = inst, true
+		inst.runs[run.x.ID] = run
+	}
+	p.mu.Unlock()
+	if inst != nil {
+		inst.sendAttach(run, 1)
+		return
+	}
+	if died {
+		p.end(run, app.Ended{Outcome: app.Lost})
+	} else {
+		p.end(run, app.Ended{Outcome: app.Unknown})
+	}
+}
+
+// unknown deals with the answer that the wrapper does not know an execution that we asked for.
+func (p *pool) unknown(run *running) {
+	p.mu.Lock()
+	died := p.died
+	p.mu.Unlock()
+	outcome := app.Unknown
+	if died || !run.attach {
+		outcome = app.Lost
+	}
+	p.end(run, app.Ended{Outcome: outcome})
+}
+
+func (p *pool) cancel(run *running, reason string, grace time.Duration) {
+	p.mu.Lock()
+	if run.ended {
+		p.mu.Unlock()
+		return
+	}
+	run.cancel = &pb.Cancel{Reason: reason, GraceMs: int32(grace.Milliseconds())}
+	inst := run.inst
+	if !run.sent {
+		for i, q := range p.queue {
+			if q == run {
+				p.queue = append(p.queue[:i:i], p.queue[i+1:]...)
+				break
+			}
+		}
+		p.mu.Unlock()
+		p.end(run, app.Ended{Outcome: app.Cancelled, Error: &domain.StepError{Kind: "cancelled", Message: reason}})
+		return
+	}
+	p.mu.Unlock()
+	inst.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Cancel{Cancel: run.cancel}})
+}
+
+func (p *pool) forget(run *running) {
+	p.mu.Lock()
+	inst := run.inst
+	p.mu.Unlock()
+	if inst != nil {
+		inst.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Forget{Forget: &pb.Forget{}}})
+	}
+}
+
+// stopIdle stops a wrapper that nothing asks for.
+func (p *pool) stopIdle() {
+	p.mu.Lock()
+	inst := p.inst
+	if inst == nil || len(inst.runs) > 0 || len(p.queue) > 0 {
+		p.mu.Unlock()
+		return
+	}
+	p.inst = nil
+	p.mu.Unlock()
+	inst.stop(true)
+}
+
+func (p *pool) retire() {
+	p.mu.Lock()
+	p.retired = true
+	p.mu.Unlock()
+	p.stopIdle()
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	inst := p.inst
+	p.inst = nil
+	busy := false
+	if inst != nil {
+		busy = len(inst.runs) > 0
+	}
+	p.mu.Unlock()
+	if inst != nil {
+		inst.stop(!busy)
+	}
+}
+
+// lost deals with a wrapper that is gone: everything that it had started is ended, then told.
+func (p *pool) lost(inst *instance) {
+	inst.sweep()
+	p.mu.Lock()
+	if p.inst == inst {
+		p.inst = nil
+	}
+	var runs []*running
+	for _, run := range inst.runs {
+		runs = append(runs, run)
+	}
+	p.mu.Unlock()
+	inst.unregister()
+	for _, run := range runs {
+		p.end(run, app.Ended{Outcome: app.Lost})
+	}
+	p.dispatch()
+}

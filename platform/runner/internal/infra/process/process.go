@@ -1,0 +1,215 @@
+// Package process makes builds callable as local processes: one wrapper for each build, started
+// on demand on a Unix socket, spoken to over one multiplexed stream, stopped when idle, and found
+// again after a crash of ours by a registry of sockets and process ids.
+package process
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// Config of Open.
+type Config struct {
+	Wrapper   string        // path of the wrapper's program
+	SocketDir string        // short, 0700
+	RunDir    string        // registry of wrappers
+	StateDir  string        // wrappers' working files
+	LogDir    string        // wrappers' own logs
+	FilesDir  string        // filestore
+	KeyDir    string        // of the pair that signs calls
+	Cap       int           // executions of one build at a time. Defaults to 4 for each processor
+	Idle      time.Duration // after which a wrapper is stopped. Defaults to 10 min
+	Lease     time.Duration // see the wrapper's --detach-lease. Defaults to 30 s
+	UserOf    func(project string) (uid, gid int, err error)
+	Log       *slog.Logger
+}
+
+// Runner implements app.Deployer and app.Executor. Safe for concurrent use.
+type Runner struct {
+	cfg    Config
+	key    ed25519.PrivateKey
+	public string // file of the public key
+
+	mu     sync.Mutex
+	pools  map[string]*pool    // project/digest
+	runs   map[string]*running // execution id -> where it is
+	closed bool
+	wg     sync.WaitGroup
+}
+
+var (
+	_ app.Deployer = (*Runner)(nil)
+	_ app.Executor = (*Runner)(nil)
+)
+
+// Open finds the wrappers of an earlier process of ours and takes them over.
+func Open(cfg Config) (*Runner, error) {
+	if cfg.Cap == 0 {
+		cfg.Cap = 4 * runtime.NumCPU()
+	}
+	if cfg.Idle == 0 {
+		cfg.Idle = 10 * time.Minute
+	}
+	if cfg.Lease == 0 {
+		cfg.Lease = 30 * time.Second
+	}
+	for _, dir := range []string{cfg.RunDir, cfg.StateDir, cfg.LogDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Chmod(cfg.StateDir, 0o711); err != nil {
+		return nil, err
+	}
+	r := &Runner{cfg: cfg, pools: map[string]*pool{}, runs: map[string]*running{}}
+	var err error
+	if r.key, r.public, err = openKey(cfg.KeyDir); err != nil {
+		return nil, err
+	}
+	return r, r.adopt()
+}
+
+// Ensure implements app.Deployer: the bundle is there; nothing is started.
+func (r *Runner) Ensure(_ context.Context, project string, b domain.Build) error {
+	dir, ok := strings.CutPrefix(b.Artifact, "file://")
+	if !ok {
+		return fault.New(fault.Unsupported, "the artifact %s of %s cannot run as a local process", b.Artifact, b.Action)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "bundle.json")); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the build of %s is no longer on this machine: scan its repository again", b.Action)
+	}
+	return nil
+}
+
+// Release implements app.Deployer.
+func (r *Runner) Release(_ context.Context, project, digest string) error {
+	r.mu.Lock()
+	p := r.pools[project+"/"+digest]
+	r.mu.Unlock()
+	if p != nil {
+		p.retire()
+	}
+	return nil
+}
+
+func (r *Runner) pool(project string, b domain.Build) *pool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := project + "/" + b.Digest
+	p := r.pools[key]
+	if p == nil {
+		p = &pool{r: r, project: project, build: b.Digest}
+		r.pools[key] = p
+	}
+	if p.artifact == "" {
+		p.artifact = strings.TrimPrefix(b.Artifact, "file://")
+		p.action = b.Action
+	}
+	return p
+}
+
+// Start implements app.Executor.
+func (r *Runner) Start(x app.Execution, s app.Sink) {
+	run := &running{x: x, sink: s}
+	p := r.pool(x.Project, x.Build)
+	r.mu.Lock()
+	r.runs[x.ID] = run
+	r.mu.Unlock()
+	run.pool = p
+	run.phase("queued", time.Now())
+	p.enqueue(run)
+}
+
+// Attach implements app.Executor.
+func (r *Runner) Attach(x app.Execution, s app.Sink) {
+	run := &running{x: x, sink: s, attach: true}
+	p := r.pool(x.Project, x.Build)
+	r.mu.Lock()
+	r.runs[x.ID] = run
+	r.mu.Unlock()
+	run.pool = p
+	p.attach(run)
+}
+
+// Cancel implements app.Executor.
+func (r *Runner) Cancel(id, reason string, grace time.Duration) {
+	r.mu.Lock()
+	run := r.runs[id]
+	r.mu.Unlock()
+	if run != nil {
+		run.pool.cancel(run, reason, grace)
+	}
+}
+
+// Forget implements app.Executor.
+func (r *Runner) Forget(id string) {
+	r.mu.Lock()
+	run := r.runs[id]
+	delete(r.runs, id)
+	r.mu.Unlock()
+	if run != nil {
+		run.pool.forget(run)
+	}
+}
+
+// Close stops every wrapper in order. Executions under way end with it: the registry keeps their
+// wrappers' entries, so that the next process tells them lost and tries them again.
+func (r *Runner) Close() {
+	r.mu.Lock()
+	r.closed = true
+	pools := make([]*pool, 0, len(r.pools))
+	for _, p := range r.pools {
+		pools = append(pools, p)
+	}
+	r.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, p := range pools {
+		wg.Go(p.close)
+	}
+	wg.Wait()
+	r.wg.Wait()
+}
+
+func (r *Runner) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
+
+// token signs a call to the instances of a build.
+func (r *Runner) token(build string, now time.Time) (string, time.Time, error) {
+	expires := now.Add(time.Hour)
+	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{
+		Issuer: "runner", Subject: "*", Audience: jwt.ClaimStrings{build}, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
+	})
+	text, err := t.SignedString(r.key)
+	return text, expires.Add(-10 * time.Minute), err
+}
+
+// startError makes the failure of executions whose wrapper could not be started.
+func startError(err error) *domain.StepError {
+	message := "the action's process could not be started: " + err.Error()
+	if f := fault.As(err); f != nil {
+		message = f.Message
+	}
+	return &domain.StepError{Kind: "unavailable", Message: message, Retryable: true}
+}
+
+var errStopping = errors.New("the platform is stopping")
+
+func (r *Runner) describe(p *pool) string { return fmt.Sprintf("%s (%s)", p.action, p.build) }

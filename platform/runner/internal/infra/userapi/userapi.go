@@ -1,0 +1,266 @@
+// Package userapi serves the HTTP triggers of deployed workflows under /user-api/<project>/.
+package userapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/authn"
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/httpx"
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// Config of the API.
+type Config struct {
+	UseCases  app.UseCases
+	Files     app.Files
+	Verify    *authn.Verifier
+	Now       func() time.Time
+	PublicURL func() string
+}
+
+// API serves HTTP triggers.
+type API struct {
+	Config
+	draining atomic.Bool
+
+	mu     sync.Mutex
+	routes map[string][]*route // by project
+	stale  <-chan struct{}
+}
+
+// New makes the API.
+func New(cfg Config) *API { return &API{Config: cfg} }
+
+// Drain refuses new runs; those under way are answered.
+func (a *API) Drain() { a.draining.Store(true) }
+
+// settings are a trigger's `with`.
+type settings struct {
+	Method   string          `json:"method"`
+	Path     string          `json:"path"`
+	Body     string          `json:"body"`
+	Query    mapping         `json:"query"`
+	Header   mapping         `json:"header"`
+	Cookie   mapping         `json:"cookie"`
+	Mode     string          `json:"mode"`
+	Timeout  string          `json:"timeout"`
+	Auth     string          `json:"auth"`
+	MaxBytes int64           `json:"maxBytes"`
+	Response json.RawMessage `json:"response"`
+}
+
+// mapping says which workflow input takes which parameter: a list of names, or input: name.
+type mapping map[string]string
+
+// UnmarshalJSON reads a list, a mapping or one name.
+func (m *mapping) UnmarshalJSON(data []byte) error {
+	*m = mapping{}
+	var one string
+	var list []string
+	var pairs map[string]string
+	switch {
+	case json.Unmarshal(data, &one) == nil:
+		(*m)[one] = one
+	case json.Unmarshal(data, &list) == nil:
+		for _, n := range list {
+			(*m)[n] = n
+		}
+	default:
+		if err := json.Unmarshal(data, &pairs); err != nil {
+			return err
+		}
+		for k, v := range pairs {
+			(*m)[k] = v
+		}
+	}
+	return nil
+}
+
+// route is one trigger that listens.
+type route struct {
+	deployment app.Deployment
+	trigger    domain.TriggerSpec
+	with       settings
+	timeout    time.Duration
+	parts      []string // of the path; {name} takes any
+}
+
+func newRoute(d app.Deployment, t domain.TriggerSpec) (*route, error) {
+	r := &route{deployment: d, trigger: t, timeout: 30 * time.Second}
+	if len(t.With) > 0 {
+		if err := json.Unmarshal(t.With, &r.with); err != nil {
+			return nil, err
+		}
+	}
+	if r.with.Method == "" {
+		r.with.Method = http.MethodPost
+	}
+	if r.with.Path == "" {
+		r.with.Path = "/" + d.Definition.Workflow
+	}
+	if r.with.Auth == "" {
+		r.with.Auth = "key"
+	}
+	if r.with.MaxBytes == 0 {
+		r.with.MaxBytes = 16 << 30
+	}
+	if r.with.Timeout != "" {
+		if d, err := time.ParseDuration(r.with.Timeout); err == nil {
+			r.timeout = d
+		}
+	}
+	r.parts = strings.Split(strings.Trim(r.with.Path, "/"), "/")
+	return r, nil
+}
+
+// match gives the path's parameters.
+func (r *route) match(parts []string) (map[string]string, bool) {
+	if len(parts) != len(r.parts) {
+		return nil, false
+	}
+	params := map[string]string{}
+	for i, p := range r.parts {
+		if name, ok := strings.CutPrefix(p, "{"); ok {
+			if parts[i] == "" {
+				return nil, false
+			}
+			params[strings.TrimSuffix(name, "}")] = parts[i]
+		} else if p != parts[i] {
+			return nil, false
+		}
+	}
+	return params, true
+}
+
+// table is the routes of a project, made anew when deployments have changed.
+func (a *API) table(project string) []*route {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stale != nil {
+		select {
+		case <-a.stale:
+		default:
+			return a.routes[project]
+		}
+	}
+	live, changed := a.UseCases.Live()
+	a.routes, a.stale = map[string][]*route{}, changed
+	for _, d := range live {
+		for _, t := range d.Definition.Triggers {
+			if t.Uses != "http" {
+				continue
+			}
+			if r, err := newRoute(d, t); err == nil {
+				a.routes[d.Project] = append(a.routes[d.Project], r)
+			}
+		}
+	}
+	return a.routes[project]
+}
+
+// Handler serves /user-api/.
+func (a *API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /user-api/{project}/-/runs/{id}/result", httpx.Handle(a.result))
+	mux.Handle("GET /user-api/{project}/-/runs/{id}/files/{digest}", httpx.Handle(a.file))
+	mux.Handle("GET /user-api/{project}/-/openapi.json", httpx.Handle(a.openapi))
+	mux.Handle("/user-api/{project}/{path...}", httpx.Handle(a.call))
+	return mux
+}
+
+// call starts a run for a request that a trigger listens to.
+func (a *API) call(w http.ResponseWriter, r *http.Request) error {
+	project := r.PathValue("project")
+	parts := strings.Split(strings.Trim(r.PathValue("path"), "/"), "/")
+	var found *route
+	var params map[string]string
+	var methods []string
+	for _, c := range a.table(project) {
+		p, ok := c.match(parts)
+		if !ok {
+			continue
+		}
+		if c.with.Method != r.Method && c.with.Method != "ANY" {
+			methods = append(methods, c.with.Method)
+			continue
+		}
+		// A path without parameters is nearer than one with.
+		if found == nil || len(p) < len(params) {
+			found, params = c, p
+		}
+	}
+	if found == nil {
+		if len(methods) > 0 {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			httpx.WriteProblem(w, httpx.Problem{Type: "https://pelton.dev/problems/method-not-allowed", Title: "The method is not allowed", Status: http.StatusMethodNotAllowed, Detail: "call it with " + strings.Join(methods, " or ")})
+			return nil
+		}
+		return fault.New(fault.NotFound, "no deployed workflow of project %s listens to %s: `pelton workflow list` shows what is deployed", project, r.URL.Path)
+	}
+	if err := a.allowed(r, project, found.with.Auth); err != nil {
+		return err
+	}
+	if a.draining.Load() {
+		return fault.New(fault.Unavailable, "the platform is stopping: call again in a moment")
+	}
+	inputs, event, err := a.read(w, r, found, params)
+	if err != nil {
+		return err
+	}
+	started, err := a.UseCases.StartRun(r.Context(), app.StartRun{Project: project, DeploymentID: found.deployment.ID, Inputs: inputs, Event: event,
+		Trigger: app.Trigger{Kind: "http", ID: found.trigger.ID}, IdempotencyKey: r.Header.Get("Idempotency-Key"), Traceparent: r.Header.Get("Traceparent")})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Pelton-Run", started.ID)
+	wait := found.timeout
+	if found.with.Mode == "async" || strings.Contains(r.Header.Get("Prefer"), "respond-async") {
+		return a.accepted(w, project, started.ID)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	res, err := a.UseCases.Await(ctx, project, started.ID)
+	if err != nil {
+		if r.Context().Err() != nil {
+			return r.Context().Err() // the caller has gone; the run goes on
+		}
+		if ctx.Err() != nil {
+			return a.accepted(w, project, started.ID)
+		}
+		return err
+	}
+	return a.answer(w, r, found, project, res)
+}
+
+// allowed checks the credential that the trigger wants.
+func (a *API) allowed(r *http.Request, project, auth string) error {
+	if auth == "none" {
+		return nil
+	}
+	p, err := a.Verify.Authenticate(r)
+	if err != nil {
+		return err
+	}
+	if auth == "token" && p.Key {
+		return fault.New(fault.Forbidden, "this trigger wants a person's token, not an API key")
+	}
+	if p.Role(project) < authn.Operator {
+		return fault.New(fault.Forbidden, "starting runs needs the role operator in project %s: ask an admin of the project", project)
+	}
+	return nil
+}
+
+func (a *API) accepted(w http.ResponseWriter, project, run string) error {
+	link := a.PublicURL() + "/user-api/" + project + "/-/runs/" + run + "/result"
+	w.Header().Set("Location", link)
+	w.Header().Set("Retry-After", "1")
+	return httpx.WriteJSON(w, http.StatusAccepted, map[string]string{"run": run, "result": link})
+}

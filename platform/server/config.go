@@ -1,0 +1,106 @@
+// Package server is the composition root: settings become services, services one process.
+package server
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pelton-run/pelton/config"
+	"github.com/pelton-run/pelton/platform/kit/conf"
+	"github.com/pelton-run/pelton/platform/kit/fault"
+)
+
+// Version is set by the linker.
+var Version = "dev"
+
+// Config are the settings; config/embedded.yaml says what each means.
+type Config struct {
+	Home     string `yaml:"home"`
+	Target   string `yaml:"target"`
+	Store    string `yaml:"store"`
+	Bus      string `yaml:"bus"`
+	Files    string `yaml:"files"`
+	Deployer string `yaml:"deployer"`
+	Builder  struct {
+		Backend  string        `yaml:"backend"`
+		Parallel int           `yaml:"parallel"`
+		Timeout  time.Duration `yaml:"timeout"`
+	} `yaml:"builder"`
+	HTTP struct {
+		Listen    string   `yaml:"listen"`
+		Hosts     []string `yaml:"hosts"`
+		PublicURL string   `yaml:"public_url"`
+	} `yaml:"http"`
+	Repository struct {
+		Local bool `yaml:"local"`
+	} `yaml:"repository"`
+	Runner struct {
+		Cap         int           `yaml:"cap"`
+		Idle        time.Duration `yaml:"idle"`
+		CancelGrace time.Duration `yaml:"cancel_grace"`
+	} `yaml:"runner"`
+	TrustActions bool   `yaml:"trust_actions"`
+	Log          string `yaml:"log"`
+}
+
+// services are the targets.
+var services = []string{"authorization", "repository", "builder", "studio", "runner", "webui"}
+
+// LoadConfig reads the settings and checks them.
+func LoadConfig(file string, environ []string, set map[string]string) (Config, error) {
+	var c Config
+	if err := conf.Load(&c, config.Embedded, file, "PELTON_", environ, set); err != nil {
+		return c, err
+	}
+	var bad []fault.Field
+	only := func(path, value string, prefixes ...string) {
+		for _, p := range prefixes {
+			if strings.HasPrefix(value, p) {
+				return
+			}
+		}
+		bad = append(bad, fault.Field{Path: path, Message: "is " + value, Remedy: "this version knows " + strings.Join(prefixes, " and ")})
+	}
+	only("store", c.Store, "embedded:", "postgres://")
+	only("bus", c.Bus, "mem:")
+	only("files", c.Files, "file:")
+	only("deployer", c.Deployer, "process:")
+	only("builder.backend", c.Builder.Backend, "local:")
+	for t := range strings.SplitSeq(c.Target, ",") {
+		only("target", t, append([]string{"all"}, services...)...)
+	}
+	if c.Bus == "mem:" && c.Target != "all" {
+		bad = append(bad, fault.Field{Path: "target", Message: "is " + c.Target + " while messages stay in this process", Remedy: "run target: all with bus: mem:"})
+	}
+	if len(bad) > 0 {
+		return c, fault.InvalidFields(bad...)
+	}
+	return c, nil
+}
+
+// filesDir is the folder of the filestore.
+func (c Config) filesDir() string {
+	dir := strings.TrimPrefix(strings.TrimPrefix(c.Files, "file:"), "//")
+	if dir == "" {
+		return filepath.Join(c.Home, "files")
+	}
+	return dir
+}
+
+// wrapperPath finds the wrapper beside this program or on PATH.
+func wrapperPath() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(self); err == nil {
+		self = real
+	}
+	p := filepath.Join(filepath.Dir(self), "wrapper")
+	if _, err := os.Stat(p); err != nil {
+		return "", fault.New(fault.Invalid, "the program `wrapper` is not beside peltond (%s): build both with make build", p)
+	}
+	return p, nil
+}

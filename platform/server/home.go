@@ -1,0 +1,128 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+)
+
+// lockedError tells that another process has the home.
+type lockedError struct {
+	home string
+	pid  string
+}
+
+func (e *lockedError) Error() string {
+	return fmt.Sprintf("a Pelton of %s runs already (pid %s): stop it, or choose another folder with --home", e.home, e.pid)
+}
+
+// lockHome takes the home for this process; the lock goes with the process, however it ends.
+func lockHome(home string) (release func(), err error) {
+	dir := filepath.Join(home, "run")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "home: the folder %s cannot be made: choose one that is writable with --home", home)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "home: %s is not writable: choose another folder with --home", home)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			pid := make([]byte, 20)
+			n, _ := f.ReadAt(pid, 0)
+			return nil, &lockedError{home, string(pid[:n])}
+		}
+		return nil, err
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(f, "%d", os.Getpid()); err != nil {
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
+// placeHome is where the data goes: the asked-for folder, or, as root, /var/lib/pelton/<hash> when
+// the users that run the database and the actions cannot reach it.
+func placeHome(home string) (string, bool, error) {
+	abs, err := filepath.Abs(home)
+	if err != nil {
+		return "", false, err
+	}
+	if os.Geteuid() != 0 {
+		return abs, false, os.MkdirAll(abs, 0o755)
+	}
+	for dir := abs; ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o001 == 0 {
+			sum := sha256.Sum256([]byte(abs))
+			moved := filepath.Join("/var/lib/pelton", hex.EncodeToString(sum[:8]))
+			return moved, true, os.MkdirAll(moved, 0o755)
+		}
+		if dir == filepath.Dir(dir) {
+			return abs, false, os.MkdirAll(abs, 0o755)
+		}
+	}
+}
+
+// state is what tools of this machine read to find the running server.
+type state struct {
+	PID       int       `json:"pid"`
+	URL       string    `json:"url"`
+	Token     string    `json:"token"`
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	Home      string    `json:"home"`
+}
+
+func writeState(home string, s state) error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(home, "run")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, "server.json.new")
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(dir, "server.json"))
+}
+
+// users gives each project a user of its own where we are root, kept in a file.
+type users struct{ file string }
+
+const firstUID = 210000
+
+func (u users) of(project string) (int, int, error) {
+	ids := map[string]int{}
+	data, err := os.ReadFile(u.file)
+	if err == nil {
+		err = json.Unmarshal(data, &ids)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, 0, err
+	}
+	if id, ok := ids[project]; ok {
+		return id, id, nil
+	}
+	ids[project] = firstUID + len(ids)
+	if data, err = json.Marshal(ids); err != nil {
+		return 0, 0, err
+	}
+	if err := errors.Join(os.WriteFile(u.file+".new", data, 0o600), os.Rename(u.file+".new", u.file)); err != nil {
+		return 0, 0, err
+	}
+	return ids[project], ids[project], nil
+}
