@@ -18,7 +18,7 @@ preflight:
 ui: build/ui.stamp ## the web page (left out with one line where Node.js is missing)
 build/ui.stamp: $(UI_SOURCES)
 	@mkdir -p build
-	@if command -v npm >/dev/null 2>&1; then \
+	@if [ ! -f platform/webui/package.json ]; then :; elif command -v npm >/dev/null 2>&1; then \
 	  cd platform/webui && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm ci --no-audit --no-fund --loglevel=error; } && npm run --silent build && touch ../../build/ui.stamp; \
 	else echo "  Node.js is missing: the web page is left out (the CLI and the API are whole)"; fi
 

@@ -118,7 +118,7 @@ function authorStack(error) {
 }
 
 function failure(id, error) {
-  if (error instanceof OutputError) return { t: "fail", id, kind: "invalid_output", m: error.text, field: error.field };
+  if (error instanceof OutputError) return { t: "fail", id, kind: "invalid_output", m: error.message, field: error.field };
   if (error === null || typeof error !== "object") return { t: "fail", id, kind: "user_error", m: String(error) };
   const name = error.name && error.name !== "Error" ? error.name : error.constructor?.name ?? "Error";
   const typed = name === "PeltonError" || name === "RyaxException" || error.constructor?.name === "PeltonError";

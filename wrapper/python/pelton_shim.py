@@ -293,7 +293,7 @@ def failure(execution, error):
     name = type(error).__name__
     message = {"t": "fail", "id": execution, "stack": "", "kind": "user_error"}
     if isinstance(error, OutputError):
-        message.update(kind="invalid_output", m=error.text, field=error.field)
+        message.update(kind="invalid_output", m=str(error), field=error.field)
         return message
     message["stack"] = author_stack(error)
     text = str(error)
