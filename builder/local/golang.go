@@ -1,7 +1,121 @@
 package local
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 
-func (j *job) golang(_ context.Context, _ interpreter, _ string) (string, error) {
-	return "", &Error{Kind: "runtime_missing", Message: "Go actions cannot be built by this version"}
+	"github.com/pelton-run/pelton/functions/formats/action"
+	golang "github.com/pelton-run/pelton/wrapper/go"
+)
+
+var (
+	modulePath = regexp.MustCompile(`(?m)^module\s+(\S+)`)
+	goError    = regexp.MustCompile(`(?m)^(?:\./)?([\w./-]+\.go):(\d+):(?:\d+:)?\s*(.+)$`)
+)
+
+// golang compiles the action with its generated main; the bundle keeps the program alone.
+func (j *job) golang(ctx context.Context, in interpreter, code string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(code, "go.mod"))
+	if err != nil {
+		return "", &Error{Kind: "compile", Message: "there is no go.mod: run go mod init in the action's folder"}
+	}
+	m := modulePath.FindSubmatch(data)
+	if m == nil {
+		return "", &Error{Kind: "compile", File: "go.mod", Line: 1, Message: "go.mod: names no module"}
+	}
+	overlay, err := j.goOverlay(string(m[1]), code)
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(j.tmp, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return "", err
+	}
+	cache := filepath.Join(j.b.o.Home, "cache")
+	modcache := filepath.Join(cache, "gomod")
+	if out, err := exec.Command(in.path, "env", "GOMODCACHE").Output(); err == nil && os.Geteuid() != 0 {
+		modcache = strings.TrimSpace(string(out))
+	}
+	env := j.environment("CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOCACHE="+filepath.Join(cache, "go-build"), "GOMODCACHE="+modcache, "GOWORK=off", "GOPATH="+filepath.Join(cache, "gopath"))
+	env = append(env, goSettings(in)...)
+	err = j.phase("compile", func() error {
+		out, err := j.command(ctx, code, env, in.path, "build", "-trimpath", "-ldflags=-s -w", "-overlay", overlay, "-o", filepath.Join(bin, "action"), "./"+golang.MainDir)
+		if err != nil {
+			return goProblem(out)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join("bin", "action"), errors.Join(os.RemoveAll(code), os.RemoveAll(filepath.Join(j.tmp, "gen")), os.Remove(overlay))
+}
+
+// goSettings hands over the user's proxy settings, which `go env -w` may have put into a file.
+func goSettings(in interpreter) []string {
+	var out []string
+	for _, name := range []string{"GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB"} {
+		if _, set := os.LookupEnv(name); set {
+			continue
+		}
+		if v, err := exec.Command(in.path, "env", name).Output(); err == nil && strings.TrimSpace(string(v)) != "" {
+			out = append(out, name+"="+strings.TrimSpace(string(v)))
+		}
+	}
+	return out
+}
+
+func (j *job) goOverlay(module, code string) (string, error) {
+	files, err := golang.Overlay(module, goItems(j.o.Action.Inputs), goItems(j.o.Action.Outputs))
+	if err != nil {
+		return "", &Error{Kind: "compile", Message: err.Error()}
+	}
+	gen := filepath.Join(j.tmp, "gen")
+	replace := map[string]string{}
+	for name, text := range files {
+		path := filepath.Join(gen, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(code, name)] = path
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	overlay := filepath.Join(j.tmp, "overlay.json")
+	return overlay, os.WriteFile(overlay, data, 0o644)
+}
+
+func goItems(items []action.Item) []golang.Item {
+	var out []golang.Item
+	for _, i := range items {
+		out = append(out, golang.Item{Name: i.Name, Type: i.Type, Optional: i.Optional})
+	}
+	return out
+}
+
+func goProblem(out string) error {
+	switch {
+	case strings.Contains(out, "no required module provides package"), strings.Contains(out, "missing go.sum entry"), strings.Contains(out, "unknown revision"), strings.Contains(out, "invalid version"):
+		return &Error{Kind: "dependency", Message: "a module is missing: run go mod tidy in the action's folder\n" + lastLines(out, 6)}
+	}
+	if m := goError.FindStringSubmatch(out); m != nil {
+		line, _ := strconv.Atoi(m[2])
+		return &Error{Kind: "compile", File: m[1], Line: line, Message: m[1] + ":" + m[2] + ": " + m[3]}
+	}
+	if e := network(out, "GOPROXY"); e != nil {
+		return e
+	}
+	return &Error{Kind: "compile", Message: lastLines(out, 10)}
 }

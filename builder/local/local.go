@@ -231,8 +231,9 @@ func (j *job) pack(in interpreter, handler string) error {
 	return errors.Join(err, f.Close())
 }
 
-// deps makes the shared folder of dependencies once per lock and links it into the bundle.
-func (j *job) deps(ctx context.Context, digest, link string, install func(ctx context.Context, dir string) error) error {
+// deps makes the shared folder of dependencies once per lock and links it, or the folder sub of
+// it, into the bundle.
+func (j *job) deps(ctx context.Context, digest, link, sub string, install func(ctx context.Context, dir string) error) error {
 	dir := filepath.Join(j.b.o.Home, "deps", j.o.Project, strings.TrimPrefix(digest, "sha256:"))
 	unlock := j.b.lock(dir)
 	defer unlock()
@@ -258,7 +259,7 @@ func (j *job) deps(ctx context.Context, digest, link string, install func(ctx co
 	if err != nil {
 		return err
 	}
-	return os.Symlink(target, filepath.Join(j.tmp, link))
+	return os.Symlink(filepath.Join(target, sub), filepath.Join(j.tmp, link))
 }
 
 func syncDir(dir string) error {

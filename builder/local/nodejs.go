@@ -71,12 +71,14 @@ func (j *job) npmDeps(ctx context.Context, in interpreter, code string) error {
 	if err != nil {
 		return err
 	}
-	return j.deps(ctx, digest, filepath.Join("code", "node_modules"), func(ctx context.Context, dir string) error {
+	// Node.js resolves a package's own needs from where it really lies: that folder has to be
+	// called node_modules, too.
+	return j.deps(ctx, digest, filepath.Join("code", "node_modules"), "node_modules", func(ctx context.Context, dir string) error {
 		return j.npmInstall(ctx, in, code, dir)
 	})
 }
 
-// npmInstall installs into a folder of its own and moves node_modules' content to dir.
+// npmInstall installs into a folder of its own and moves its node_modules into dir.
 func (j *job) npmInstall(ctx context.Context, in interpreter, code, dir string) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
@@ -128,9 +130,9 @@ func (j *job) npmInstall(ctx context.Context, in interpreter, code, dir string) 
 	}
 	modules := filepath.Join(work, "node_modules")
 	if _, err := os.Stat(modules); errors.Is(err, os.ErrNotExist) {
-		return nil // every dependency is for development
+		return os.Mkdir(filepath.Join(dir, "node_modules"), 0o755) // every dependency is for development
 	}
-	return errors.Join(os.Remove(dir), os.Rename(modules, dir))
+	return os.Rename(modules, filepath.Join(dir, "node_modules"))
 }
 
 // userNpmrc is the user's npm settings: registry, mirror, certificates.

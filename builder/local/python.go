@@ -28,7 +28,7 @@ func (j *job) python(ctx context.Context, in interpreter, code string) error {
 	if err != nil || digest == "" {
 		return err
 	}
-	return j.deps(ctx, digest, "deps", func(ctx context.Context, dir string) error { return j.pipInstall(ctx, in, code, dir) })
+	return j.deps(ctx, digest, "deps", "", func(ctx context.Context, dir string) error { return j.pipInstall(ctx, in, code, dir) })
 }
 
 const checkSyntax = `

@@ -256,9 +256,7 @@ func (w *Workflow) steps(n *doc.Node) {
 		}
 		x.Title = s.Get("title").Text()
 		x.With = values(s.Get("with"))
-		for _, need := range textsOf(s.Get("needs")) {
-			x.Needs = append(x.Needs, need)
-		}
+		x.Needs = append(x.Needs, textsOf(s.Get("needs"))...)
 		x.ifNode = s.Get("if")
 		x.If = unwrap(x.ifNode.Text())
 		if j := s.Get("join"); j != nil {

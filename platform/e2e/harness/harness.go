@@ -115,7 +115,7 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 			p.Kill()
 			return nil, fmt.Errorf("peltond was not ready in time: %w\n%s", ctx.Err(), p.LogTail(40))
 		case <-p.done:
-			return nil, fmt.Errorf("peltond ended before it was ready: %v\n%s", p.err, p.LogTail(40))
+			return nil, fmt.Errorf("peltond ended before it was ready: %w\n%s", p.err, p.LogTail(40))
 		case <-tick.C:
 		}
 		data, err := os.ReadFile(state)
@@ -249,7 +249,7 @@ func Until(ctx context.Context, what string, check func() (bool, error)) error {
 		last = err
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait until %s: %w (last: %v)", what, ctx.Err(), last)
+			return fmt.Errorf("wait until %s: %w (last: %v)", what, ctx.Err(), last) //nolint:errorlint // the last error is for people
 		case <-tick.C:
 		}
 	}

@@ -1,0 +1,3 @@
+module example.com/assemble-report
+
+go 1.22
