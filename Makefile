@@ -30,7 +30,7 @@ run: build ## the platform on http://127.0.0.1:8080 with the examples; Ctrl-C st
 	@./bin/pelton dev functions/examples --home "$(PELTON_HOME)" --showcase
 
 demo: build ## the whole loop in a temporary home, with a SIGKILL in the middle
-	@go run ./platform/tools/demo
+	@PELTON_BIN="$(CURDIR)/bin" go run ./platform/tools/demo
 
 test: ## everything: unit, end to end, page, lint, verify
 	@sh platform/tools/test.sh

@@ -88,6 +88,9 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 			return nil, err
 		}
 	}
+	if err := os.MkdirAll(o.Home, 0o755); err != nil {
+		return nil, err
+	}
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}
@@ -261,9 +264,10 @@ type Run struct {
 	State string `json:"state"`
 	Error *struct{ Kind, Message string }
 	Steps []struct {
-		Step     string `json:"step"`
-		State    string `json:"state"`
-		Attempts []struct {
+		Step       string    `json:"step"`
+		State      string    `json:"state"`
+		FinishedAt time.Time `json:"finished_at"`
+		Attempts   []struct {
 			Number int    `json:"number"`
 			State  string `json:"state"`
 		} `json:"attempts"`

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -123,7 +122,7 @@ func (s *Service) Render(ctx context.Context, project, runID string, template do
 	if err != nil {
 		return nil, err
 	}
-	e, err := s.deps.Compiler.Value(json.RawMessage(template), domain.Env{})
+	e, err := s.deps.Compiler.Value(template, domain.Env{})
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "%s", err)
 	}

@@ -36,7 +36,7 @@ func (a *API) plain(w http.ResponseWriter, ctx context.Context, project string, 
 		if err != nil {
 			return err
 		}
-		out[name] = json.RawMessage(a.links(project, res.ID, v))
+		out[name] = a.links(project, res.ID, v)
 	}
 	return httpx.WriteJSON(w, http.StatusOK, out)
 }
@@ -138,7 +138,7 @@ func (a *API) response(w http.ResponseWriter, r *http.Request, route *route, pro
 		return nil
 	}
 	setHeaders(w, out.Headers)
-	return httpx.WriteJSON(w, status, json.RawMessage(a.links(project, res.ID, domain.Value(out.Body))))
+	return httpx.WriteJSON(w, status, a.links(project, res.ID, out.Body))
 }
 
 func setHeaders(w http.ResponseWriter, headers map[string]string) {
