@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,10 +72,21 @@ func (b *Bus) Subscribe(ctx context.Context, q bus.Queue, h bus.Handler) error {
 		}
 	}
 	b.queues = append(b.queues, qu)
+	context.AfterFunc(ctx, func() { b.end(qu) })
 	for range q.Prefetch {
 		go b.work(qu)
 	}
 	return nil
+}
+
+// end takes a queue out whose consumer has stopped; what it holds is not confirmed.
+func (b *Bus) end(q *queue) {
+	b.mu.Lock()
+	b.queues = slices.DeleteFunc(b.queues, func(o *queue) bool { return o == q })
+	b.mu.Unlock()
+	for d := q.pop(); d != nil; d = q.pop() {
+		d.ack(q.ctx.Err())
+	}
 }
 
 // Publish implements bus.Publisher: done comes after every bound queue has dealt with m.
@@ -82,7 +94,7 @@ func (b *Bus) Publish(m bus.Message, done func(error)) {
 	b.mu.Lock()
 	var bound []*queue
 	for _, q := range b.queues {
-		if q.Exchange == m.Exchange && q.keys[m.Key] {
+		if q.ctx.Err() == nil && q.Exchange == m.Exchange && q.keys[m.Key] {
 			bound = append(bound, q)
 		}
 	}
@@ -111,6 +123,11 @@ func (b *Bus) Publish(m bus.Message, done func(error)) {
 
 func (q *queue) push(d *delivery) {
 	q.mu.Lock()
+	if err := q.ctx.Err(); err != nil {
+		q.mu.Unlock()
+		d.ack(err)
+		return
+	}
 	if q.tail == nil {
 		q.head = d
 	} else {

@@ -209,12 +209,16 @@ func From(ctx context.Context) Principal {
 }
 
 // Require lets callers through who have at least the role in the project that the path names as
-// {project}; without such a part, any authenticated caller passes.
+// {project}. Without such a part None lets any authenticated caller through, any other role the
+// platform's admin alone.
 func (v *Verifier) Require(role Role, next http.Handler) http.Handler {
 	return httpx.Handle(func(w http.ResponseWriter, r *http.Request) error {
 		p, err := v.Authenticate(r)
 		if err != nil {
 			return err
+		}
+		if r.PathValue("project") == "" && role > None && !p.Admin {
+			return fault.New(fault.Forbidden, "this is for the platform's admin")
 		}
 		if project := r.PathValue("project"); project != "" && p.Role(project) < role {
 			if p.Role(project) == None {

@@ -129,10 +129,6 @@ func (r *Relay) pass(ctx context.Context) error {
 	r.mu.Lock()
 	done := r.done
 	r.done = nil
-	skip := make([]int64, 0, len(r.flight))
-	for seq := range r.flight {
-		skip = append(skip, seq)
-	}
 	r.mu.Unlock()
 	if len(done) > 0 {
 		if _, err := r.pool.Exec(ctx, `DELETE FROM outbox WHERE seq = ANY($1)`, done); err != nil {
@@ -147,6 +143,12 @@ func (r *Relay) pass(ctx context.Context) error {
 		}
 		r.mu.Unlock()
 	}
+	r.mu.Lock()
+	skip := make([]int64, 0, len(r.flight))
+	for seq := range r.flight {
+		skip = append(skip, seq)
+	}
+	r.mu.Unlock()
 	if len(skip) >= window {
 		return nil
 	}

@@ -252,10 +252,8 @@ func (s *Server) initdb(ctx context.Context) error {
 	if err := pw.Close(); err != nil {
 		return err
 	}
-	// --no-sync: the checkpoint of the first clean start makes it durable; until PG_VERSION and
-	// the databases are there nothing is lost by starting anew.
 	out, err := s.command(ctx, "initdb", "-D", s.data, "-U", superuser, "--pwfile="+pw.Name(), "--auth=scram-sha-256",
-		"--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync").CombinedOutput()
+		"--encoding=UTF8", "--locale=C", "--no-instructions").CombinedOutput()
 	if err != nil {
 		_ = os.Remove(filepath.Join(s.data, "PG_VERSION"))
 		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
@@ -311,7 +309,13 @@ func (s *Server) launch(ctx context.Context) error {
 	go func() { _ = cmd.Wait(); close(done) }()
 	s.mu.Lock()
 	s.cmd, s.done = cmd, done
+	stopping := s.stopping
 	s.mu.Unlock()
+	if stopping { // Stop came while we started it
+		_ = cmd.Process.Signal(syscall.SIGINT)
+		<-done
+		return errors.New("the server was stopped")
+	}
 	return s.awaitReady(ctx, done)
 }
 

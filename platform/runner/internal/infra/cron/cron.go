@@ -54,17 +54,17 @@ func (q *queue) Pop() any {
 
 // Run fires until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
-	known := map[string]bool{}
+	known := map[string]time.Time{}
 	for {
 		live, changed := s.cases.Live()
 		q := s.entries(live, known)
-		if !s.follow(ctx, q, changed) {
+		if !s.follow(ctx, q, known, changed) {
 			return nil
 		}
 	}
 }
 
-func (s *Scheduler) entries(live []app.Deployment, known map[string]bool) *queue {
+func (s *Scheduler) entries(live []app.Deployment, known map[string]time.Time) *queue {
 	q := &queue{}
 	now := s.now()
 	for _, d := range live {
@@ -79,19 +79,24 @@ func (s *Scheduler) entries(live []app.Deployment, known map[string]bool) *queue
 			}
 			e := &entry{deployment: d, trigger: t, schedule: sched}
 			key := d.ID + "/" + t.ID
-			from := now
-			if !known[key] {
+			if due, ok := known[key]; ok {
+				e.due = due // what was due before the list changed is still due
+			} else {
 				// First seen since our start: the latest due time that was missed is caught up.
-				from = d.CreatedAt
+				from := d.CreatedAt
 				if now.Sub(from) > catchUp {
 					from = now.Add(-catchUp)
 				}
+				e.due = sched.Next(from)
+				for next := sched.Next(e.due); !next.IsZero() && next.Before(now); next = sched.Next(next) {
+					e.due = next
+				}
 			}
-			known[key] = true
-			e.due = sched.Next(from)
-			for next := sched.Next(e.due); next.Before(now); next = sched.Next(next) {
-				e.due = next
+			if e.due.IsZero() {
+				s.log.Error("schedule is never due", "workflow", d.Definition.Workflow, "trigger", t.ID)
+				continue
 			}
+			known[key] = e.due
 			heap.Push(q, e)
 		}
 	}
@@ -112,7 +117,7 @@ func parse(with json.RawMessage) (parser.Schedule, error) {
 }
 
 // follow fires what is due until the deployments change (true) or ctx ends (false).
-func (s *Scheduler) follow(ctx context.Context, q *queue, changed <-chan struct{}) bool {
+func (s *Scheduler) follow(ctx context.Context, q *queue, known map[string]time.Time, changed <-chan struct{}) bool {
 	for {
 		var timer <-chan time.Time
 		if q.Len() > 0 {
@@ -134,7 +139,11 @@ func (s *Scheduler) follow(ctx context.Context, q *queue, changed <-chan struct{
 			}
 			continue
 		}
-		e.due = e.schedule.Next(e.due)
+		if e.due = e.schedule.Next(e.due); e.due.IsZero() {
+			heap.Pop(q)
+			continue
+		}
+		known[e.deployment.ID+"/"+e.trigger.ID] = e.due
 		heap.Fix(q, 0)
 	}
 }

@@ -140,7 +140,15 @@ func (i *instance) register() error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return os.Rename(i.file+".new", i.file)
+	if err := os.Rename(i.file+".new", i.file); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(i.file))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 func (i *instance) unregister() {
@@ -236,7 +244,7 @@ func (i *instance) mend() bool {
 	p.mu.Unlock()
 	for wait := 5 * time.Millisecond; i.alive(); wait = min(2*wait, time.Second) {
 		if err := i.open(); err == nil {
-			if _, err := i.client.Describe(context.Background(), &pb.DescribeRequest{}); err == nil {
+			if i.answers() {
 				break
 			}
 		}
@@ -263,6 +271,7 @@ func (i *instance) mend() bool {
 	p.mu.Unlock()
 	for run, from := range again {
 		i.sendAttach(run, from)
+		p.recancel(i, run)
 	}
 	p.dispatch()
 	return true

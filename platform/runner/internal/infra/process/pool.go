@@ -89,6 +89,7 @@ func (p *pool) dispatch() {
 	for _, run := range batch {
 		run.phase("scheduled", time.Now())
 		inst.sendStart(run)
+		p.recancel(inst, run)
 	}
 }
 
@@ -186,6 +187,16 @@ func (p *pool) cancel(run *running, reason string, grace time.Duration) {
 	inst.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Cancel{Cancel: run.cancel}})
 }
 
+// recancel sends a cancel again that may have gone out before the execution's start did.
+func (p *pool) recancel(inst *instance, run *running) {
+	p.mu.Lock()
+	c := run.cancel
+	p.mu.Unlock()
+	if c != nil {
+		inst.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Cancel{Cancel: c}})
+	}
+}
+
 func (p *pool) forget(run *running) {
 	p.mu.Lock()
 	inst := run.inst
@@ -236,6 +247,7 @@ func (p *pool) lost(inst *instance) {
 	if p.inst == inst {
 		p.inst = nil
 	}
+	p.died = true // whoever asks for an execution of before is told that it is lost, not that it never was
 	var runs []*running
 	for _, run := range inst.runs {
 		runs = append(runs, run)

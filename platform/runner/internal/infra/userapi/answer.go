@@ -144,7 +144,7 @@ func (a *API) response(w http.ResponseWriter, r *http.Request, route *route, pro
 func setHeaders(w http.ResponseWriter, headers map[string]string) {
 	for k, v := range headers {
 		switch http.CanonicalHeaderKey(k) {
-		case "Set-Cookie", "Content-Security-Policy", "Content-Length", "Transfer-Encoding", "Connection":
+		case "Set-Cookie", "Content-Security-Policy", "Clear-Site-Data", "X-Content-Type-Options", "Strict-Transport-Security", "Content-Length", "Transfer-Encoding", "Connection":
 			continue // not for user content to decide
 		}
 		w.Header().Set(k, v)
@@ -241,7 +241,7 @@ func (a *API) file(w http.ResponseWriter, r *http.Request) error {
 		if v, err = a.load(r.Context(), project, v); err != nil {
 			return err
 		}
-		if bytes.Contains(v, []byte(`"`+digest+`"`)) {
+		if bytes.Contains(v, []byte(`"$file":"`+digest+`"`)) || bytes.Contains(v, []byte(`"$dir":"`+digest+`"`)) {
 			return a.stream(w, r, project, digest, r.URL.Query().Get("name"), r.URL.Query().Get("type"))
 		}
 	}
@@ -263,6 +263,9 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, project, digest, na
 // openapi describes the project's triggers.
 func (a *API) openapi(w http.ResponseWriter, r *http.Request) error {
 	project := r.PathValue("project")
+	if err := a.allowed(r, project, "key"); err != nil {
+		return err
+	}
 	paths := map[string]map[string]any{}
 	for _, t := range a.table(project) {
 		p := "/user-api/" + project + "/" + joinParts(t.parts)

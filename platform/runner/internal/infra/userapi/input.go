@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -114,14 +115,15 @@ func (g *reader) text(name, v, where string) {
 	}
 	switch it.Type {
 	case "integer":
-		if _, err := strconv.ParseInt(v, 10, 64); err != nil {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
 			g.wrong(name, "is "+strconv.Quote(v), "give a whole number")
 			return
 		}
-		g.inputs[name] = domain.Value(v)
+		g.inputs[name] = domain.Value(strconv.FormatInt(n, 10))
 	case "float":
 		f, err := strconv.ParseFloat(v, 64)
-		if err != nil {
+		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 			g.wrong(name, "is "+strconv.Quote(v), "give a number")
 			return
 		}
