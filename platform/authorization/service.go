@@ -96,7 +96,7 @@ func (s *Service) Introspect(ctx context.Context, key string) (authn.Principal, 
 
 // Handler serves /authorization.
 func (s *Service) Handler(v *authn.Verifier) http.Handler {
-	return httpapi.API{Service: s.app, Key: s.key, Verify: v, Now: s.now}.Handler()
+	return httpapi.API{Service: s.app, KeyID: s.key.ID, Key: s.key.Public(), Verify: v, Now: s.now}.Handler()
 }
 
 // Run works until ctx ends.

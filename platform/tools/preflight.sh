@@ -18,7 +18,7 @@ case "$os" in
       *) remedy() { echo "${1}"; } ;;
     esac ;;
 esac
-row() { printf '  %-8s %-26s %s\n' "$1" "$2" "$3"; }
+row() { printf '  %-10s %-24s %s\n' "$1" "$2" "$3"; }
 # at_least HAVE WANT: dotted versions
 at_least() {
   [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1)" = "$2" ]
@@ -73,11 +73,19 @@ fi
 if command -v node >/dev/null 2>&1; then v=$(node --version | sed 's/^v//'); else v=; fi
 if [ -n "$v" ] && at_least "$v" 20.19; then row Node.js "$v" ok
 elif private_node; then row Node.js "${v:-missing}, private $node_wheel" "ok (in build/tools/node)"
-else row Node.js "${v:-missing}, wants 20.19" "Node.js actions and the web page are off; $(remedy 'apt install nodejs npm (Debian 13), or https://nodejs.org' 'snap install node --classic' node)"; fi
+else row Node.js "${v:-missing}, wants 20.19" "Node.js actions are off; $(remedy 'apt install nodejs npm (Debian 13), or https://nodejs.org' 'snap install node --classic' node)"; fi
 
 if command -v python3 >/dev/null 2>&1; then v=$(python3 -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])'); else v=; fi
 if [ -n "$v" ] && at_least "$v" 3.9; then row Python "$v" ok
 else row Python "${v:-missing}, wants 3.9" "Python actions are off; $(remedy 'apt install python3' 'apt install python3' python3)"; fi
+
+pg=$(command -v postgres || ls -d /usr/lib/postgresql/*/bin/postgres /opt/homebrew/opt/postgresql@*/bin/postgres 2>/dev/null | tail -n 1)
+if [ -n "$pg" ]; then row PostgreSQL "$("$pg" --version | awk '{print $3}')" ok
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  row PostgreSQL missing "installing it with apt-get (system-wide, since you are root; its own server is not started)"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends postgresql; } >/dev/null 2>&1 ||
+    { row PostgreSQL missing "apt-get install postgresql"; bad=1; }
+else row PostgreSQL missing "fetched once into the home at the first start"; fi
 
 mkdir -p "$home" 2>/dev/null
 if [ -d "$home" ] && touch "$home/.w" 2>/dev/null; then rm -f "$home/.w"; row home "$home" "ok, writable"

@@ -158,7 +158,6 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 	ready := make(chan string, 64)
 	go s.client.events(streams, "/repository/v1/projects/"+p+"/events", printer.repository)
 	go s.client.events(streams, "/studio/v1/projects/"+p+"/events", func(data []byte) { printer.studio(data, ready) })
-	go s.client.events(streams, "/runner/v1/projects/"+p+"/events", printer.runner)
 	for _, w := range workspaces {
 		if err := s.watch(ctx, w); err != nil {
 			return fmt.Errorf("watch %s: %w", w.dir, err)
@@ -169,10 +168,10 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 		if err := s.showcase(ctx, printer); err != nil && ctx.Err() == nil {
 			// The platform stays up: a build that failed is told, and can be mended and saved.
 			fmt.Fprintf(s.Out, "\n  the weather-report example did not run: %v\n", err)
-			s.ready(ctx, "")
+			s.ready("")
 		}
 	} else {
-		fmt.Fprintf(s.Out, "\nPelton is ready   %s\n", s.signInURL(ctx))
+		fmt.Fprintf(s.Out, "\nPelton is ready   %s\n", s.client.url)
 	}
 	if s.server == nil {
 		<-ctx.Done()
@@ -196,13 +195,4 @@ func (s session) watch(ctx context.Context, w workspace) error {
 		return nil
 	}
 	return err
-}
-
-// signInURL is the web page with a code that signs in once; without one, the plain page.
-func (s session) signInURL(ctx context.Context) string {
-	var code struct{ Code string }
-	if err := s.client.json(ctx, http.MethodPost, "/authorization/v1/login/codes", map[string]any{}, &code); err != nil || code.Code == "" {
-		return s.client.url + "/app/"
-	}
-	return s.client.url + "/app/?code=" + url.QueryEscape(code.Code) + "   (signs you in once)"
 }

@@ -2,6 +2,7 @@
 package httpapi
 
 import (
+	"crypto/ed25519"
 	"encoding/base64"
 	"net"
 	"net/http"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/pelton-run/pelton/platform/authorization/internal/app"
 	"github.com/pelton-run/pelton/platform/authorization/internal/domain"
-	"github.com/pelton-run/pelton/platform/authorization/internal/infra/keyfile"
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
@@ -18,7 +18,8 @@ import (
 // API serves the interface.
 type API struct {
 	Service *app.Service
-	Key     *keyfile.Key
+	KeyID   string            // of the key that signs tokens
+	Key     ed25519.PublicKey // its public half
 	Verify  *authn.Verifier
 	Now     func() time.Time
 }
@@ -117,7 +118,7 @@ func (a API) newCode(w http.ResponseWriter, r *http.Request) error {
 
 func (a API) jwks(w http.ResponseWriter, _ *http.Request) error {
 	return httpx.WriteJSON(w, http.StatusOK, map[string]any{"keys": []any{map[string]string{
-		"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": a.Key.ID, "x": base64.RawURLEncoding.EncodeToString(a.Key.Public()),
+		"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": a.KeyID, "x": base64.RawURLEncoding.EncodeToString(a.Key),
 	}}})
 }
 

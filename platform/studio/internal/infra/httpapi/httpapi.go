@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pelton-run/pelton/functions/formats/action"
 	"github.com/pelton-run/pelton/functions/formats/workflow"
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
@@ -51,23 +52,39 @@ func (a API) Handler() http.Handler {
 func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 type buildJSON struct {
-	Build      string          `json:"build"`
-	Version    string          `json:"version"`
-	Repository string          `json:"repository"`
-	Commit     string          `json:"commit"`
-	Path       string          `json:"path"`
-	OfferedAt  time.Time       `json:"offered_at"`
-	Action     json.RawMessage `json:"action"`
+	Build      string    `json:"build"`
+	Version    string    `json:"version"`
+	Repository string    `json:"repository"`
+	Commit     string    `json:"commit"`
+	Path       string    `json:"path"`
+	OfferedAt  time.Time `json:"offered_at"`
 }
 
 func buildOf(b domain.Build) buildJSON {
-	return buildJSON{b.Build, b.Version, b.Repository, b.Commit, b.Path, utc(b.OfferedAt), json.RawMessage(b.ActionJSON)}
+	return buildJSON{b.Build, b.Version, b.Repository, b.Commit, b.Path, utc(b.OfferedAt)}
 }
 
+// actionJSON is an action of the library: its newest build, and the others where one is shown.
 type actionJSON struct {
-	ID     string      `json:"id"`
-	Newest buildJSON   `json:"newest"`
-	Builds []buildJSON `json:"builds,omitempty"`
+	action.Action
+	Build      string      `json:"build"`
+	Repository string      `json:"repository"`
+	Commit     string      `json:"commit"`
+	Path       string      `json:"path"`
+	OfferedAt  time.Time   `json:"offered_at"`
+	Versions   []buildJSON `json:"versions,omitempty"`
+}
+
+func actionOf(b domain.Build) (actionJSON, error) {
+	j := actionJSON{Build: b.Build, Repository: b.Repository, Commit: b.Commit, Path: b.Path, OfferedAt: utc(b.OfferedAt)}
+	err := json.Unmarshal([]byte(b.ActionJSON), &j.Action)
+	if j.Inputs == nil {
+		j.Inputs = []action.Item{}
+	}
+	if j.Outputs == nil {
+		j.Outputs = []action.Item{}
+	}
+	return j, err
 }
 
 func (a API) actions(w http.ResponseWriter, r *http.Request) error {
@@ -80,13 +97,17 @@ func (a API) actions(w http.ResponseWriter, r *http.Request) error {
 	}
 	var items []actionJSON
 	for _, b := range found {
+		j, err := actionOf(b)
+		if err != nil {
+			return err
+		}
 		if n := len(items); n > 0 && items[n-1].ID == b.Action {
-			if b.OfferedAt.After(items[n-1].Newest.OfferedAt) {
-				items[n-1].Newest = buildOf(b)
+			if j.OfferedAt.After(items[n-1].OfferedAt) {
+				items[n-1] = j
 			}
 			continue
 		}
-		items = append(items, actionJSON{ID: b.Action, Newest: buildOf(b)})
+		items = append(items, j)
 	}
 	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(items, ""))
 }
@@ -99,9 +120,12 @@ func (a API) action(w http.ResponseWriter, r *http.Request) error {
 	if len(found) == 0 {
 		return fault.New(fault.NotFound, "there is no action %q in the library", r.PathValue("id"))
 	}
-	out := actionJSON{ID: found[0].Action, Newest: buildOf(found[0])}
+	out, err := actionOf(found[0])
+	if err != nil {
+		return err
+	}
 	for _, b := range found[:min(len(found), 100)] {
-		out.Builds = append(out.Builds, buildOf(b))
+		out.Versions = append(out.Versions, buildOf(b))
 	}
 	return httpx.WriteJSON(w, http.StatusOK, out)
 }
@@ -129,12 +153,15 @@ type workflowJSON struct {
 	Problems   []domain.Problem `json:"problems"`
 	Deployment *deploymentJSON  `json:"deployment,omitempty"`
 	CreatedAt  time.Time        `json:"created_at"`
-	Revision   *revisionJSON    `json:"revision,omitempty"`
+	Revision   int              `json:"revision"` // the newest, 0 = none yet
+	UpdatedAt  *time.Time       `json:"updated_at,omitempty"`
+	YAML       string           `json:"yaml,omitempty"`
+	Definition *definitionJSON  `json:"definition,omitempty"`
 }
 
 type revisionJSON struct {
 	ID         string          `json:"id"`
-	Number     int             `json:"number"`
+	Number     int             `json:"revision"`
 	CreatedAt  time.Time       `json:"created_at"`
 	YAML       string          `json:"yaml,omitempty"`
 	Definition *definitionJSON `json:"definition,omitempty"`
@@ -159,6 +186,9 @@ func (a API) workflows(w http.ResponseWriter, r *http.Request) error {
 		if d, ok := newest[x.Name]; ok {
 			j.Deployment = deploymentOf(d)
 		}
+		if err := a.newest(r, project, &j, false); err != nil {
+			return err
+		}
 		items = append(items, j)
 	}
 	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(items, ""))
@@ -182,24 +212,27 @@ func (a API) workflow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	number := 0
 	if len(list) > 0 {
 		j.Deployment = deploymentOf(list[0])
-		number = list[0].Number + 1
 	}
-	revs, err := a.Service.Store.Revisions(r.Context(), project, name, number, 1)
-	if err != nil {
+	if err := a.newest(r, project, &j, true); err != nil {
 		return err
 	}
-	if len(revs) > 0 {
-		rev, err := revisionOf(revs[0], true)
-		if err != nil {
-			return err
-		}
-		j.Revision = &rev
-		w.Header().Set("ETag", fmt.Sprintf(`"%d"`, revs[0].Number))
-	}
+	w.Header().Set("ETag", fmt.Sprintf(`"%d"`, j.Revision))
 	return httpx.WriteJSON(w, http.StatusOK, j)
+}
+
+// newest adds a workflow's newest revision, whole or only its number.
+func (a API) newest(r *http.Request, project string, j *workflowJSON, whole bool) error {
+	revs, err := a.Service.Store.Revisions(r.Context(), project, j.Name, 0, 1)
+	if err != nil || len(revs) == 0 {
+		return err
+	}
+	at := utc(revs[0].CreatedAt)
+	j.Revision, j.UpdatedAt = revs[0].Number, &at
+	rev, err := revisionOf(revs[0], whole)
+	j.YAML, j.Definition = rev.YAML, rev.Definition
+	return err
 }
 
 type definitionJSON struct {
