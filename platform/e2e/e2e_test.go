@@ -22,7 +22,7 @@ import (
 // start starts a platform that ends with the test.
 func start(t *testing.T, args ...string) *harness.Platform {
 	t.Helper()
-	home, err := os.MkdirTemp("", "pelton-e2e-")
+	home, err := os.MkdirTemp("", "pelton-e2e-") //nolint:usetesting // short, and reachable for other users
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(home, 0o755))
 	p, err := harness.Start(deadline(t, time.Minute), harness.Options{Home: home, Args: args})
@@ -49,7 +49,7 @@ func deadline(t *testing.T, d time.Duration) context.Context {
 // workspace writes files (path -> text) into a new folder that actions' users may read.
 func workspace(t *testing.T, files map[string]string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pelton-work-")
+	dir, err := os.MkdirTemp("", "pelton-work-") //nolint:usetesting // reachable for other users
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))

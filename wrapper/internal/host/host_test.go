@@ -53,7 +53,7 @@ type instance struct {
 
 func (a action) start(t testing.TB) *instance {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "wrapper-test-")
+	dir, err := os.MkdirTemp("", "wrapper-test-") //nolint:usetesting // short: a socket lies in it
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	name, interpreter := "handler.py", "python3"

@@ -31,7 +31,7 @@ type BuildOrdered struct {
 	Project       string                 `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
 	Build         string                 `protobuf:"bytes,3,opt,name=build,proto3" json:"build,omitempty"`                                   // digest of metadata, code and lock: "sha256:<hex>"
 	ActionJson    string                 `protobuf:"bytes,4,opt,name=action_json,json=actionJson,proto3" json:"action_json,omitempty"`       // the parsed action (functions/formats/action.Action as JSON)
-	SourceDigest  string                 `protobuf:"bytes,5,opt,name=source_digest,json=sourceDigest,proto3" json:"source_digest,omitempty"` // tar.zst of the action's folder in the filestore of the project
+	SourceDigest  string                 `protobuf:"bytes,5,opt,name=source_digest,json=sourceDigest,proto3" json:"source_digest,omitempty"` // tar of the action's folder in the filestore of the project
 	SourceSize    int64                  `protobuf:"varint,6,opt,name=source_size,json=sourceSize,proto3" json:"source_size,omitempty"`
 	Path          string                 `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`             // folder inside the repository, for messages
 	Repository    string                 `protobuf:"bytes,8,opt,name=repository,proto3" json:"repository,omitempty"` // its name, for messages

@@ -73,7 +73,9 @@ func result(t *testing.T, written string, needs ...string) (domain.Value, *domai
 	}
 	x, err := st.Dispatch(cmds[len(cmds)-1], secrets{})
 	if err != nil {
-		return nil, err.(*domain.StepError)
+		var e *domain.StepError
+		require.ErrorAs(t, err, &e)
+		return nil, e
 	}
 	return x.Inputs["x"], nil
 }

@@ -104,7 +104,7 @@ func (a *API) link(project, run string, v any) any {
 // response answers as the trigger's `response: {status, headers, body}` says; a file as the body
 // is streamed with its type, and in ranges.
 func (a *API) response(w http.ResponseWriter, r *http.Request, route *route, project string, res app.RunResult) error {
-	rendered, err := a.UseCases.Render(r.Context(), project, res.ID, domain.Value(route.with.Response))
+	rendered, err := a.UseCases.Render(r.Context(), project, res.ID, route.with.Response)
 	if err != nil {
 		return err
 	}
@@ -364,7 +364,7 @@ func schema(i domain.Item) map[string]any {
 		s["description"] = i.Help
 	}
 	if i.Default != nil {
-		s["default"] = json.RawMessage(i.Default)
+		s["default"] = i.Default
 	}
 	return s
 }

@@ -224,7 +224,7 @@ func (g *reader) json(event map[string]any) error {
 			}
 			continue
 		}
-		g.inputs[name] = domain.Value(v)
+		g.inputs[name] = v
 	}
 	return nil
 }
