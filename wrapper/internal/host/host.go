@@ -43,9 +43,10 @@ type Config struct {
 // Host is the ABI's server side. Safe for concurrent use.
 type Host struct {
 	pb.UnimplementedActionServer
-	cfg   Config
-	slots chan struct{}
-	busy  sync.WaitGroup
+	cfg     Config
+	slots   chan struct{}
+	folders *folders
+	busy    sync.WaitGroup
 
 	mu    sync.Mutex
 	good  map[string]time.Time // tokens for every execution that were checked, until their expiry
@@ -56,7 +57,7 @@ type Host struct {
 
 // New makes a Host.
 func New(cfg Config) *Host {
-	return &Host{cfg: cfg, slots: make(chan struct{}, cfg.Bundle.Concurrency), runs: map[string]*execution{}, alone: time.Now()}
+	return &Host{cfg: cfg, folders: &folders{root: filepath.Join(cfg.StateDir, "x"), uid: cfg.UID, gid: cfg.GID}, slots: make(chan struct{}, cfg.Bundle.Concurrency), runs: map[string]*execution{}, alone: time.Now()}
 }
 
 // Describe tells what this instance runs.
@@ -192,8 +193,6 @@ func (h *Host) Drain() {
 	h.mu.Unlock()
 	h.busy.Wait()
 }
-
-func (h *Host) folder(id string) string { return filepath.Join(h.cfg.StateDir, "x", safe(id)) }
 
 // safe makes a file name of an id.
 func safe(id string) string {

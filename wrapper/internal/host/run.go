@@ -50,7 +50,6 @@ type job struct {
 	proc    *worker.Process
 	clean   bool // the process may run another execution
 	usage   pb.Usage
-	files   bool // the folder was used: it has to be cleaned
 }
 
 // run carries the execution out and tells its end. It is called once, in its own goroutine.
@@ -170,11 +169,10 @@ func (j *job) prepare() ([]byte, error) {
 			return nil, err
 		}
 	}
-	j.dir = j.host.folder(j.id)
-	j.work = filepath.Join(j.dir, "work")
-	if err := j.makeFolder(); err != nil {
-		return nil, err
+	if j.dir, err = j.host.folders.take(); err != nil {
+		return nil, diskFull(err)
 	}
+	j.work = filepath.Join(j.dir, "work")
 	for _, it := range b.Inputs {
 		raw := in[it.Name]
 		if values.IsRef(raw) {
@@ -193,21 +191,6 @@ func (j *job) prepare() ([]byte, error) {
 		}
 	}
 	return j.message(in)
-}
-
-func (j *job) makeFolder() error {
-	uid, gid := j.host.cfg.UID, j.host.cfg.GID
-	for _, dir := range []string{j.dir, j.work, filepath.Join(j.dir, "tmp")} {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-			return err
-		}
-		if uid >= 0 {
-			if err := os.Lchown(dir, uid, gid); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (j *job) fetchText(name string, raw []byte) ([]byte, error) {
@@ -594,6 +577,6 @@ func (j *job) cleanUp() {
 		}
 	}
 	if j.dir != "" {
-		_ = os.RemoveAll(j.dir)
+		j.host.folders.giveBack(j.dir)
 	}
 }

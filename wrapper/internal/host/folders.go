@@ -1,0 +1,88 @@
+package host
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+)
+
+// folders hands out the working folders of executions. One that its execution left as empty as it
+// got it serves the next: making and removing three folders costs more than the rest of a call.
+type folders struct {
+	root     string
+	uid, gid int // of user code, -1 = ours
+
+	mu    sync.Mutex
+	next  int
+	clean []string
+}
+
+// take gives a folder that holds an empty work/ and an empty tmp/.
+func (f *folders) take() (string, error) {
+	f.mu.Lock()
+	if n := len(f.clean); n > 0 {
+		dir := f.clean[n-1]
+		f.clean = f.clean[:n-1]
+		f.mu.Unlock()
+		return dir, nil
+	}
+	f.next++
+	dir := filepath.Join(f.root, strconv.Itoa(f.next))
+	f.mu.Unlock()
+	for _, d := range []string{dir, filepath.Join(dir, "work"), filepath.Join(dir, "tmp")} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return "", err
+		}
+		if f.uid >= 0 {
+			if err := os.Lchown(d, f.uid, f.gid); err != nil {
+				return "", err
+			}
+		}
+	}
+	return dir, nil
+}
+
+// giveBack takes a folder whose execution has ended with every process of it. What was left in it
+// goes; a folder that user code changed otherwise goes whole.
+func (f *folders) giveBack(dir string) {
+	if !f.untouched(dir) {
+		_ = os.RemoveAll(dir)
+		return
+	}
+	f.mu.Lock()
+	f.clean = append(f.clean, dir)
+	f.mu.Unlock()
+}
+
+// untouched tells whether the folder holds an empty work/ and an empty tmp/, still of mode 0700,
+// and nothing else.
+func (f *folders) untouched(dir string) bool {
+	top, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	entries, err := top.ReadDir(3)
+	top.Close()
+	if len(entries) != 2 || (err != nil && !errors.Is(err, io.EOF)) {
+		return false
+	}
+	for _, name := range []string{"work", "tmp"} {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil || info.Mode() != os.ModeDir|0o700 {
+			return false
+		}
+		d, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return false
+		}
+		_, err = d.Readdirnames(1)
+		d.Close()
+		if !errors.Is(err, io.EOF) {
+			return false
+		}
+	}
+	return true
+}
