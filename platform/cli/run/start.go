@@ -69,7 +69,7 @@ func start(ctx context.Context, o *StartOptions) error {
 	if err != nil {
 		return err
 	}
-	inputs, err := parseInputs(o.JSON, o.Inputs, func(file string) (json.RawMessage, error) { return upload(ctx, c, file) })
+	inputs, err := ParseInputs(o.JSON, o.Inputs, func(file string) (json.RawMessage, error) { return upload(ctx, c, file) })
 	if err != nil {
 		return err
 	}
@@ -105,8 +105,8 @@ func outcome(r sdk.Run) error {
 	return fmt.Errorf("run %s %s: %w", r.ID, r.State, factory.ErrSilent)
 }
 
-// parseInputs makes the inputs of a run from --inputs and -i; -i wins. All problems at once.
-func parseInputs(object string, pairs []string, upload func(file string) (json.RawMessage, error)) (map[string]json.RawMessage, error) {
+// ParseInputs makes the inputs of a run from --inputs and -i; -i wins. All problems at once.
+func ParseInputs(object string, pairs []string, upload func(file string) (json.RawMessage, error)) (map[string]json.RawMessage, error) {
 	inputs := map[string]json.RawMessage{}
 	var problems []string
 	if object != "" {
