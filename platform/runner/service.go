@@ -25,6 +25,7 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/postgres"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/process"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/sources"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/userapi"
 )
 
@@ -58,6 +59,7 @@ type Service struct {
 	proc  *process.Runner
 	relay *outbox.Relay
 	cron  *cron.Scheduler
+	src   *sources.Manager
 	api   http.Handler
 	user  *userapi.API
 	deps  Deps
@@ -98,6 +100,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	s.api = httpapi.New(httpapi.Config{UseCases: s.app, Files: files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL}).Handler()
 	s.user = userapi.New(userapi.Config{UseCases: s.app, Files: files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL})
 	s.cron = cron.New(s.app, deps.Now, deps.Log)
+	s.src = sources.New(s.app, proc, deps.Log)
 	return s, nil
 }
 
@@ -125,7 +128,7 @@ func (s *Service) Ready() error {
 // Run works until ctx ends; then triggers are closed first, and what is under way is left to the
 // journal.
 func (s *Service) Run(ctx context.Context) error {
-	ended := make(chan error, 3)
+	ended := make(chan error, 4)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { ended <- s.app.Run(ctx) }()
@@ -138,10 +141,18 @@ func (s *Service) Run(ctx context.Context) error {
 			ended <- nil
 		}
 	}()
+	go func() {
+		select {
+		case <-s.app.Ready():
+			ended <- s.src.Run(ctx)
+		case <-ctx.Done():
+			ended <- nil
+		}
+	}()
 	err := <-ended
 	s.user.Drain()
 	cancel()
-	return errors.Join(err, <-ended, <-ended)
+	return errors.Join(err, <-ended, <-ended, <-ended)
 }
 
 // Close stops the wrappers and frees the database.

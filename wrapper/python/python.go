@@ -5,5 +5,5 @@ import "embed"
 
 // Files are the shim and the modules that it provides to old actions.
 //
-//go:embed all:*.py
+//go:embed *.py all:provided
 var Files embed.FS

@@ -228,9 +228,35 @@ func (w *Workflow) CheckUses(file string, resolve Resolver) problem.List {
 			r.add(t.node.Get("uses"), "", "%s", err)
 		} else if a.Kind != "Source" {
 			r.add(t.node.Get("uses"), "use a source, http or cron", "%s is a %s, not a source", t.Uses, strings.ToLower(a.Kind))
+		} else {
+			w.checkSource(r, t, a)
 		}
 	}
 	return r.list
+}
+
+// checkSource checks a source's settings, which are its inputs: literals in this version.
+func (w *Workflow) checkSource(r *problems, t Trigger, a action.Action) {
+	with := t.node.Get("with")
+	given := map[string]bool{}
+	for _, v := range values(with) {
+		given[v.Name] = true
+		i := slices.IndexFunc(a.Inputs, func(i action.Item) bool { return i.Name == v.Name })
+		if i < 0 {
+			r.add(v.node, nearestInput(v.Name, a.Inputs), "%s has no input %q", a.ID, v.Name)
+			continue
+		}
+		if texts, err := expr.Texts(v.JSON); err != nil || len(texts) > 0 {
+			r.add(v.node, "write the value itself", "expressions in a source's settings are not supported yet by this version")
+		} else if m := action.CheckValue(a.Inputs[i], v.JSON); m != "" {
+			r.add(v.node, "give a "+a.Inputs[i].Type, "%s", m)
+		}
+	}
+	for _, it := range a.Inputs {
+		if !given[it.Name] && !it.Optional && it.Default == nil {
+			r.add(t.node, fmt.Sprintf("add it under with: a %s", it.Type), "the input %q of %s is missing", it.Name, a.ID)
+		}
+	}
 }
 
 type problems struct {

@@ -21,6 +21,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
 // Config of Open.
@@ -153,6 +154,23 @@ func (r *Runner) Cancel(id, reason string, grace time.Duration) {
 	r.mu.Unlock()
 	if run != nil {
 		run.pool.cancel(run, reason, grace)
+	}
+}
+
+// Ack tells a source that its event's run is durable; an empty run id means that it was refused.
+func (r *Runner) Ack(id string, seq uint64, runID string) {
+	r.mu.Lock()
+	run := r.runs[id]
+	r.mu.Unlock()
+	if run == nil {
+		return
+	}
+	p := run.pool
+	p.mu.Lock()
+	inst := run.inst
+	p.mu.Unlock()
+	if inst != nil {
+		inst.send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_EventAck{EventAck: &pb.EventAck{EventSeq: seq, RunId: runID}}})
 	}
 }
 

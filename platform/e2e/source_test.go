@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/platform/e2e/harness"
+)
+
+// TestSource: a source in the old format, unmodified, starts runs; with keys and a cursor no event
+// is lost or doubled by a SIGKILL of the platform.
+func TestSource(t *testing.T) {
+	dir := workspace(t, merge(
+		map[string]string{
+			"actions/count/ryax_metadata.yaml": `apiVersion: "ryax.tech/v2.0"
+kind: Source
+spec:
+  id: counter
+  human_name: Counts up
+  type: python3
+  version: "1.0"
+  description: tells a number every few milliseconds
+  inputs: [{name: limit, human_name: Limit, type: integer, help: how far}]
+  outputs: [{name: n, human_name: Number, type: integer, help: the number}]
+`,
+			"actions/count/ryax_run.py": `import asyncio
+
+from ryax_execution.ryax_source_protocol import RyaxRunStatus, RyaxSourceProtocol
+
+
+async def run(service: RyaxSourceProtocol, input_values):
+    n = getattr(service, "cursor", None) or 0
+    while n < input_values["limit"]:
+        n += 1
+        await service.create_run({"n": n}, running_time=0.0, status=RyaxRunStatus.DONE, key=n, cursor=n)
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(3600)
+`,
+			"workflows/counted.yaml": workflowYAML("counted", "  inputs: [{name: n, type: integer}]\n  triggers: [{id: count, uses: ./actions/count, with: {limit: 200}}]\n  steps: [{id: a, uses: ./actions/same, with: {n: \"${inputs.n}\"}}]\n  result: {n: \"${steps.a.n}\"}\n"),
+		},
+		python("actions/same", "[{name: n, type: integer}]", "[{name: n, type: integer}]", "def handle(inputs):\n    return {'n': inputs['n']}\n")))
+	p := start(t)
+	deploy(t, p, dir, "counted")
+	ctx := deadline(t, 2*time.Minute)
+	count := func() (n int) {
+		cursor := ""
+		for {
+			var page struct {
+				Items      []struct{ ID, State string }
+				NextCursor string `json:"next_cursor"`
+			}
+			require.NoError(t, p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/runs?workflow=counted&limit=200&cursor="+cursor, nil, &page))
+			n += len(page.Items)
+			if cursor = page.NextCursor; cursor == "" {
+				return n
+			}
+		}
+	}
+	require.NoError(t, harness.Until(ctx, "some runs have started", func() (bool, error) { return count() >= 20, nil }))
+	p.Kill()
+	require.NoError(t, p.Restart(ctx))
+	require.NoError(t, harness.Until(ctx, "every event has its run", func() (bool, error) { return count() >= 200, nil }))
+	seen := map[string]int{}
+	cursor := ""
+	for {
+		var page struct {
+			Items      []struct{ ID string }
+			NextCursor string `json:"next_cursor"`
+		}
+		require.NoError(t, p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/runs?workflow=counted&limit=100&cursor="+cursor, nil, &page))
+		for _, r := range page.Items {
+			run, err := p.WaitRun(ctx, r.ID)
+			require.NoError(t, err)
+			require.Equal(t, "completed", run.State, "%+v", run.Error)
+			seen[string(run.Result["n"])]++
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			break
+		}
+	}
+	require.Len(t, seen, 200)
+	for n := 1; n <= 200; n++ {
+		require.Equal(t, 1, seen[strconv.Itoa(n)], "event %d", n)
+	}
+	// A new revision's source starts after the old one is gone, and goes on from the cursor of its own deployment.
+	path := filepath.Join(dir, "workflows", "counted.yaml")
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(text), "limit: 200", "limit: 3", 1)), 0o644))
+	require.NoError(t, harness.Until(ctx, "the new revision counts", func() (bool, error) { return count() >= 203, nil }))
+}

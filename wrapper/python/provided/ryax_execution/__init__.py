@@ -1,0 +1,1 @@
+"""Names that sources in the ryax.tech format import."""
