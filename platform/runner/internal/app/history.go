@@ -146,6 +146,10 @@ func (s *Service) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 	if err != nil {
 		return LogPage{}, err
 	}
+	if sum.State.Ended() {
+		// What it printed last may not be written yet; the reader gets it now.
+		s.engine.logs.flush(context.WithoutCancel(ctx))
+	}
 	limit := q.Limit
 	q.Limit++
 	recs, err := s.deps.Store.Logs(ctx, q)
@@ -159,8 +163,7 @@ func (s *Service) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 	if n := len(p.Records); n > 0 {
 		p.Next = p.Records[n-1].Cursor
 	}
-	// Log chunks are written up to 100 ms and one commit after the attempt's end.
-	p.Ended = sum.State.Ended() && !p.More && s.now().Sub(sum.FinishedAt) > 2*time.Second
+	p.Ended = sum.State.Ended() && !p.More
 	return p, nil
 }
 

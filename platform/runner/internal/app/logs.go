@@ -29,6 +29,8 @@ type logWriter struct {
 	bytes int
 	wake  chan struct{}
 	over  bool
+
+	writing sync.Mutex // one write at a time, so that chunks arrive in the order of their cursors
 }
 
 type openChunk struct {
@@ -96,16 +98,19 @@ func (w *logWriter) poke() {
 
 // loop writes until ctx is done, then once more what is left.
 func (w *logWriter) loop(ctx context.Context) {
+	// A write under way is not cut off by the end, since what it has taken is nowhere else: it has
+	// five seconds more.
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(5*time.Second, cancel) })()
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			w.mu.Lock()
 			w.over = true
 			w.room.Broadcast()
 			w.mu.Unlock()
-			w.write(last, w.take())
-			cancel()
+			w.flush(late)
 			return
 		case <-w.wake:
 		}
@@ -114,9 +119,17 @@ func (w *logWriter) loop(ctx context.Context) {
 		case <-age.C:
 		case <-ctx.Done():
 			age.Stop()
+			continue // the last write above takes what there is
 		}
-		w.write(ctx, w.take())
+		w.flush(late)
 	}
+}
+
+// flush writes every record that was taken up to now: what a reader asks for, and what is left.
+func (w *logWriter) flush(ctx context.Context) {
+	w.writing.Lock()
+	defer w.writing.Unlock()
+	w.write(ctx, w.take())
 }
 
 // take closes every chunk: what is written together holds every record up to a point, so

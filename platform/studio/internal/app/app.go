@@ -343,6 +343,9 @@ func invalid(problems []domain.Problem) error {
 // Deploy makes a revision live; number 0 is the newest.
 func (s *Service) Deploy(ctx context.Context, project, name string, number int) (domain.Deployment, error) {
 	if number == 0 {
+		if err := s.takeScan(ctx, project, name); err != nil {
+			return domain.Deployment{}, err
+		}
 		newest, err := s.Store.Revisions(ctx, project, name, 0, 1)
 		if err != nil {
 			return domain.Deployment{}, err
@@ -357,6 +360,29 @@ func (s *Service) Deploy(ctx context.Context, project, name string, number int) 
 		return domain.Deployment{}, err
 	}
 	return s.deploy(ctx, r)
+}
+
+// takeScan makes a revision of what the newest scan found, where a scan is the workflow's source.
+func (s *Service) takeScan(ctx context.Context, project, name string) error {
+	w, err := s.Store.Workflow(ctx, project, name)
+	if fault.Is(err, fault.NotFound) || (err == nil && w.WantedYAML == "") {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c, problems, err := s.compile(ctx, project, w.Path, w.WantedYAML, &w)
+	if errors.Is(err, errWait) {
+		return fault.New(fault.Conflict, "an action that the workflow uses is being built: deploy again in a moment")
+	}
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return invalid(problems)
+	}
+	_, _, err = s.save(ctx, *c)
+	return err
 }
 
 func (s *Service) deploy(ctx context.Context, r domain.Revision) (domain.Deployment, error) {
