@@ -34,6 +34,7 @@ type engine struct {
 	files   Files
 	secrets *secretBook
 	logs    *logWriter
+	feed    feed
 	now     func() time.Time
 	jitter  func() float64
 	metrics Metrics
@@ -233,6 +234,10 @@ func (sh *shard) committed(q *queued, err error) {
 	if len(r.watchers) > 0 {
 		sh.publish(r, q.Row)
 	}
+	if q.Start != nil && sh.e.feed.watched() {
+		sum := r.ended()
+		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "run_started", Run: &sum})
+	}
 	sh.run(r, q.commands)
 }
 
@@ -265,6 +270,9 @@ func (sh *shard) finish(r *liveRun) {
 	}
 	sum := r.ended()
 	r.result = &RunResult{ID: sum.ID, Workflow: sum.Workflow, State: sum.State, Result: r.s.Result, Error: r.s.Err, Step: sum.ErrorStep}
+	if sh.e.feed.watched() {
+		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "run_finished", Run: &sum})
+	}
 	sh.drop(r, &sum)
 }
 

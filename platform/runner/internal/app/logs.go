@@ -65,6 +65,10 @@ func (w *logWriter) add(k *attemptSink, l domain.LogLine) {
 	}
 	w.mu.Unlock()
 	w.poke()
+	if f := &k.sh.e.feed; f.watched() {
+		rec := &LogRecord{Cursor: n, Step: k.step, ItemPath: k.path, Attempt: k.attempt, LogLine: l}
+		f.tell(k.run.summary.Project, ProjectEvent{Kind: "log", ID: k.run.s.ID, Of: k.run.summary.Workflow, Log: rec})
+	}
 	if k.run.watched.Load() > 0 {
 		rec := &LogRecord{Cursor: n, Step: k.step, ItemPath: k.path, Attempt: k.attempt, LogLine: l}
 		k.sh.post(message{do: func(*shard) { k.run.tell(RunEvent{Kind: "log", StepID: k.step, ItemPath: k.path, Log: rec}) }})

@@ -48,6 +48,9 @@ type UseCases interface {
 	// then closed) or ctx is done. A slow reader loses events but never the last one:
 	// on "resync" it should call GetRun again.
 	Watch(ctx context.Context, project, runID string) (<-chan RunEvent, error)
+	// WatchProject streams the starts, ends and log records of all runs of a project from now
+	// on until ctx is done. A slow reader loses events and gets "resync".
+	WatchProject(ctx context.Context, project string) <-chan ProjectEvent
 
 	SecretNames(ctx context.Context, project string) ([]SecretInfo, error)
 	PutSecret(ctx context.Context, project, name, value string) error

@@ -93,6 +93,7 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("a trigger maps its event onto inputs", func(t *testing.T) { mapped(t, open) })
 	t.Run("logs are kept in order and paged", func(t *testing.T) { logs(t, open) })
 	t.Run("a watcher sees what happens up to the end", func(t *testing.T) { watched(t, open) })
+	t.Run("a project's feed tells starts, logs and ends", func(t *testing.T) { fed(t, open) })
 	t.Run("deployments supersede each other and tell why they fail", func(t *testing.T) { deployed(t, open) })
 	t.Run("values in the filestore are loaded when an expression needs them", func(t *testing.T) { large(t, open) })
 }

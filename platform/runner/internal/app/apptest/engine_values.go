@@ -112,6 +112,38 @@ func watched(t *testing.T, open func(t *testing.T) Database) {
 	require.Equal(t, domain.RunCompleted, (<-events).Run.State)
 }
 
+func fed(t *testing.T, open func(t *testing.T) Database) {
+	exec := NewExecutor(func(ctx context.Context, x app.Execution) Result {
+		res := AddOne(ctx, x)
+		res.Logs = []string{"working"}
+		return res
+	})
+	r := Start(t, open(t), exec)
+	r.Deploy(Chain(1))
+	ctx, stop := context.WithCancel(t.Context())
+	mine, others := r.WatchProject(ctx, "p"), r.WatchProject(ctx, "other")
+	run := r.Begin("chain", Values("n", "0"))
+	r.Wait(run)
+	var kinds []string
+	for ev := range mine {
+		id := ev.ID
+		if ev.Run != nil {
+			id = ev.Run.ID
+		}
+		require.Equal(t, run, id)
+		kinds = append(kinds, ev.Kind)
+		if ev.Kind == "run_finished" {
+			require.Equal(t, domain.RunCompleted, ev.Run.State)
+			break
+		}
+	}
+	require.Equal(t, []string{"run_started", "log", "run_finished"}, kinds)
+	stop()
+	for range others {
+		t.Fatal("another project's events were told")
+	}
+}
+
 func deployed(t *testing.T, open func(t *testing.T) Database) {
 	r := Start(t, open(t), NewExecutor(AddOne))
 	first := r.Deploy(Chain(1))

@@ -44,6 +44,7 @@ func (a *API) Handler() http.Handler {
 	route("GET "+prefix+"/runs/{id}/events", authn.Viewer, a.runEvents)
 	route("GET "+prefix+"/runs/{id}/logs", authn.Viewer, a.runLogs)
 	route("GET "+prefix+"/runs/{id}/result", authn.Viewer, a.runResult)
+	route("GET "+prefix+"/events", authn.Viewer, a.projectEvents)
 	route("GET "+prefix+"/deployments", authn.Viewer, a.listDeployments)
 	route("GET "+prefix+"/deployments/{id}", authn.Viewer, a.getDeployment)
 	route("POST "+prefix+"/files", authn.Operator, a.putFile)
