@@ -14,7 +14,7 @@ export default defineConfig({
     chunkSizeWarningLimit: 900,
     rollupOptions: {
       output: {
-        manualChunks: { react: ["react", "react-dom"], mantine: ["@mantine/core", "@mantine/hooks", "@mantine/notifications"] },
+        manualChunks: { mantine: ["@mantine/core", "@mantine/hooks", "@mantine/notifications"] },
       },
     },
   },

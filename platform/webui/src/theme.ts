@@ -68,4 +68,5 @@ export const phaseColor: Record<string, string> = {
   started: "var(--mantine-color-cyan-4)",
   running: "var(--mantine-color-teal-5)",
   failed: "var(--mantine-color-red-5)",
+  ending: "var(--mantine-color-teal-2)",
 };

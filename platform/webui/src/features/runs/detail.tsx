@@ -83,12 +83,18 @@ export function StepRunDetails({ project, run, onLog, tab, setTab, step: s }: Pr
         </Text>
         <StateBadge state={s.state} />
         {s.reason && <Text size="sm">{s.reason}</Text>}
-        {action && (
-          <Text size="sm">
-            <Link to="/$project/library/$action" params={{ project, action }}>
-              {s.uses}
-            </Link>
+        {action.startsWith("./") ? (
+          <Text size="sm" c="dimmed">
+            {s.uses}
           </Text>
+        ) : (
+          action && (
+            <Text size="sm">
+              <Link to="/$project/library/$action" params={{ project, action }}>
+                {s.uses}
+              </Link>
+            </Text>
+          )
         )}
       </Group>
       {s.error && <ErrorBox error={s.error} />}

@@ -98,7 +98,7 @@ function Graph({
   const m = useMemo(() => marks(run), [run]);
   const d = q.data?.definition;
   if (!d || d.steps.length < 2) return null; // one step has no graph worth the room
-  return <WorkflowGraph definition={d} marks={m} chosen={chosen} choose={choose} height={260} />;
+  return <WorkflowGraph definition={d} marks={m} chosen={chosen} choose={choose} />;
 }
 
 function Cancel({ project, run }: { project: string; run: Run }) {

@@ -88,14 +88,15 @@ describe("the timeline", () => {
         { kind: "booted", at: at(8) },
         { kind: "loaded", at: at(8) },
         { kind: "started", at: at(9) },
-        { kind: "finished", at: at(19) },
+        { kind: "returned", at: at(19) },
       ],
     });
     expect(segments(a, 0).map((s) => [s.phase, s.to - s.from])).toEqual([
       ["scheduled", 2],
       ["booted", 6],
       ["started", 1],
-      ["running", 11],
+      ["running", 10],
+      ["ending", 1],
     ]);
   });
 

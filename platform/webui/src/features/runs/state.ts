@@ -66,20 +66,23 @@ export interface Segment {
 }
 
 /** The parts of an attempt's bar. A phase ends what was before it: what lies before "booted" is
- * booting; what comes after the last phase is the user's code running. */
+ * booting, what lies before "returned" is the user's code, what comes after it is clearing up. */
 export function segments(a: Attempt, now: number): Segment[] {
   if (!a.started_at) return [];
   const out: Segment[] = [];
   let from = millis(a.started_at);
-  const end = a.finished_at ? millis(a.finished_at) : now;
-  const phases: Phase[] = [...a.phases].sort((x, y) => millis(x.at) - millis(y.at));
-  for (const p of phases) {
-    const to = Math.min(Math.max(millis(p.at), from), Math.max(end, from));
-    if (p.kind !== "finished" && to > from) out.push({ phase: p.kind, from, to });
-    if (p.kind !== "finished") from = to;
-  }
+  const end = Math.max(a.finished_at ? millis(a.finished_at) : now, from);
   const failed = a.state === "failed" || a.state === "lost" || a.state === "cancelled";
-  out.push({ phase: failed ? "failed" : "running", from, to: Math.max(end, from) });
+  const phases: Phase[] = [...a.phases].sort((x, y) => millis(x.at) - millis(y.at));
+  const ran = phases.some((p) => p.kind === "returned");
+  for (const p of phases) {
+    const to = Math.min(Math.max(millis(p.at), from), end);
+    const phase = p.kind !== "returned" ? p.kind : failed ? "failed" : "running";
+    if (to > from) out.push({ phase, from, to });
+    from = to;
+  }
+  if (end > from || out.length === 0)
+    out.push({ phase: ran ? "ending" : failed ? "failed" : "running", from, to: end });
   return out;
 }
 

@@ -8,6 +8,7 @@ import { phaseColor } from "../../theme";
 import { keyOf, segments, span } from "./state";
 
 const phaseWords: Record<string, string> = {
+  queued: "waiting for its turn",
   scheduled: "waiting for an instance",
   pulled: "fetching the image",
   booted: "starting the instance",
@@ -15,6 +16,7 @@ const phaseWords: Record<string, string> = {
   started: "preparing the inputs",
   running: "running",
   failed: "running, then failed",
+  ending: "taking the outputs, clearing up",
 };
 
 /** One row per step run, each with a bar of its attempts' phases on the run's span of time. */

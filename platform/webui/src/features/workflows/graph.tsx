@@ -48,7 +48,6 @@ export function WorkflowGraph(props: {
   marks?: Record<string, Mark>;
   chosen?: string;
   choose?: (step: string) => void;
-  height?: number;
 }) {
   const { definition: d, marks, chosen, choose } = props;
   const scheme = useComputedColorScheme("light");
@@ -81,7 +80,7 @@ export function WorkflowGraph(props: {
     [placed, marks],
   );
   return (
-    <div className="panel graph" style={{ height: props.height }}>
+    <div className="panel graph" style={{ height: Math.min(460, placed.height + 110) }}>
       <ReactFlow
         nodes={nodes}
         edges={edges}

@@ -22,6 +22,19 @@ it("goes from the triggers through the steps to the result", () => {
   expect(wires).not.toContainEqual({ from: "a", to: "result:" });
 });
 
+it("leaves out wires that longer ways make plain", () => {
+  const { wires } = arrange({
+    inputs: [],
+    triggers: [],
+    steps: [step("a"), step("b", "a"), step("c", "a", "b")],
+    result: [],
+  });
+  expect(wires).toEqual([
+    { from: "a", to: "b" },
+    { from: "b", to: "c" },
+  ]);
+});
+
 it("puts no two nodes on one place", () => {
   const places = arrange(diamond).nodes.map((n) => `${n.x},${n.y}`);
   expect(new Set(places).size).toBe(places.length);

@@ -18,7 +18,7 @@ export const nodeHeight = 64;
 
 /** Places a definition's triggers, steps and result from left to right. Ids of triggers and of the
  * result are marked, so that a step of the same name is another node. */
-export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[] } {
+export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height: number } {
   const g = new dagre.graphlib.Graph();
   g.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 70, marginx: 12, marginy: 12 });
   g.setDefaultEdgeLabel(() => ({}));
@@ -40,11 +40,22 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[] } {
     if (s.needs.length === 0) for (const t of d.triggers) wire(`trigger:${t.id}`, s.id);
     if (!needed.has(s.id)) wire(s.id, "result:");
   }
-  for (const w of wires) g.setEdge(w.from, w.to);
+  const drawn = reduce(wires);
+  for (const w of drawn) g.setEdge(w.from, w.to);
   dagre.layout(g);
   const nodes = [...kinds].map(([id, kind]) => {
     const n = g.node(id);
     return { id, kind, x: n.x - nodeWidth / 2, y: n.y - nodeHeight / 2 };
   });
-  return { nodes, wires };
+  const height = Math.max(0, ...nodes.map((n) => n.y + nodeHeight)) - Math.min(...nodes.map((n) => n.y), Infinity);
+  return { nodes, wires: drawn, height: Number.isFinite(height) ? height : 0 };
+}
+
+/** Without the wires that longer ways make plain: they would be drawn across the steps between. */
+function reduce(wires: Wire[]): Wire[] {
+  const next = new Map<string, string[]>();
+  for (const w of wires) next.set(w.from, [...(next.get(w.from) ?? []), w.to]);
+  const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
+    (next.get(from) ?? []).some((n) => n === to || (!seen.has(n) && (seen.add(n), reaches(n, to, seen))));
+  return wires.filter((w) => !(next.get(w.from) ?? []).some((n) => n !== w.to && reaches(n, w.to)));
 }
