@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pelton-run/pelton/platform/e2e/harness"
+	"github.com/pelton-run/pelton/platform/kit/pgserver"
+	"github.com/pelton-run/pelton/platform/runner"
 )
 
 const markHandler = `import os, random, time
@@ -35,9 +37,9 @@ type mark struct {
 }
 
 // TestCrash kills peltond at random points while runs are under way. An action appends a line at
-// its start and at its end; nothing is deduplicated there. A step that the journal had as
-// finished before a kill gets no later line; k starts are k recorded attempts, all but the last
-// of them lost; attempts of one step never overlap; every acknowledged run completes.
+// its start and at its end; nothing is deduplicated there. Before each restart the journal is read
+// from the database: a step finished there gets no later line; k starts are k recorded attempts,
+// all but the last of them lost; attempts of one step never overlap; every acknowledged run completes.
 func TestCrash(t *testing.T) {
 	kills, runs := 50, 200
 	if testing.Short() {
@@ -70,7 +72,9 @@ func TestCrash(t *testing.T) {
 		require.NoError(t, err)
 		ids = append(ids, r.ID)
 	}
-	finished := map[string]int{} // "run step" -> lines at the first kill after its end
+	finished := map[string]int{} // "run step" -> lines when the journal first had it as finished
+	database, err := pgserver.SuperURLOf(filepath.Join(p.Home, "pg"), "pelton_runner")
+	require.NoError(t, err)
 	for k := range kills {
 		pause := time.Duration(100+rand.IntN(900)) * time.Millisecond
 		select {
@@ -78,26 +82,18 @@ func TestCrash(t *testing.T) {
 		case <-ctx.Done():
 			t.Fatal(ctx.Err())
 		}
-		killed := time.Now()
 		p.Kill()
-		before := readMarks(t, file)
-		require.NoError(t, p.Restart(ctx), "restart %d", k)
-		for _, id := range ids {
-			r, err := p.Run(ctx, id)
-			require.NoError(t, err)
+		// The database outlives the platform: what it holds now is what was durable at the kill. The
+		// journal is read before the marks, so that a mark written in between is never held against it.
+		journal, err := runner.ReadJournal(ctx, database, "default")
+		require.NoError(t, err, "journal after kill %d", k)
+		marks := readMarks(t, file)
+		for _, r := range journal {
 			for _, s := range r.Steps {
-				// History is read from the journal. A step that it has as finished, with an end that
-				// lies before the kill, was finished at the kill.
-				if s.State == "completed" && s.FinishedAt.Before(killed) {
-					key := id + " " + s.Step
-					if n, seen := finished[key]; seen {
-						require.Equal(t, n, len(before[key]), "%s has lines after it had finished", key)
-					} else {
-						finished[key] = len(before[key])
-					}
-				}
+				judgeStep(t, r.ID, s, marks[r.ID+" "+s.Step], finished)
 			}
 		}
+		require.NoError(t, p.Restart(ctx), "restart %d", k)
 	}
 	for _, id := range ids {
 		r, err := p.WaitRun(ctx, id)
@@ -114,6 +110,31 @@ func TestCrash(t *testing.T) {
 		lost += max(0, starts(m)-1)
 	}
 	t.Logf("%d runs of 5 steps, %d kills, %d attempts lost and made again", runs, kills, lost)
+}
+
+// judgeStep holds what the journal says of a step at a kill against its lines. A finished step gets
+// no later line; attempts before the last one are lost; no attempt started that is not recorded.
+func judgeStep(t *testing.T, run string, s runner.JournalStep, lines []mark, finished map[string]int) {
+	t.Helper()
+	key := run + " " + s.Step
+	n := len(s.Attempts)
+	require.LessOrEqual(t, starts(lines), n, "%s: more starts than attempts in the journal", key)
+	for i, a := range s.Attempts {
+		require.Equal(t, i+1, a.Number, key)
+		if i < n-1 {
+			require.Equal(t, "lost", a.State, "%s attempt %d", key, a.Number)
+			require.False(t, a.FinishedAt.After(s.Attempts[i+1].StartedAt), "%s: attempt %d started before %d had ended", key, a.Number+1, a.Number)
+		}
+	}
+	if s.State != "completed" {
+		return
+	}
+	require.Equal(t, mark{n, "end"}, lines[len(lines)-1], key)
+	if before, seen := finished[key]; seen {
+		require.Len(t, lines, before, "%s has lines after it had finished", key)
+	} else {
+		finished[key] = len(lines)
+	}
 }
 
 func starts(m []mark) int {

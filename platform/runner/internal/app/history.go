@@ -90,6 +90,31 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 	return detail(sum, st, nil), nil
 }
 
+// Replay hands every run of a project to each, newest first, made of its journal alone. The
+// engine need not run.
+func (s *Service) Replay(ctx context.Context, project string, each func(RunDetail) error) error {
+	for q := (RunQuery{Project: project, Limit: 500}); ; {
+		items, err := s.deps.Store.Runs(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, sum := range items {
+			st, err := s.replay(ctx, sum)
+			if err != nil {
+				return err
+			}
+			sum.State = st.Status
+			if err := each(detail(sum, st, nil)); err != nil {
+				return err
+			}
+		}
+		if len(items) < q.Limit {
+			return nil
+		}
+		q.Cursor = items[len(items)-1].ID
+	}
+}
+
 // replay makes the state of a run from its journal.
 func (s *Service) replay(ctx context.Context, sum RunSummary) (*domain.State, error) {
 	plan, err := s.plan(ctx, sum.Deployment)
