@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -59,6 +60,27 @@ type Result struct {
 	Took    time.Duration
 }
 
+var (
+	buildersMu sync.Mutex
+	builders   = map[string]*local.Builder{}
+)
+
+// Builder is the builder of this user's cache; one for the whole process, so that builds at the
+// same time wait for each other where they share a folder.
+func Builder() *local.Builder {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	home := filepath.Join(cache, "pelton")
+	buildersMu.Lock()
+	defer buildersMu.Unlock()
+	if builders[home] == nil {
+		builders[home] = local.New(local.Options{Home: home, UID: -1, GID: -1})
+	}
+	return builders[home]
+}
+
 // Start checks and builds the action in dir and starts a wrapper for it. progress gets the lines
 // of the build.
 func Start(ctx context.Context, dir string, progress func(string)) (*Instance, error) {
@@ -74,12 +96,7 @@ func Start(ctx context.Context, dir string, progress func(string)) (*Instance, e
 	if err != nil {
 		return nil, err
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	home := filepath.Join(cache, "pelton")
-	b, err := local.New(local.Options{Home: home, UID: -1, GID: -1}).Build(ctx, local.Order{Project: "local", Build: digest, Action: a, Source: abs, Log: progress})
+	b, err := Builder().Build(ctx, local.Order{Project: "local", Build: digest, Action: a, Source: abs, Log: progress})
 	if err != nil {
 		return nil, err
 	}
