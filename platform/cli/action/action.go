@@ -21,7 +21,7 @@ import (
 func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "action", Short: "The library of actions, their builds, and new ones"}
 	f.AddProject(cmd)
-	cmd.AddCommand(NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdBuild(f, nil), NewCmdNew(f, nil), NewCmdCheck(f, nil), NewCmdConvert(f, nil), NewCmdRun(f, nil), NewCmdTest(f, nil), NewCmdLock(f, nil))
+	cmd.AddCommand(NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdBuild(f, nil), NewCmdNew(f, nil), NewCmdCheck(f, nil), NewCmdConvert(f, nil), NewCmdRun(f, nil), NewCmdTest(f, nil), NewCmdLock(f, nil), NewCmdGen(f, nil))
 	return cmd
 }
 
