@@ -25,6 +25,7 @@ import (
 	"github.com/pelton-run/pelton/platform/cli/repo"
 	"github.com/pelton-run/pelton/platform/cli/run"
 	"github.com/pelton-run/pelton/platform/cli/secret"
+	"github.com/pelton-run/pelton/platform/cli/suite"
 	"github.com/pelton-run/pelton/platform/cli/variable"
 	"github.com/pelton-run/pelton/platform/cli/workflow"
 )
@@ -84,7 +85,7 @@ func NewRoot(f *factory.Factory) *cobra.Command {
 	})
 	root.AddCommand(
 		action.NewCmd(f), apply.NewCmd(f), dev.NewCmd(), key.NewCmd(f), login.NewCmd(f), project.NewCmd(f),
-		repo.NewCmd(f), run.NewCmd(f), secret.NewCmd(f), variable.NewCmd(f), workflow.NewCmd(f),
+		repo.NewCmd(f), run.NewCmd(f), secret.NewCmd(f), suite.NewCmd(f, nil), variable.NewCmd(f), workflow.NewCmd(f),
 	)
 	strict(root)
 	return root

@@ -60,7 +60,7 @@ func atLeastOneDir(cmd *cobra.Command, args []string) error {
 // each calls f with every action at or below the folders; one that has errors ends it.
 func each(dirs []string, f func(dir, abs string, a action.Action) error) error {
 	for _, root := range dirs {
-		found, err := actionDirs(root)
+		found, err := localrun.Dirs(root)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/platform/e2e/harness"
+)
+
+// author calls the program pelton in a folder, as somebody who writes actions does.
+type author struct {
+	t   *testing.T
+	ctx context.Context
+	bin string
+	dir string
+	env []string
+}
+
+func newAuthor(t *testing.T, dir string, env ...string) *author {
+	t.Helper()
+	bin, err := harness.Bin()
+	require.NoError(t, err)
+	env = append(env, "XDG_CACHE_HOME="+filepath.Join(harness.Root(), "build", "test-cache"), "PELTON_CONFIG="+filepath.Join(t.TempDir(), "config.json"))
+	return &author{t, deadline(t, 4*time.Minute), bin, dir, append(os.Environ(), env...)}
+}
+
+func (a *author) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(a.ctx, filepath.Join(a.bin, "pelton"), args...)
+	cmd.Dir, cmd.Env = a.dir, a.env
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
+
+// pelton runs the program to its end.
+func (a *author) pelton(stdin string, args ...string) (code int, stdout, stderr string) {
+	a.t.Helper()
+	cmd := a.command(args...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewBufferString(stdin), &out, io.MultiWriter(&errs, a.t.Output())
+	err := cmd.Run()
+	if _, ended := err.(*exec.ExitError); err != nil && !ended { //nolint:errorlint // Run returns it bare
+		require.NoError(a.t, err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+func (a *author) ok(args ...string) string {
+	a.t.Helper()
+	code, out, errs := a.pelton("", args...)
+	require.Zero(a.t, code, errs)
+	return out
+}
+
+// TestWorkspaceTests: all actions of a workspace in all languages, one of them wrong.
+func TestWorkspaceTests(t *testing.T) {
+	a := newAuthor(t, workspace(t, nil))
+	for _, lang := range []string{"python3", "nodejs", "go"} {
+		a.ok("action", "new", "my-"+lang, "--lang", lang)
+	}
+	code, out, errs := a.pelton("", "test")
+	require.Zero(t, code, errs)
+	require.Regexp(t, `(?m)^my-go +greets +passed +\d+$`, out)
+	require.Contains(t, errs, "6 passed, 0 failed\n")
+
+	file := filepath.Join(a.dir, "actions", "my-nodejs", "action.yaml")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	write(t, file, string(bytes.Replace(text, []byte("letters: 3"), []byte("letters: 4"), 1)))
+	code, out, errs = a.pelton("", "test", ".", "--run", "^my-(nodejs|go)/greets$", "--junit", "report.xml")
+	require.Equal(t, 1, code)
+	require.Regexp(t, `(?m)^my-nodejs +greets +failed +\d+ +letters is 3 and was to be 4$`, out)
+	require.NotContains(t, out, "python3")
+	require.Contains(t, errs, "pelton: 1 passed, 1 failed\n")
+	report, err := os.ReadFile(filepath.Join(a.dir, "report.xml"))
+	require.NoError(t, err)
+	require.Contains(t, string(report), `<testsuites tests="2" failures="1" errors="0"`)
+	require.Equal(t, "my-go/greets\nmy-go/refuses nobody\n", a.ok("test", "actions/my-go", "-o", "name"))
+}
