@@ -84,3 +84,44 @@ func TestWorkspaceTests(t *testing.T) {
 	require.Contains(t, string(report), `<testsuites tests="2" failures="1" errors="0"`)
 	require.Equal(t, "my-go/greets\nmy-go/refuses nobody\n", a.ok("test", "actions/my-go", "-o", "name"))
 }
+
+// TestApplyAndPrune: a folder of workflows against a real server: planned, applied, applied again,
+// and pruned of what was deleted from it, and of nothing else.
+func TestApplyAndPrune(t *testing.T) {
+	p := start(t)
+	actions := workspace(t, merge(
+		python("actions/same", "[{name: n, type: integer}]", "[{name: n, type: integer}]", "def handle(inputs):\n    return {'n': inputs['n']}\n"),
+		map[string]string{"workflows/scanned.yaml": flow("scanned")}))
+	deploy(t, p, actions, "scanned")
+	a := newAuthor(t, workspace(t, map[string]string{"workflows/one.yaml": flow("one"), "workflows/two.yaml": flow("two")}),
+		"PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+
+	plan := a.ok("apply", ".", "--plan", "--prune")
+	require.Regexp(t, `(?m)^one +create +workflows/one.yaml$`, plan)
+	require.Regexp(t, `(?m)^two +create +workflows/two.yaml$`, plan)
+	code, _, errs := a.pelton("", "workflow", "show", "one")
+	require.Equal(t, 5, code, errs)
+
+	require.Regexp(t, `(?m)^one +create +1 +live +workflows/one.yaml$`, a.ok("apply", "."))
+	require.Regexp(t, `(?m)^one +unchanged +1 +live +workflows/one.yaml$`, a.ok("apply", "workflows/one.yaml"))
+	file := filepath.Join(a.dir, "workflows", "one.yaml")
+	write(t, file, flow("one")+"# changed\n")
+	require.NoError(t, os.Remove(filepath.Join(a.dir, "workflows", "two.yaml")))
+	plan = a.ok("apply", ".", "--plan", "--prune")
+	require.Regexp(t, `(?m)^one +update +1 +live +workflows/one.yaml$`, plan)
+	require.Regexp(t, `(?m)^two +remove +1 +live$`, plan)
+	require.NotContains(t, plan, "scanned")
+
+	code, _, errs = a.pelton("", "apply", ".", "--prune")
+	require.Equal(t, 2, code)
+	require.Contains(t, errs, "--prune undeploys 1 workflow: [two]. Nobody can be asked here: give --yes")
+	done := a.ok("apply", ".", "--prune", "--yes")
+	require.Regexp(t, `(?m)^one +update +2 +live +workflows/one.yaml$`, done)
+	require.Regexp(t, `(?m)^two +remove +1 +stopped$`, done)
+	require.Regexp(t, `(?m)^one +unchanged +2 +live +workflows/one.yaml\n$`, a.ok("apply", ".", "--prune", "--plan"))
+	require.Regexp(t, `"completed"`, a.ok("run", "start", "scanned", "-i", "n=1", "--wait", "-o", "json"))
+}
+
+func flow(name string) string {
+	return workflowYAML(name, "  inputs: [{name: n, type: integer}]\n  steps: [{id: a, uses: same, with: {n: \"${inputs.n}\"}}]\n  result: {n: \"${steps.a.n}\"}\n")
+}
