@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,4 +128,99 @@ func TestApplyAndPrune(t *testing.T) {
 
 func flow(name string) string {
 	return workflowYAML(name, "  inputs: [{name: n, type: integer}]\n  steps: [{id: a, uses: same, with: {n: \"${inputs.n}\"}}]\n  result: {n: \"${steps.a.n}\"}\n")
+}
+
+// printed is what a program prints, line by line, as it comes.
+type printed struct {
+	t     *testing.T
+	ctx   context.Context
+	lines chan string
+	all   strings.Builder
+}
+
+func follow(a *author, r io.Reader) *printed {
+	p := &printed{t: a.t, ctx: a.ctx, lines: make(chan string, 1024)}
+	go func() {
+		defer close(p.lines)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			p.lines <- s.Text()
+		}
+	}()
+	return p
+}
+
+// until waits for a line that matches and returns its groups.
+func (p *printed) until(pattern string) []string {
+	p.t.Helper()
+	re := regexp.MustCompile(pattern)
+	for {
+		select {
+		case line, ok := <-p.lines:
+			p.all.WriteString(line + "\n")
+			if m := re.FindStringSubmatch(line); m != nil {
+				return m
+			}
+			require.True(p.t, ok, "the program ended and printed no line like %s:\n%s", pattern, &p.all)
+		case <-p.ctx.Done():
+			require.Fail(p.t, "no line came in time", "%s:\n%s", pattern, &p.all)
+		}
+	}
+}
+
+// TestDev: pelton dev sets the secrets of .env at the start and on a change, tells the lines that
+// user code prints and how runs end, and keeps generated types.
+func TestDev(t *testing.T) {
+	a := newAuthor(t, workspace(t, merge(
+		python("actions/measure", "[{name: word, type: password}]", "[{name: n, type: integer}]",
+			"def handle(inputs):\n    print('measuring')\n    if inputs['word'] == 'bad-word':\n        raise ValueError('not this one')\n    return {'n': len(inputs['word'])}\n"),
+		map[string]string{
+			".env":                   "TOKEN=four-five # told\n",
+			"workflows/measure.yaml": workflowYAML("measure", "  steps: [{id: m, uses: ./actions/measure, with: {word: \"${secrets.TOKEN}\"}}]\n  result: {n: \"${steps.m.n}\"}\n"),
+		})))
+	for _, args := range [][]string{{"init", "-q"}} {
+		out, err := exec.CommandContext(a.ctx, "git", append([]string{"-C", a.dir}, args...)...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	a.ok("action", "gen", "actions/measure")
+	home := filepath.Join(t.TempDir(), "home")
+	cmd := a.command("dev", ".", "--home", home)
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	require.NoError(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait(); w.Close() }()
+	t.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+	p := follow(a, r)
+	p.until(`^  warning +\.env is not ignored by git`)
+	p.until(`^  secrets +TOKEN  from \.env$`)
+	p.until(`^Pelton is ready`)
+	p.until(`^  live +measure`)
+	a.env = append(a.env, "PELTON_HOME="+home)
+	require.Contains(t, a.ok("run", "start", "measure", "--wait"), `result {"n":9}`)
+	p.until(`^\[m\] measuring$`)
+	p.until(`^  completed +measure  \d+ ms  run \S+$`)
+
+	write(t, filepath.Join(a.dir, ".env"), "TOKEN\n")
+	p.until(`^  error +\.env: line 1: is no KEY=VALUE`)
+	write(t, filepath.Join(a.dir, ".env"), "TOKEN='bad-word'\n")
+	p.until(`^  secrets +TOKEN  from \.env$`)
+	code, _, errs := a.pelton("", "run", "start", "measure", "--wait")
+	require.Equal(t, 1, code, errs)
+	p.until(`^  failed +measure  \d+ ms  user_error in m: ValueError: not this one  run \S+$`)
+	p.until(`handler\.py.*line 4`)
+
+	file := filepath.Join(a.dir, "actions", "measure", "action.yaml")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	write(t, file, strings.Replace(string(text), "name: n,", "name: n, help: how long,", 1))
+	p.until(`^  types +.*actions/measure/pelton_types\.py$`)
+	types, err := os.ReadFile(filepath.Join(a.dir, "actions", "measure", "pelton_types.py"))
+	require.NoError(t, err)
+	require.Contains(t, string(types), "n: int  # how long\n")
+
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	p.until(`^stopping$`)
+	require.NoError(t, <-ended)
+	require.NotContains(t, p.all.String(), "four-five")
+	require.NotContains(t, p.all.String(), "bad-word")
 }

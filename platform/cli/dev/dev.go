@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -154,10 +155,9 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 	printer := newPrinter(s.Out, s.Color)
 	streams, end := context.WithCancel(ctx)
 	defer end()
-	p := url.PathEscape(s.Project)
-	ready := make(chan string, 64)
-	go s.client.events(streams, "/repository/v1/projects/"+p+"/events", printer.repository)
-	go s.client.events(streams, "/studio/v1/projects/"+p+"/events", func(data []byte) { printer.studio(data, ready) })
+	if err := s.follow(streams, printer, workspaces); err != nil {
+		return err
+	}
 	for _, w := range workspaces {
 		if err := s.watch(ctx, w); err != nil {
 			return fmt.Errorf("watch %s: %w", w.dir, err)
@@ -184,6 +184,49 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 	case <-s.server.Done():
 		return fmt.Errorf("the platform has ended (%w); its log is %s", s.server.Err(), filepath.Join(s.home, "log", "peltond.log"))
 	}
+}
+
+// follow opens the streams of the three services and reads the author's own files, all of which
+// go on until ctx ends.
+func (s session) follow(ctx context.Context, printer *printer, workspaces []workspace) error {
+	dir, err := filepath.Abs(s.Dir)
+	if err != nil {
+		return err
+	}
+	own, err := newFiles(dir, workspaces, printer, &secrets{
+		file: filepath.Join(dir, envFile), project: s.Project, client: s.client, printer: printer, set: map[string]string{},
+	})
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", dir, err)
+	}
+	printer.stack = func(run string) string { return s.stackOf(ctx, run) }
+	own.start(ctx) // secrets first: a deployed trigger may need them
+	go own.follow(ctx)
+	streams := map[string]func([]byte){"repository": printer.repository, "studio": printer.studio, "runner": printer.runner}
+	open := make(chan struct{}, len(streams))
+	for service, print := range streams {
+		var once sync.Once
+		path := "/" + service + "/v1/projects/" + url.PathEscape(s.Project) + "/events"
+		go s.client.events(ctx, path, print, func() { once.Do(func() { open <- struct{}{} }) })
+	}
+	for range streams {
+		select {
+		case <-open:
+		case <-ctx.Done():
+			return nil
+		case <-s.done():
+			return nil // told by run
+		}
+	}
+	return nil
+}
+
+// done is closed when the server that was started here has ended.
+func (s session) done() <-chan struct{} {
+	if s.server == nil {
+		return nil
+	}
+	return s.server.Done()
 }
 
 // watch adds the folder, or finds it added by an earlier start.
