@@ -39,8 +39,12 @@ func (j *job) golang(ctx context.Context, in interpreter, code string) (string, 
 		return "", err
 	}
 	env := j.goEnvironment(in)
+	small := "-ldflags=-s -w"
+	if j.o.Debug {
+		small = "-gcflags=all=-N -l"
+	}
 	err = j.phase("compile", func() error {
-		out, err := j.command(ctx, code, env, in.path, "build", "-trimpath", "-ldflags=-s -w", "-overlay", overlay, "-o", filepath.Join(bin, "action"), "./"+golang.MainDir)
+		out, err := j.command(ctx, code, env, in.path, "build", "-trimpath", small, "-overlay", overlay, "-o", filepath.Join(bin, "action"), "./"+golang.MainDir)
 		if err != nil {
 			return goProblem(out)
 		}

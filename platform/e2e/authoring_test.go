@@ -224,3 +224,97 @@ func TestDev(t *testing.T) {
 	require.NotContains(t, p.all.String(), "four-five")
 	require.NotContains(t, p.all.String(), "bad-word")
 }
+
+// inspect speaks to Node.js' inspector as an editor does: it sets a breakpoint in the handler,
+// lets the program go on, tells where it stopped, and lets it end.
+const inspect = `
+const [address] = process.argv.slice(1);
+const [target] = await (await fetch("http://" + address + "/json/list")).json();
+const ws = new WebSocket(target.webSocketDebuggerUrl);
+let id = 0;
+const send = (method, params = {}) => ws.send(JSON.stringify({ id: ++id, method, params }));
+ws.onopen = () => {
+  send("Debugger.enable");
+  send("Debugger.setBreakpointByUrl", { urlRegex: ".*/handler\\.mjs$", lineNumber: 11 });
+  send("Runtime.runIfWaitingForDebugger");
+};
+ws.onmessage = ({ data }) => {
+  const m = JSON.parse(data);
+  if (m.method !== "Debugger.paused") return;
+  const frame = m.params.callFrames[0];
+  if (frame.functionName === "handle") {
+    console.log("stopped in " + frame.functionName);
+    send("Debugger.disable");
+  } else send("Debugger.resume");
+};
+ws.onclose = () => process.exit(0);
+`
+
+// debug starts an action under its debugger and returns what it tells, and its end.
+func (a *author) debug(stdin io.Reader, action string) (told *printed, result func() (code int, stdout string)) {
+	a.t.Helper()
+	cmd := a.command("action", "run", "actions/"+action, "-i", "name=Ada", "--debug")
+	r, w := io.Pipe()
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, w
+	require.NoError(a.t, cmd.Start())
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); w.Close(); close(ended) }()
+	told = follow(a, r)
+	return told, func() (int, string) {
+		for line := range told.lines {
+			told.all.WriteString(line + "\n")
+		}
+		<-ended
+		return cmd.ProcessState.ExitCode(), out.String()
+	}
+}
+
+// TestDebug: each language's handler stops where its debugger says, shows its input, and ends.
+// What of Python's debugpy and Go's Delve is not installed is told.
+func TestDebug(t *testing.T) {
+	a := newAuthor(t, workspace(t, nil))
+	for _, lang := range []string{"python3", "nodejs", "go"} {
+		a.ok("action", "new", "my-"+lang, "--lang", lang)
+	}
+	greeted := func(code int, out string) {
+		t.Helper()
+		require.Zero(t, code)
+		require.JSONEq(t, `{"greeting":"Hello Ada","letters":3}`, out)
+	}
+	t.Run("nodejs", func(t *testing.T) {
+		told, result := a.debug(nil, "my-nodejs")
+		address := told.until(`waits for a debugger at (127\.0\.0\.1:\d+)$`)[1]
+		out, err := exec.CommandContext(a.ctx, "node", "--experimental-websocket", "--no-warnings", "--input-type=module", "-e", inspect, address).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Equal(t, "stopped in handle\n", string(out))
+		greeted(result())
+	})
+	t.Run("python3", func(t *testing.T) {
+		if exec.CommandContext(a.ctx, "python3", "-c", "import debugpy").Run() == nil {
+			told, _ := a.debug(nil, "my-python3")
+			told.until(`waits for a debugger at 127\.0\.0\.1:\d+$`)
+			return
+		}
+		told, result := a.debug(strings.NewReader("p inputs\nc\n"), "my-python3")
+		told.until(`handler\.py\(\d+\)handle\(\)`)
+		told.until(`\{'name': 'Ada'\}`)
+		greeted(result())
+	})
+	t.Run("go", func(t *testing.T) {
+		dlv, err := exec.LookPath("dlv")
+		if err != nil {
+			code, _, errs := a.pelton("", "action", "run", "actions/my-go", "-i", "name=Ada", "--debug")
+			require.Equal(t, 1, code)
+			require.Contains(t, errs, "its program dlv is not on PATH: install it")
+			return
+		}
+		told, result := a.debug(nil, "my-go")
+		address := told.until(`waits for a debugger at (127\.0\.0\.1:\d+);`)[1]
+		cmd := exec.CommandContext(a.ctx, dlv, "connect", address)
+		cmd.Stdin = strings.NewReader("break actions/my-go.Handle\ncontinue\nprint in\ncontinue\n")
+		out, _ := cmd.CombinedOutput() // the program that it is connected to ends
+		require.Contains(t, string(out), `actions/my-go.Input {Name: "Ada"}`)
+		greeted(result())
+	})
+}

@@ -22,6 +22,7 @@ type RunOptions struct {
 	Dir    string
 	Inputs []string
 	Object string
+	Debug  bool
 }
 
 // NewCmdRun makes the command; runF replaces its work in tests.
@@ -29,7 +30,13 @@ func NewCmdRun(f *factory.Factory, runF func(context.Context, *RunOptions) error
 	o := &RunOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "run DIR", Short: "Build one action and run it here, without a server", Args: factory.ExactArgs("DIR"),
-		Example: "  pelton action run actions/greet -i name=Ada\n  pelton action run actions/monthly -i data=@weather.csv -i city=Seattle",
+		Long: `Builds the action and runs it behind the wrapper that runs it anywhere. Its outputs go to standard
+output as JSON, what it prints to standard error.
+
+--debug starts the handler under its language's debugger, which waits: debugpy for Python where it
+is installed, else pdb on this terminal; Node.js' inspector; Delve for Go. How to attach is told,
+and no timeout ends the run.`,
+		Example: "  pelton action run actions/greet -i name=Ada\n  pelton action run actions/greet -i name=Ada --debug\n  pelton action run actions/monthly -i data=@weather.csv -i city=Seattle",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Dir = args[0]; runF != nil {
 				return runF(cmd.Context(), o)
@@ -39,11 +46,22 @@ func NewCmdRun(f *factory.Factory, runF func(context.Context, *RunOptions) error
 	}
 	cmd.Flags().StringArrayVarP(&o.Inputs, "input", "i", nil, "name=value, or name=@FILE")
 	cmd.Flags().StringVar(&o.Object, "inputs", "", "all inputs as a JSON object, or @FILE")
+	cmd.Flags().BoolVar(&o.Debug, "debug", false, "start the handler under a debugger that waits")
 	return cmd
 }
 
+func startHere(ctx context.Context, o *RunOptions) (*localrun.Instance, error) {
+	progress := func(line string) { fmt.Fprintln(o.Err, "  "+line) }
+	if !o.Debug {
+		return localrun.Start(ctx, o.Dir, progress)
+	}
+	return localrun.StartDebug(ctx, o.Dir, progress, localrun.DebugOptions{
+		In: o.In, Out: o.Err, Tell: func(line string) { fmt.Fprintln(o.Err, line) },
+	})
+}
+
 func runHere(ctx context.Context, o *RunOptions) error {
-	i, err := localrun.Start(ctx, o.Dir, func(line string) { fmt.Fprintln(o.Err, "  "+line) })
+	i, err := startHere(ctx, o)
 	if err != nil {
 		return err
 	}
