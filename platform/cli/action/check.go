@@ -30,6 +30,7 @@ func NewCmdCheck(f *factory.Factory, runF func(context.Context, *CheckOptions) e
 	o := &CheckOptions{Factory: f}
 	return &cobra.Command{
 		Use: "check [DIR…]", Short: "Tell what a scan would say, without a server",
+		Example: "  pelton action check\n  pelton action check actions/greet -o json",
 		Long: `Checks the actions in the given folders (default: the current one) and below them: metadata,
 handler, signature, syntax, logo. Every error is told at once, with file and line.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

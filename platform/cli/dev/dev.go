@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pelton-run/pelton/platform/cli/factory"
 	"github.com/pelton-run/pelton/platform/cli/local"
 )
 
@@ -38,12 +39,20 @@ type Options struct {
 func NewCmd() *cobra.Command {
 	o := Options{}
 	cmd := &cobra.Command{
-		Use:   "dev [DIR]",
-		Short: "Watch a workspace: every save is built, checked and deployed",
+		Use:     "dev [DIR]",
+		Example: "  pelton dev\n  pelton dev functions/examples --listen 127.0.0.1:9000",
+		Short:   "Watch a workspace: every save is built, checked and deployed",
 		Long: `Watches DIR (default: the current folder), builds its actions, deploys its workflows and
 prints one line per event. It uses the running server of the home, or starts one and ends it
-with Ctrl-C. A broken save keeps the last good build.`,
-		Args: cobra.MaximumNArgs(1),
+with Ctrl-C. A broken save keeps the last good build.
+
+What steps print is shown as it comes, each line after [step], and one line tells how each run
+ended. Types that pelton action gen wrote are written again when action.yaml changes.
+
+A file .env in DIR becomes secrets of the project, at the start and whenever it is saved: lines of
+KEY=VALUE, # comments, values in 'single' or "double" quotes. Workflows reach them as
+${secrets.KEY}. Values are never printed; keep the file out of Git.`,
+		Args: factory.AtMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Dir = "."
 			if len(args) == 1 {

@@ -40,7 +40,7 @@ func NewCmd(f *factory.Factory, runF func(context.Context, *Options) error) *cob
 and runs them: actions at the same time, the tests of one action one after the other. A table tells
 each test's result; the exit code is 1 when one failed or could not run.`,
 		Example: "  pelton test\n  pelton test actions --run '^resize/' --junit report.xml",
-		Args:    atMostOne,
+		Args:    factory.AtMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Dir = "."; len(args) == 1 {
 				o.Dir = args[0]
@@ -67,13 +67,6 @@ each test's result; the exit code is 1 when one failed or could not run.`,
 	cmd.Flags().StringVar(&o.File, "junit", "", "also write the results to this file as JUnit XML")
 	cmd.Flags().IntVar(&o.Parallel, "parallel", 0, "test this many actions at the same time (default: as many as there are processors)")
 	return cmd
-}
-
-func atMostOne(cmd *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return factory.Usage("%q is one argument too many: %s", args[1], cmd.UseLine())
-	}
-	return nil
 }
 
 func test(ctx context.Context, o *Options) error {

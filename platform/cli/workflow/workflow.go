@@ -37,6 +37,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "list", Short: "List the workflows", Args: factory.ExactArgs(),
+		Example: "  pelton workflow list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -72,6 +73,7 @@ func NewCmdShow(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "show WORKFLOW", Short: "Show a workflow, its deployment and its revisions", Args: factory.ExactArgs("WORKFLOW"),
+		Example: "  pelton workflow show weather-report",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)
@@ -134,6 +136,7 @@ func newCmdLive(f *factory.Factory, verb, short string, runF func(context.Contex
 	noWait := false
 	cmd := &cobra.Command{
 		Use: verb + " WORKFLOW", Short: short, Args: factory.ExactArgs("WORKFLOW"),
+		Example: "  pelton workflow " + verb + " weather-report\n  pelton workflow " + verb + " weather-report --revision 2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name, o.Wait = args[0], !noWait
 			if o.Revision < 0 || o.Revision == 0 && cmd.Flags().Changed("revision") {
@@ -223,6 +226,7 @@ func NewCmdUndeploy(f *factory.Factory, runF func(context.Context, *Options) err
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "undeploy WORKFLOW", Short: "Start no more runs of a workflow; those under way go on", Args: factory.ExactArgs("WORKFLOW"),
+		Example: "  pelton workflow undeploy weather-report",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)
