@@ -33,7 +33,7 @@ func TestApply(t *testing.T) {
 	require.Equal(t, result{0, "WORKFLOW  CHANGE  REVISION  STATE  FILE  NOTE\nw         create                   w.yaml\n", ""}, r)
 	require.Len(t, s.requests(), 2, "checked and looked up, no more")
 	r = pelton(t, nil, "", "apply", "w.yaml", "--server", s.URL, "--origin", "here")
-	require.Equal(t, result{0, "WORKFLOW  CHANGE  REVISION  STATE  FILE  NOTE\nw         create  4         live   w.yaml\n", ""}, r)
+	require.Equal(t, result{0, "WORKFLOW  CHANGE  REVISION  STATE  FILE  NOTE\nw         create  4         live   w.yaml\n", "w: revision 4: live\n"}, r)
 	require.Contains(t, s.requests(), `POST `+p+`/w/deploy  {"revision":4}`)
 	require.Contains(t, s.requests(), "PUT "+p+"/w  kind: Workflow\nmetadata: {name: w}\n# pelton apply: from here")
 
@@ -42,7 +42,7 @@ func TestApply(t *testing.T) {
 	r = pelton(t, nil, "", "workflow", "deploy", "w", "--server", s.URL)
 	require.Equal(t, result{1, "workflow w revision 4: failed\n", "pelton: the deployment of w failed: port taken\n"}, r)
 	r = pelton(t, nil, "", "apply", "w.yaml", "--server", s.URL)
-	require.Equal(t, result{1, "WORKFLOW  CHANGE  REVISION  STATE   FILE    NOTE\nw         create  4         failed  w.yaml  port taken\n", "pelton: the deployment of w failed: port taken\n"}, r)
+	require.Equal(t, result{1, "WORKFLOW  CHANGE  REVISION  STATE   FILE    NOTE\nw         create  4         failed  w.yaml  port taken\n", "w: revision 4: failed\npelton: the deployment of w failed: port taken\n"}, r)
 }
 
 // TestApplyPrune: what came from this folder and is gone is removed, nothing else, and only after a yes.
@@ -86,6 +86,7 @@ gone      remove     3         live
 	require.Zero(t, r.code, r.err)
 	require.JSONEq(t, `{"items":[{"name":"moved","change":"update","revision":4,"state":"live","file":"flows/moved.yaml"},
 {"name":"same","change":"unchanged","revision":3,"state":"live","file":"flows/same.yaml"},{"name":"gone","change":"remove","revision":3,"state":"stopped"}]}`, r.out)
+	require.Equal(t, "moved: revision 4: live\ngone: undeployed\n", r.err)
 	require.Contains(t, s.requests(), "POST "+p+"/gone/undeploy  {}")
 
 	require.NoError(t, os.Remove("flows/same.yaml"))

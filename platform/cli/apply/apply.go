@@ -129,6 +129,7 @@ func carryOut(ctx context.Context, o *Options, c *sdk.Client, x *change) error {
 			return fmt.Errorf("undeploy %s: %w", x.Name, err)
 		}
 		x.State = "stopped"
+		fmt.Fprintf(o.Err, "%s: undeployed\n", x.Name)
 		return nil
 	}
 	// Saved even when its text is the same: its actions may have newer builds.
@@ -153,6 +154,7 @@ func carryOut(ctx context.Context, o *Options, c *sdk.Client, x *change) error {
 		return err
 	}
 	x.State, x.Revision, x.Note = d.State, d.Revision, d.Reason
+	fmt.Fprintf(o.Err, "%s: revision %d: %s\n", x.Name, x.Revision, x.State)
 	if d.State == "failed" {
 		return fmt.Errorf("the deployment of %s failed: %s", x.Name, d.Reason)
 	}

@@ -54,7 +54,7 @@ func StartDebug(ctx context.Context, dir string, progress func(string), o DebugO
 	dlv := ""
 	if a.Runtime == "go" { // told before a build that would be for nothing
 		if dlv, err = exec.LookPath("dlv"); err != nil {
-			return nil, errors.New("Go actions are debugged with Delve, and its program dlv is not on PATH: install it as https://github.com/go-delve/delve says, then try again")
+			return nil, errors.New("the debugger of Go actions is Delve, and its program dlv is not on PATH: install it as https://github.com/go-delve/delve says, then try again")
 		}
 	}
 	a, bundle, err := build(ctx, dir, progress, a.Runtime == "go")
@@ -110,9 +110,6 @@ func (d *debugger) prepare(ctx context.Context, a action.Action, dlv string) (st
 			}
 		}
 	}
-	if err := d.listenTold(); err != nil {
-		return "", err
-	}
 	interpreter, _ := b["interpreter"].(string)
 	start := filepath.Join(dir, "start")
 	var line string
@@ -128,6 +125,9 @@ func (d *debugger) prepare(ctx context.Context, a action.Action, dlv string) (st
 		b["handler"] = "start"
 	default:
 		err = fmt.Errorf("the runtime %s has no debugger here", a.Runtime)
+	}
+	if err == nil {
+		err = d.listenTold()
 	}
 	if err != nil {
 		return "", err
