@@ -5,8 +5,9 @@ export PATH := $(CURDIR)/build/tools/node/bin:$(PATH)
 GOLANGCI := v2.12.0
 VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION)
+UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
-.PHONY: help preflight build run demo test test-race unit lint verify bench clean
+.PHONY: help preflight build ui run demo test test-race unit ui-test lint verify bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -14,7 +15,15 @@ help: ## this list
 preflight:
 	@sh platform/tools/preflight.sh "$(PELTON_HOME)"
 
-build: preflight ## bin/peltond, bin/pelton, bin/wrapper
+ui: build/ui.stamp ## the web page (left out with one line where Node.js is missing)
+build/ui.stamp: $(UI_SOURCES)
+	@mkdir -p build
+	@if command -v npm >/dev/null 2>&1; then \
+	  cd platform/webui && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm ci --no-audit --no-fund --loglevel=error; } && \
+	  npm run --silent build -- --logLevel warn && touch ../../build/ui.stamp; \
+	else echo "  Node.js is missing: the web page is left out (the command line and the interfaces are whole)"; fi
+
+build: preflight ui ## bin/peltond, bin/pelton, bin/wrapper
 	@mkdir -p bin
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./platform/cmd/... ./wrapper/cmd/wrapper
 
@@ -33,6 +42,9 @@ test-race: ## the Go part under the race detector
 unit: build ## Go tests alone
 	@go run ./platform/tools/testpg -- go test ./...
 
+ui-test: build ## the web page: unit tests, and as a person uses it in a real browser
+	@sh platform/tools/uitest.sh
+
 lint: ## golangci-lint with a reasoned list of linters
 	@go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI) run ./...
 
@@ -43,4 +55,4 @@ bench: build ## the performance figures, written to build/bench.json
 	@go run ./platform/tools/testpg -- go run ./platform/tools/bench
 
 clean: ## remove what was built (keeps .pelton, where your data is)
-	@rm -rf bin build
+	@rm -rf bin build platform/webui/node_modules platform/webui/dist/assets platform/webui/dist/index.html

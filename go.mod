@@ -2,6 +2,8 @@ module github.com/pelton-run/pelton
 
 go 1.26.0
 
+ignore ./platform/webui/node_modules
+
 require (
 	github.com/bufbuild/protocompile v0.14.1
 	github.com/fergusstrange/embedded-postgres v1.34.0

@@ -65,6 +65,7 @@ var layers = []struct {
 	{`eventing/(membus|rabbitbus)`, `eventing/bus(/.*)?|platform/kit/.*`, "buses"},
 	{`functions(/.*)?`, `functions(/.*)?`, "what authors see imports nothing of the platform"},
 	{`wrapper(/.*)?`, `wrapper(/.*)?`, "the wrapper stands alone"},
+	{`platform/webui`, ``, "the browser application stands alone"},
 	{`platform/sdk(/.*)?`, `platform/sdk(/.*)?`, "generated from the OpenAPI documents"},
 	{`platform/cli(/.*)?`, `platform/cli(/.*)?|platform/sdk(/.*)?|functions/.*|builder/local|platform/kit/(fault|id)|wrapper/(wrapperpb|go|python|node)`, "the command line is a client"},
 	{`platform/cmd/pelton`, `platform/cli`, "main is trivial"},

@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) error {
 	state, running := local.Find(ctx, home)
 	var server *local.Server
 	if running {
-		fmt.Fprintf(o.Out, "Pelton of %s already runs: %s\n", home, state.URL)
+		fmt.Fprintf(o.Out, "Pelton of %s already runs: %s\n", home, client{state.URL, state.Token}.page(ctx))
 		if o.Showcase {
 			return nil
 		}
@@ -177,10 +177,10 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 		if err := s.showcase(ctx, printer); err != nil && ctx.Err() == nil {
 			// The platform stays up: a build that failed is told, and can be mended and saved.
 			fmt.Fprintf(s.Out, "\n  the weather-report example did not run: %v\n", err)
-			s.ready("")
+			s.ready(ctx, "")
 		}
 	} else {
-		fmt.Fprintf(s.Out, "\nPelton is ready   %s\n", s.client.url)
+		fmt.Fprintf(s.Out, "\nPelton is ready   %s\n", s.client.page(ctx))
 	}
 	if s.server == nil {
 		<-ctx.Done()

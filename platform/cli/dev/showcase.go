@@ -49,13 +49,13 @@ func (s session) showcase(ctx context.Context, p *printer) error {
 		return err
 	}
 	fmt.Fprintf(s.Out, "  report    %s\n            %s\n", rel(path), result.Report.URL)
-	s.ready(key)
+	s.ready(ctx, key)
 	return nil
 }
 
 // ready prints the last lines: where to look, what to call and to change.
-func (s session) ready(key string) {
-	fmt.Fprintf(s.Out, "\nPelton is ready   %s\n", s.client.url)
+func (s session) ready(ctx context.Context, key string) {
+	fmt.Fprintf(s.Out, "\nPelton is ready   %s\n", s.client.page(ctx))
 	csv := rel(filepath.Join(s.Dir, "weather-report", "data", "seattle-weather.csv"))
 	if key != "" {
 		fmt.Fprintf(s.Out, "  call it   curl -fF data=@%s -H 'Authorization: Bearer %s' %s/user-api/%s/weather/Seattle\n", csv, key, s.client.url, s.Project)

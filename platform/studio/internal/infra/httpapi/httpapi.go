@@ -42,6 +42,7 @@ func (a API) Handler() http.Handler {
 	route("GET "+prefix+"/workflows/{name}", authn.Viewer, a.workflow)
 	route("PUT "+prefix+"/workflows/{name}", authn.Developer, a.save)
 	route("GET "+prefix+"/workflows/{name}/revisions", authn.Viewer, a.revisions)
+	route("GET "+prefix+"/workflows/{name}/revisions/{number}", authn.Viewer, a.revision)
 	route("POST "+prefix+"/workflows/{name}/deploy", authn.Operator, a.deploy)
 	route("POST "+prefix+"/workflows/{name}/undeploy", authn.Operator, a.undeploy)
 	route("POST "+prefix+"/workflows/{name}/rollback", authn.Operator, a.rollback)
@@ -386,6 +387,26 @@ func (a API) revisions(w http.ResponseWriter, r *http.Request) error {
 		next = strconv.Itoa(found[len(found)-1].Number)
 	}
 	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(items, next))
+}
+
+func (a API) revision(w http.ResponseWriter, r *http.Request) error {
+	text := r.PathValue("number")
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return fault.New(fault.NotFound, "there is no revision %q: revisions are numbered from 1", text)
+	}
+	found, err := a.Service.Store.Revisions(r.Context(), r.PathValue("project"), r.PathValue("name"), n+1, 1)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 || found[0].Number != n {
+		return fault.New(fault.NotFound, "the workflow %q has no revision %d", r.PathValue("name"), n)
+	}
+	j, err := revisionOf(found[0], true)
+	if err != nil {
+		return err
+	}
+	return httpx.WriteJSON(w, http.StatusOK, j)
 }
 
 // number reads {"revision": n}; an empty body means 0.

@@ -1,0 +1,84 @@
+import { queryOptions, infiniteQueryOptions } from "@tanstack/react-query";
+import { get, path, query } from "./client";
+import type {
+  Action,
+  ApiKey,
+  Build,
+  Deployment,
+  List,
+  Me,
+  Named,
+  Project,
+  Repository,
+  Revision,
+  Run,
+  Scan,
+  Workflow,
+} from "./types";
+
+// Keys begin with the service and the project, so that a service's event stream can put all of
+// them out of date at once.
+
+export const me = queryOptions({
+  queryKey: ["me"],
+  queryFn: ({ signal }) => get<Me>("/authorization/v1/me", signal),
+  retry: false,
+  staleTime: 60_000,
+});
+
+export const projects = queryOptions({
+  queryKey: ["projects"],
+  queryFn: ({ signal }) => get<List<Project>>("/authorization/v1/projects", signal),
+  staleTime: 60_000,
+});
+
+const one = <T>(service: string, project: string, ...rest: string[]) =>
+  queryOptions({
+    queryKey: [service, project, ...rest],
+    queryFn: ({ signal }) => get<T>(path(service, project, ...rest), signal),
+  });
+
+const pages = <T>(
+  service: string,
+  project: string,
+  rest: string[],
+  params: Record<string, string | number | undefined> = {},
+) =>
+  infiniteQueryOptions({
+    queryKey: [service, project, ...rest, "pages", params],
+    queryFn: ({ signal, pageParam }) =>
+      get<List<T>>(query(path(service, project, ...rest), { limit: 50, ...params, cursor: pageParam }), signal),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.next_cursor || undefined,
+  });
+
+export const workflows = (p: string) => one<List<Workflow>>("studio", p, "workflows");
+export const workflow = (p: string, name: string) => one<Workflow>("studio", p, "workflows", name);
+export const revisions = (p: string, name: string) => pages<Revision>("studio", p, ["workflows", name, "revisions"]);
+export const revision = (p: string, name: string, n: number) => ({
+  ...one<Revision>("studio", p, "workflows", name, "revisions", String(n)),
+  staleTime: Infinity,
+});
+export const actions = (p: string) => one<List<Action>>("studio", p, "actions");
+export const action = (p: string, id: string) => one<Action>("studio", p, "actions", id);
+
+export const repositories = (p: string) => one<List<Repository>>("repository", p, "repositories");
+export const repository = (p: string, id: string) => one<Repository>("repository", p, "repositories", id);
+export const scans = (p: string, id: string) =>
+  pages<Scan>("repository", p, ["repositories", id, "scans"], { limit: 20 });
+export const builds = (p: string, params: { state?: string; action?: string } = {}) =>
+  pages<Build>("repository", p, ["builds"], params);
+export const build = (p: string, id: string) => one<Build>("repository", p, "builds", id);
+
+export const runs = (p: string, params: { workflow?: string; state?: string }) =>
+  pages<Run>("runner", p, ["runs"], params);
+export const run = (p: string, id: string) => one<Run>("runner", p, "runs", id);
+export const deployments = (p: string) => one<List<Deployment>>("runner", p, "deployments");
+export const secrets = (p: string) => one<List<Named>>("runner", p, "secrets");
+export const variables = (p: string) => one<List<Named>>("runner", p, "variables");
+
+export const keys = (p: string) =>
+  queryOptions({
+    queryKey: ["authorization", p, "keys"],
+    queryFn: ({ signal }) => get<List<ApiKey>>(path("authorization", p, "keys"), signal),
+  });

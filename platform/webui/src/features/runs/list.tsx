@@ -1,0 +1,145 @@
+import { Button, Group, Select, Table, Text } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { useLive } from "../../api/live";
+import { runs, workflows } from "../../api/queries";
+import type { Run } from "../../api/types";
+import { Ago, Empty, Head, StateBadge, useNow } from "../../components/basics";
+import { between, duration } from "../../components/format";
+import { Paged } from "../../components/list";
+import { ended } from "./state";
+
+const route = getRouteApi("/$project/runs");
+const states = ["queued", "running", "cancelling", "completed", "failed", "cancelled"];
+
+export function RunsPage() {
+  const { project } = route.useParams();
+  const { workflow, state } = route.useSearch();
+  const navigate = route.useNavigate();
+  const names = useQuery(workflows(project)).data?.items.map((w) => w.name) ?? [];
+  const known = workflow && !names.includes(workflow) ? [workflow, ...names] : names;
+  const set = (change: { workflow?: string; state?: string }) =>
+    void navigate({ search: (s) => ({ ...s, ...change }), replace: true });
+  return (
+    <>
+      <Head
+        title="Runs"
+        about="Newest first, as they happen."
+        actions={
+          <>
+            <Select
+              aria-label="workflow"
+              placeholder="every workflow"
+              data={known}
+              value={workflow ?? null}
+              clearable
+              searchable
+              size="xs"
+              onChange={(v) => set({ workflow: v ?? undefined })}
+            />
+            <Select
+              aria-label="state"
+              placeholder="every state"
+              data={states}
+              value={state ?? null}
+              clearable
+              size="xs"
+              onChange={(v) => set({ state: v ?? undefined })}
+            />
+            {(workflow || state) && (
+              <Button size="xs" variant="subtle" onClick={() => set({ workflow: undefined, state: undefined })}>
+                Clear
+              </Button>
+            )}
+          </>
+        }
+      />
+      <RunTable project={project} workflow={workflow} state={state} />
+    </>
+  );
+}
+
+export function RunTable({ project, workflow, state }: { project: string; workflow?: string; state?: string }) {
+  useLive("runner", project);
+  return (
+    <Paged
+      query={runs(project, { workflow, state })}
+      empty={
+        <Empty title={workflow || state ? "No such runs" : "No runs yet"}>
+          A run is started by a trigger, with Start on a workflow, or with pelton run start.
+        </Empty>
+      }
+    >
+      {(items) => (
+        <Table.ScrollContainer minWidth={700}>
+          <Table className="panel">
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th>State</Table.Th>
+                <Table.Th>Workflow</Table.Th>
+                <Table.Th>Started by</Table.Th>
+                <Table.Th>When</Table.Th>
+                <Table.Th>Took</Table.Th>
+                <Table.Th>Run</Table.Th>
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {items.map((r) => (
+                <Row key={r.id} project={project} run={r} />
+              ))}
+            </Table.Tbody>
+          </Table>
+        </Table.ScrollContainer>
+      )}
+    </Paged>
+  );
+}
+
+function Row({ project, run: r }: { project: string; run: Run }) {
+  return (
+    <Table.Tr>
+      <Table.Td>
+        <StateBadge state={r.state} />
+      </Table.Td>
+      <Table.Td>
+        <Link className="row" to="/$project/runs/$id" params={{ project, id: r.id }}>
+          {r.workflow}
+        </Link>
+        {r.error && (
+          <Text size="xs" c="red" lineClamp={2} maw={480}>
+            {r.error.step && `${r.error.step}: `}
+            {r.error.message}
+          </Text>
+        )}
+      </Table.Td>
+      <Table.Td>
+        {r.trigger.kind}{" "}
+        {r.trigger.id && (
+          <Text span c="dimmed" size="sm">
+            {r.trigger.id}
+          </Text>
+        )}
+      </Table.Td>
+      <Table.Td>
+        <Ago at={r.created_at} />
+      </Table.Td>
+      <Table.Td>
+        <Took run={r} />
+      </Table.Td>
+      <Table.Td>
+        <Group gap={4}>
+          <Text size="xs" c="dimmed" ff="monospace">
+            {r.id.slice(0, 8)}…{r.id.slice(-4)}
+          </Text>
+        </Group>
+      </Table.Td>
+    </Table.Tr>
+  );
+}
+
+/** How long a run took, or takes so far. */
+export function Took({ run: r }: { run: Run }) {
+  const moving = !ended(r.state);
+  const now = useNow(500, moving);
+  return <>{duration(moving ? Math.max(0, now - Date.parse(r.created_at)) : between(r.created_at, r.finished_at))}</>;
+}

@@ -1,0 +1,130 @@
+import { describe, expect, it } from "vitest";
+import type { Attempt, Run, StepRun } from "../../api/types";
+import { apply, marks, segments, span } from "./state";
+
+const at = (ms: number) => new Date(Date.UTC(2026, 0, 1) + ms).toISOString();
+const attempt = (more: Partial<Attempt> = {}): Attempt => ({
+  number: 1,
+  state: "started",
+  execution: "x",
+  phases: [],
+  progress: 0,
+  started_at: at(0),
+  ...more,
+});
+const step = (name: string, more: Partial<StepRun> = {}): StepRun => ({
+  step: name,
+  item_path: [],
+  state: "running",
+  items: -1,
+  attempts: [],
+  ...more,
+});
+const run = (steps: StepRun[] = []): Run => ({
+  id: "r",
+  workflow: "w",
+  state: "running",
+  trigger: { kind: "manual" },
+  created_at: at(0),
+  steps,
+});
+
+describe("events", () => {
+  it("begin with a snapshot and end with the whole run", () => {
+    const r = apply(undefined, { type: "snapshot", run: run([step("a")]) });
+    expect(r?.steps).toHaveLength(1);
+    expect(apply(r, { type: "end", run: { ...run(), state: "completed" } })?.state).toBe("completed");
+  });
+
+  it("add steps that were not known and keep the outputs that are", () => {
+    let r = apply(run([step("a", { outputs: { x: 1 } })]), {
+      type: "step",
+      step: "b",
+      item_path: [1],
+      step_run: step("b", { item_path: [1] }),
+    });
+    expect(r?.steps?.map((s) => s.step)).toEqual(["a", "b"]);
+    r = apply(r, { type: "step", step: "a", item_path: [], step_run: step("a", { state: "completed" }) });
+    expect(r?.steps?.[0]).toMatchObject({ state: "completed", outputs: { x: 1 } });
+  });
+
+  it("never make an ended attempt run again", () => {
+    const r = apply(
+      run([
+        step("a", {
+          attempts: [attempt({ state: "completed", finished_at: at(9), phases: [{ kind: "started", at: at(1) }] })],
+        }),
+      ]),
+      {
+        type: "phase",
+        step: "a",
+        item_path: [],
+        attempt: attempt(),
+      },
+    );
+    expect(r?.steps?.[0]?.attempts[0]).toMatchObject({
+      state: "completed",
+      finished_at: at(9),
+      phases: [{ kind: "started" }],
+    });
+  });
+
+  it("keep what a summary does not tell", () => {
+    const r = apply(
+      { ...run([step("a")]), inputs: { n: 1 } },
+      { type: "run", run: { ...run(), steps: undefined, state: "cancelling" } },
+    );
+    expect(r).toMatchObject({ state: "cancelling", inputs: { n: 1 }, steps: [{ step: "a" }] });
+  });
+});
+
+describe("the timeline", () => {
+  it("splits an attempt at its phases", () => {
+    const a = attempt({
+      state: "completed",
+      finished_at: at(20),
+      phases: [
+        { kind: "scheduled", at: at(2) },
+        { kind: "booted", at: at(8) },
+        { kind: "loaded", at: at(8) },
+        { kind: "started", at: at(9) },
+        { kind: "returned", at: at(19) },
+      ],
+    });
+    expect(segments(a, 0).map((s) => [s.phase, s.to - s.from])).toEqual([
+      ["scheduled", 2],
+      ["booted", 6],
+      ["started", 1],
+      ["running", 10],
+      ["ending", 1],
+    ]);
+  });
+
+  it("grows while it runs and turns red when it fails", () => {
+    const now = Date.parse(at(50));
+    expect(segments(attempt(), now)).toEqual([{ phase: "running", from: Date.parse(at(0)), to: now }]);
+    expect(segments(attempt({ state: "failed", finished_at: at(3) }), now).at(-1)).toMatchObject({ phase: "failed" });
+    expect(segments(attempt({ started_at: undefined }), now)).toEqual([]);
+  });
+
+  it("spans the run", () => {
+    const r = run([step("a", { attempts: [attempt({ finished_at: at(30) })] })]);
+    expect(span({ ...r, finished_at: at(20) }, 0)).toEqual({ from: Date.parse(at(0)), to: Date.parse(at(30)) });
+  });
+});
+
+describe("the graph", () => {
+  it("shows the worst of a step's items and how many are done", () => {
+    const m = marks(
+      run([
+        step("a", { state: "completed", started_at: at(0), finished_at: at(12) }),
+        step("c", { item_path: [0], state: "completed" }),
+        step("c", { item_path: [1], state: "failed" }),
+        step("s", { state: "skipped", reason: "need failed" }),
+      ]),
+    );
+    expect(m.a).toEqual({ state: "completed", note: "completed · 12 ms" });
+    expect(m.c).toEqual({ state: "failed", note: "1 of 2 completed" });
+    expect(m.s?.note).toBe("skipped: need failed");
+  });
+});

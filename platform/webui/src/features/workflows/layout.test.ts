@@ -1,0 +1,47 @@
+import { expect, it } from "vitest";
+import type { Definition } from "../../api/types";
+import { arrange } from "./layout";
+
+const step = (id: string, ...needs: string[]) => ({ id, uses: id, needs, with: {} });
+const diamond: Definition = {
+  inputs: [],
+  triggers: [{ id: "a", uses: "http" }],
+  steps: [step("a"), step("b", "a"), step("c", "a"), step("d", "b", "c")],
+  result: ["out"],
+};
+
+it("goes from the triggers through the steps to the result", () => {
+  const { nodes, wires } = arrange(diamond);
+  const x = (id: string) => nodes.find((n) => n.id === id)!.x;
+  expect(x("trigger:a")).toBeLessThan(x("a"));
+  expect(x("a")).toBeLessThan(x("b"));
+  expect(x("b")).toBe(x("c"));
+  expect(x("d")).toBeLessThan(x("result:"));
+  expect(wires).toContainEqual({ from: "trigger:a", to: "a" });
+  expect(wires).toContainEqual({ from: "d", to: "result:" });
+  expect(wires).not.toContainEqual({ from: "a", to: "result:" });
+});
+
+it("leaves out wires that longer ways make plain", () => {
+  const { wires } = arrange({
+    inputs: [],
+    triggers: [],
+    steps: [step("a"), step("b", "a"), step("c", "a", "b")],
+    result: [],
+  });
+  expect(wires).toEqual([
+    { from: "a", to: "b" },
+    { from: "b", to: "c" },
+  ]);
+});
+
+it("puts no two nodes on one place", () => {
+  const places = arrange(diamond).nodes.map((n) => `${n.x},${n.y}`);
+  expect(new Set(places).size).toBe(places.length);
+});
+
+it("draws what a broken definition has", () => {
+  const { nodes, wires } = arrange({ inputs: [], triggers: [], steps: [step("a", "gone")], result: [] });
+  expect(nodes).toHaveLength(1);
+  expect(wires).toHaveLength(0);
+});

@@ -1,0 +1,61 @@
+import dagre from "@dagrejs/dagre";
+import type { Definition } from "../../api/types";
+
+export interface Placed {
+  id: string;
+  kind: "trigger" | "step" | "result";
+  x: number;
+  y: number;
+}
+
+export interface Wire {
+  from: string;
+  to: string;
+}
+
+export const nodeWidth = 210;
+export const nodeHeight = 64;
+
+/** Places a definition's triggers, steps and result from left to right. Ids of triggers and of the
+ * result are marked, so that a step of the same name is another node. */
+export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height: number } {
+  const g = new dagre.graphlib.Graph();
+  g.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 70, marginx: 12, marginy: 12 });
+  g.setDefaultEdgeLabel(() => ({}));
+  const kinds = new Map<string, Placed["kind"]>();
+  const add = (id: string, kind: Placed["kind"]) => {
+    kinds.set(id, kind);
+    g.setNode(id, { width: nodeWidth, height: nodeHeight });
+  };
+  const wires: Wire[] = [];
+  const wire = (from: string, to: string) => {
+    if (kinds.has(from) && kinds.has(to)) wires.push({ from, to });
+  };
+  for (const t of d.triggers) add(`trigger:${t.id}`, "trigger");
+  for (const s of d.steps) add(s.id, "step");
+  if (d.result.length > 0) add("result:", "result");
+  const needed = new Set(d.steps.flatMap((s) => s.needs));
+  for (const s of d.steps) {
+    for (const n of s.needs) wire(n, s.id);
+    if (s.needs.length === 0) for (const t of d.triggers) wire(`trigger:${t.id}`, s.id);
+    if (!needed.has(s.id)) wire(s.id, "result:");
+  }
+  const drawn = reduce(wires);
+  for (const w of drawn) g.setEdge(w.from, w.to);
+  dagre.layout(g);
+  const nodes = [...kinds].map(([id, kind]) => {
+    const n = g.node(id);
+    return { id, kind, x: n.x - nodeWidth / 2, y: n.y - nodeHeight / 2 };
+  });
+  const height = Math.max(0, ...nodes.map((n) => n.y + nodeHeight)) - Math.min(...nodes.map((n) => n.y), Infinity);
+  return { nodes, wires: drawn, height: Number.isFinite(height) ? height : 0 };
+}
+
+/** Without the wires that longer ways make plain: they would be drawn across the steps between. */
+function reduce(wires: Wire[]): Wire[] {
+  const next = new Map<string, string[]>();
+  for (const w of wires) next.set(w.from, [...(next.get(w.from) ?? []), w.to]);
+  const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
+    (next.get(from) ?? []).some((n) => n === to || (!seen.has(n) && (seen.add(n), reaches(n, to, seen))));
+  return wires.filter((w) => !(next.get(w.from) ?? []).some((n) => n !== w.to && reaches(n, w.to)));
+}
