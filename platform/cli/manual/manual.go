@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // Markdown writes every command of the tree, in its order, with its usage, examples and flags.
@@ -16,7 +15,7 @@ func Markdown(w io.Writer, root *cobra.Command) error {
 	fmt.Fprintf(&b, "# %s\n\n<!-- Generated from the commands: go test ./platform/cli -run TestManual -update -->\n\n", root.Name())
 	b.WriteString(prose(root))
 	examples(&b, root)
-	b.WriteString("Flags of every command:\n\n```text\n" + flags(root.PersistentFlags()) + "```\n\n")
+	b.WriteString("Flags of every command:\n\n```text\n" + root.PersistentFlags().FlagUsages() + "```\n\n")
 	index(&b, root)
 	for _, c := range root.Commands() {
 		section(&b, c, 2)
@@ -93,22 +92,10 @@ func section(b *strings.Builder, c *cobra.Command, level int) {
 		fmt.Fprintf(b, "```text\n%s\n```\n\n", c.UseLine())
 		examples(b, c)
 	}
-	if text := flags(c.NonInheritedFlags()); text != "" {
+	if text := c.NonInheritedFlags().FlagUsages(); text != "" {
 		b.WriteString("```text\n" + text + "```\n\n")
 	}
 	for _, s := range c.Commands() {
 		section(b, s, level+1)
 	}
-}
-
-// flags are what `--help` says of them, without --help itself.
-func flags(set *pflag.FlagSet) string {
-	shown := pflag.NewFlagSet("", pflag.ContinueOnError)
-	shown.SortFlags = true
-	set.VisitAll(func(f *pflag.Flag) {
-		if f.Name != "help" && !f.Hidden {
-			shown.AddFlag(f)
-		}
-	})
-	return shown.FlagUsages()
 }
