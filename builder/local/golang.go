@@ -38,15 +38,13 @@ func (j *job) golang(ctx context.Context, in interpreter, code string) (string, 
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return "", err
 	}
-	cache := filepath.Join(j.b.o.Home, "cache")
-	modcache := filepath.Join(cache, "gomod")
-	if out, err := exec.Command(in.path, "env", "GOMODCACHE").Output(); err == nil && os.Geteuid() != 0 {
-		modcache = strings.TrimSpace(string(out))
+	env := j.goEnvironment(in)
+	small := "-ldflags=-s -w"
+	if j.o.Debug {
+		small = "-gcflags=all=-N -l"
 	}
-	env := j.environment("CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOCACHE="+filepath.Join(cache, "go-build"), "GOMODCACHE="+modcache, "GOWORK=off", "GOPATH="+filepath.Join(cache, "gopath"))
-	env = append(env, goSettings(in)...)
 	err = j.phase("compile", func() error {
-		out, err := j.command(ctx, code, env, in.path, "build", "-trimpath", "-ldflags=-s -w", "-overlay", overlay, "-o", filepath.Join(bin, "action"), "./"+golang.MainDir)
+		out, err := j.command(ctx, code, env, in.path, "build", "-trimpath", small, "-overlay", overlay, "-o", filepath.Join(bin, "action"), "./"+golang.MainDir)
 		if err != nil {
 			return goProblem(out)
 		}
@@ -56,6 +54,17 @@ func (j *job) golang(ctx context.Context, in interpreter, code string) (string, 
 		return "", err
 	}
 	return filepath.Join("bin", "action"), errors.Join(os.RemoveAll(code), os.RemoveAll(filepath.Join(j.tmp, "gen")), os.Remove(overlay))
+}
+
+// goEnvironment is what go works with: our caches, the user's proxies.
+func (j *job) goEnvironment(in interpreter) []string {
+	cache := filepath.Join(j.b.o.Home, "cache")
+	modcache := filepath.Join(cache, "gomod")
+	if out, err := exec.Command(in.path, "env", "GOMODCACHE").Output(); err == nil && os.Geteuid() != 0 {
+		modcache = strings.TrimSpace(string(out))
+	}
+	env := j.environment("CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOCACHE="+filepath.Join(cache, "go-build"), "GOMODCACHE="+modcache, "GOWORK=off", "GOPATH="+filepath.Join(cache, "gopath"))
+	return append(env, goSettings(in)...)
 }
 
 // goSettings hands over the user's proxy settings, which `go env -w` may have put into a file.
@@ -108,7 +117,7 @@ func goItems(items []action.Item) []golang.Item {
 func goProblem(out string) error {
 	switch {
 	case strings.Contains(out, "no required module provides package"), strings.Contains(out, "missing go.sum entry"), strings.Contains(out, "unknown revision"), strings.Contains(out, "invalid version"):
-		return &Error{Kind: "dependency", Message: "a module is missing: run go mod tidy in the action's folder\n" + lastLines(out, 6)}
+		return &Error{Kind: "dependency", Message: "a module is missing: run `pelton action lock` on the action's folder\n" + lastLines(out, 6)}
 	}
 	if m := goError.FindStringSubmatch(out); m != nil {
 		line, _ := strconv.Atoi(m[2])

@@ -69,6 +69,7 @@ type Order struct {
 	Action  action.Action
 	Source  string // the action's folder; read only
 	Log     func(line string)
+	Debug   bool // compiled code keeps what a debugger reads; give such a build a Build of its own
 }
 
 // Result of a build.

@@ -80,13 +80,9 @@ func (j *job) npmDeps(ctx context.Context, in interpreter, code string) error {
 
 // npmInstall installs into a folder of its own and moves its node_modules into dir.
 func (j *job) npmInstall(ctx context.Context, in interpreter, code, dir string) error {
-	npm, err := exec.LookPath("npm")
+	npm, err := npmOf(in)
 	if err != nil {
-		beside := filepath.Join(filepath.Dir(in.path), "npm")
-		if _, err := os.Stat(beside); err != nil {
-			return &Error{Kind: "runtime_missing", Message: "npm is missing: " + remedy("npm", "node")}
-		}
-		npm = beside
+		return err
 	}
 	work := dir + ".work"
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o755)); err != nil {
@@ -107,32 +103,52 @@ func (j *job) npmInstall(ctx context.Context, in interpreter, code, dir string) 
 	verb := "ci"
 	if !locked {
 		verb = "install"
-		j.r.Notes = append(j.r.Notes, "installed without a lock: `npm install --package-lock-only` writes package-lock.json")
+		j.r.Notes = append(j.r.Notes, "installed without a lock: `pelton action lock` writes package-lock.json")
 	}
-	env := j.environment("npm_config_cache="+filepath.Join(j.b.o.Home, "cache", "npm"), "npm_config_update_notifier=false")
-	if rc := userNpmrc(); rc != "" {
-		env = append(env, "npm_config_userconfig="+rc)
-	}
-	out, err := j.command(ctx, work, env, npm, verb, "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error")
+	out, err := j.command(ctx, work, j.npmEnvironment(), npm, verb, "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error")
 	if err != nil {
-		switch {
-		case strings.Contains(out, "E404"), strings.Contains(out, "ETARGET"):
-			name := "a dependency"
-			if m := regexp.MustCompile(`404 .*?'([^']+)' is not in|No matching version found for (\S+)`).FindStringSubmatch(out); m != nil {
-				name = m[1] + m[2]
-			}
-			return &Error{Kind: "dependency", Message: "there is no package " + name + " in the npm registry: check its name and version in package.json\n" + lastLines(out, 4)}
-		}
-		if e := network(out, "npm_config_registry"); e != nil {
-			return e
-		}
-		return &Error{Kind: "dependency", Message: "the dependencies cannot be installed:\n" + lastLines(out, 10)}
+		return npmError(out)
 	}
 	modules := filepath.Join(work, "node_modules")
 	if _, err := os.Stat(modules); errors.Is(err, os.ErrNotExist) {
 		return os.Mkdir(filepath.Join(dir, "node_modules"), 0o755) // every dependency is for development
 	}
 	return os.Rename(modules, filepath.Join(dir, "node_modules"))
+}
+
+// npmOf is npm: the one on PATH, else the one beside node.
+func npmOf(in interpreter) (string, error) {
+	if npm, err := exec.LookPath("npm"); err == nil {
+		return npm, nil
+	}
+	beside := filepath.Join(filepath.Dir(in.path), "npm")
+	if _, err := os.Stat(beside); err != nil {
+		return "", &Error{Kind: "runtime_missing", Message: "npm is missing: " + remedy("npm", "node")}
+	}
+	return beside, nil
+}
+
+// npmEnvironment is what npm works with: our cache, the user's registry and certificates.
+func (j *job) npmEnvironment() []string {
+	env := j.environment("npm_config_cache="+filepath.Join(j.b.o.Home, "cache", "npm"), "npm_config_update_notifier=false")
+	if rc := userNpmrc(); rc != "" {
+		env = append(env, "npm_config_userconfig="+rc)
+	}
+	return env
+}
+
+func npmError(out string) error {
+	if strings.Contains(out, "E404") || strings.Contains(out, "ETARGET") {
+		name := "a dependency"
+		if m := regexp.MustCompile(`404 .*?'([^']+)' is not in|No matching version found for (\S+)`).FindStringSubmatch(out); m != nil {
+			name = m[1] + m[2]
+		}
+		return &Error{Kind: "dependency", Message: "there is no package " + name + " in the npm registry: check its name and version in package.json\n" + lastLines(out, 4)}
+	}
+	if e := network(out, "npm_config_registry"); e != nil {
+		return e
+	}
+	return &Error{Kind: "dependency", Message: "the dependencies cannot be installed:\n" + lastLines(out, 10)}
 }
 
 // userNpmrc is the user's npm settings: registry, mirror, certificates.

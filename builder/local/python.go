@@ -70,20 +70,15 @@ func (j *job) pipInstall(ctx context.Context, in interpreter, code, dir string) 
 	if err != nil {
 		return err
 	}
-	cache := filepath.Join(j.b.o.Home, "cache", "uv")
-	env := j.environment("UV_CACHE_DIR="+cache, "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1", "UV_LINK_MODE=hardlink", "UV_NO_CONFIG=1")
-	if index := pipIndex(in); index != "" && os.Getenv("UV_INDEX_URL") == "" && os.Getenv("UV_DEFAULT_INDEX") == "" {
-		env = append(env, "UV_DEFAULT_INDEX="+index)
-	}
+	env := j.uvEnvironment(in)
 	args := []string{"pip", "install", "--target", dir, "--python", in.path, "--no-compile-bytecode"}
-	has := func(name string) bool { _, err := os.Stat(filepath.Join(code, name)); return err == nil }
 	switch {
-	case has("requirements.lock"):
+	case has(code, "requirements.lock"):
 		args = append(args, "--require-hashes", "-r", "requirements.lock")
-	case has("requirements.txt"):
+	case has(code, "requirements.txt"):
 		args = append(args, "-r", "requirements.txt")
 		j.r.Notes = append(j.r.Notes, "installed without a lock: `pelton action lock` writes requirements.lock")
-	case has("uv.lock"):
+	case has(code, "uv.lock"):
 		file := filepath.Join(j.tmp, "exported.txt")
 		if out, err := j.command(ctx, code, env, uv, "export", "--frozen", "--no-dev", "--no-emit-project", "-q", "-o", file); err != nil {
 			return j.pipError(out)
@@ -91,13 +86,22 @@ func (j *job) pipInstall(ctx context.Context, in interpreter, code, dir string) 
 		args = append(args, "--require-hashes", "-r", file)
 	default:
 		args = append(args, "-r", "pyproject.toml")
-		j.r.Notes = append(j.r.Notes, "installed without a lock: `uv lock` writes uv.lock")
+		j.r.Notes = append(j.r.Notes, "installed without a lock: `pelton action lock` writes uv.lock")
 	}
 	out, err := j.command(ctx, code, env, uv, args...)
 	if err != nil {
 		return j.pipError(out)
 	}
 	return nil
+}
+
+// uvEnvironment is what uv works with: our cache, the machine's Python, pip's index.
+func (j *job) uvEnvironment(in interpreter) []string {
+	env := j.environment("UV_CACHE_DIR="+filepath.Join(j.b.o.Home, "cache", "uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1", "UV_LINK_MODE=hardlink", "UV_NO_CONFIG=1")
+	if index := pipIndex(in); index != "" && os.Getenv("UV_INDEX_URL") == "" && os.Getenv("UV_DEFAULT_INDEX") == "" {
+		env = append(env, "UV_DEFAULT_INDEX="+index)
+	}
+	return env
 }
 
 func (j *job) pipError(out string) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pelton-run/pelton/platform/cli/action"
 	"github.com/pelton-run/pelton/platform/cli/apply"
+	"github.com/pelton-run/pelton/platform/cli/completion"
 	"github.com/pelton-run/pelton/platform/cli/dev"
 	"github.com/pelton-run/pelton/platform/cli/factory"
 	"github.com/pelton-run/pelton/platform/cli/key"
@@ -25,7 +26,9 @@ import (
 	"github.com/pelton-run/pelton/platform/cli/repo"
 	"github.com/pelton-run/pelton/platform/cli/run"
 	"github.com/pelton-run/pelton/platform/cli/secret"
+	"github.com/pelton-run/pelton/platform/cli/suite"
 	"github.com/pelton-run/pelton/platform/cli/variable"
+	"github.com/pelton-run/pelton/platform/cli/version"
 	"github.com/pelton-run/pelton/platform/cli/workflow"
 )
 
@@ -73,19 +76,28 @@ func Run(ctx context.Context, f *factory.Factory, args []string) int {
 func NewRoot(f *factory.Factory) *cobra.Command {
 	root := &cobra.Command{
 		Use: "pelton", Short: "Serverless functions with durable workflows",
+		Long: `Serverless functions with durable workflows.
+
+Write an action, run it here, watch a folder of actions and workflows, and work with a server. Lists
+print as -o table, json, yaml or name. Exit codes: 0 done, 1 failed, 2 wrong usage, 4 not authorised,
+5 not found, 8 the time to wait ran out and it still runs.`,
+		Example:       "  pelton action new greet --workflow\n  pelton test\n  pelton dev\n  pelton run start greet -i name=Ada --wait",
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return factory.OneOf("output", f.Output, factory.Formats...)
 		},
 	}
 	f.AddFlags(root)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(factory.Formats, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return factory.Usage("%v\n  `%s --help` lists the flags", err, cmd.CommandPath())
 	})
 	root.AddCommand(
 		action.NewCmd(f), apply.NewCmd(f), dev.NewCmd(), key.NewCmd(f), login.NewCmd(f), project.NewCmd(f),
-		repo.NewCmd(f), run.NewCmd(f), secret.NewCmd(f), variable.NewCmd(f), workflow.NewCmd(f),
+		repo.NewCmd(f), run.NewCmd(f), secret.NewCmd(f), suite.NewCmd(f, nil), variable.NewCmd(f), version.NewCmd(f), workflow.NewCmd(f),
 	)
+	root.CompletionOptions.DisableDefaultCmd = true // ours names the shells that it knows, and how to use it
+	root.AddCommand(completion.NewCmd(f))
 	strict(root)
 	return root
 }

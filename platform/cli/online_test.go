@@ -210,37 +210,6 @@ func TestScanTellsEveryError(t *testing.T) {
 	require.Equal(t, result{5, "", "pelton: there is no repository other in project default: `pelton repo list` names them\n"}, r)
 }
 
-// TestApply: with an error nothing is saved; without, each is saved and deployed.
-func TestApply(t *testing.T) {
-	t.Chdir(t.TempDir())
-	require.NoError(t, os.WriteFile("w.yaml", []byte("kind: Workflow\nmetadata: {name: w}\n"), 0o644))
-	const p = "/studio/v1/projects/default/workflows"
-	routes := map[string]http.HandlerFunc{
-		"POST " + p + "/check":                           text(200, `{"problems":[{"line":2,"column":1,"message":"m","proposal":"p"}]}`),
-		"GET " + p + "/w":                                text(404, `{"status":404,"detail":"none"}`),
-		"PUT " + p + "/w":                                text(200, `{"name":"w","revision":4}`),
-		"POST " + p + "/w/deploy":                        text(200, `{"id":"d1","revision":4,"state":"deploying"}`),
-		"GET /runner/v1/projects/default/deployments/d1": text(200, `{"id":"d1","revision":4,"state":"live"}`),
-	}
-	s := serve(t, routes)
-	r := pelton(t, nil, "", "apply", "w.yaml", "--server", s.URL)
-	require.Equal(t, result{1, "", "w.yaml:2:1: m (p)\npelton: 1 error: nothing was saved\n"}, r)
-	require.Len(t, s.requests(), 1)
-
-	routes["POST "+p+"/check"] = text(200, `{"problems":[]}`)
-	s = serve(t, routes)
-	r = pelton(t, nil, "", "apply", "w.yaml", "--plan", "--server", s.URL)
-	require.Equal(t, result{0, "w: new workflow (w.yaml)\n", ""}, r)
-	r = pelton(t, nil, "", "apply", "w.yaml", "--server", s.URL)
-	require.Equal(t, result{0, "workflow w revision 4: live\n", ""}, r)
-	require.Contains(t, s.requests(), `POST `+p+`/w/deploy  {"revision":4}`)
-
-	routes["GET /runner/v1/projects/default/deployments/d1"] = text(200, `{"id":"d1","revision":4,"state":"failed","reason":"port taken"}`)
-	s = serve(t, routes)
-	r = pelton(t, nil, "", "workflow", "deploy", "w", "--server", s.URL)
-	require.Equal(t, result{1, "workflow w revision 4: failed\n", "pelton: the deployment of w failed: port taken\n"}, r)
-}
-
 // TestSecretsAndKeys: a secret never appears among arguments or in what is printed; a new key alone is on standard output.
 func TestSecretsAndKeys(t *testing.T) {
 	s := serve(t, map[string]http.HandlerFunc{

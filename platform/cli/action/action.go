@@ -21,7 +21,7 @@ import (
 func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "action", Short: "The library of actions, their builds, and new ones"}
 	f.AddProject(cmd)
-	cmd.AddCommand(NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdBuild(f, nil), NewCmdNew(f, nil), NewCmdCheck(f, nil), NewCmdConvert(f, nil), NewCmdRun(f, nil), NewCmdTest(f, nil))
+	cmd.AddCommand(NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdBuild(f, nil), NewCmdNew(f, nil), NewCmdCheck(f, nil), NewCmdConvert(f, nil), NewCmdRun(f, nil), NewCmdTest(f, nil), NewCmdLock(f, nil), NewCmdGen(f, nil))
 	return cmd
 }
 
@@ -36,6 +36,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "list", Short: "List the library", Args: factory.ExactArgs(),
+		Example: "  pelton action list\n  pelton action list -o name",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -67,6 +68,7 @@ func NewCmdShow(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "show ACTION", Short: "Show an action with its inputs and outputs", Args: factory.ExactArgs("ACTION"),
+		Example: "  pelton action show resize",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.ID = args[0]; runF != nil {
 				return runF(cmd.Context(), o)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/pelton-run/pelton/functions/formats/action"
 	"github.com/pelton-run/pelton/functions/formats/problem"
 	"github.com/pelton-run/pelton/platform/cli/factory"
+	"github.com/pelton-run/pelton/platform/cli/localrun"
 )
 
 // CheckOptions of `pelton action check`.
@@ -30,6 +30,7 @@ func NewCmdCheck(f *factory.Factory, runF func(context.Context, *CheckOptions) e
 	o := &CheckOptions{Factory: f}
 	return &cobra.Command{
 		Use: "check [DIR…]", Short: "Tell what a scan would say, without a server",
+		Example: "  pelton action check\n  pelton action check actions/greet -o json",
 		Long: `Checks the actions in the given folders (default: the current one) and below them: metadata,
 handler, signature, syntax, logo. Every error is told at once, with file and line.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,7 +49,7 @@ func check(ctx context.Context, o *CheckOptions) error {
 	errs, checked := 0, 0
 	found := problem.List{}
 	for _, root := range o.Dirs {
-		dirs, err := actionDirs(root)
+		dirs, err := localrun.Dirs(root)
 		if err != nil {
 			return err
 		}
@@ -95,40 +96,6 @@ func check(ctx context.Context, o *CheckOptions) error {
 		fmt.Fprintf(o.Out, "%d checked, no errors\n", checked)
 	}
 	return nil
-}
-
-// actionDirs are the folders with metadata at or below root.
-func actionDirs(root string) ([]string, error) {
-	info, err := os.Stat(root)
-	if err != nil || !info.IsDir() {
-		return nil, factory.Usage("%s is no folder: name the folder of an action, or one above", root)
-	}
-	var dirs []string
-	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if !d.IsDir() {
-			return nil
-		}
-		if p != root && action.Skip(d.Name()) {
-			return fs.SkipDir
-		}
-		for _, name := range action.Files {
-			if _, err := os.Stat(filepath.Join(p, name)); err == nil {
-				dirs = append(dirs, p)
-				return fs.SkipDir // an action holds no other actions
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(dirs) == 0 {
-		return nil, factory.Usage("%s holds no action.yaml and no ryax_metadata.yaml: make an action with `pelton action new NAME`", root)
-	}
-	return dirs, nil
 }
 
 // pythonSyntax parses a file without running it and prints line, column and message of its error.

@@ -35,6 +35,7 @@ func NewCmdConvert(f *factory.Factory, runF func(*ConvertOptions) error) *cobra.
 	o := &ConvertOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "convert DIR", Short: "Rewrite ryax_metadata.yaml as action.yaml", Args: factory.ExactArgs("DIR"),
+		Example: "  pelton action convert actions/old\n  pelton action convert actions/old --write",
 		Long: `Prints the action.yaml that says what the folder's ryax_metadata.yaml says; with --write it is
 written, and the old file is kept as ryax_metadata.yaml.old. The code stays as it is. What the new
 format does not hold is told.`,

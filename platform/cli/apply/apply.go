@@ -1,4 +1,5 @@
-// Package apply is `pelton apply`: it saves workflow files as new revisions and deploys them.
+// Package apply is `pelton apply`: it saves workflow files as new revisions and deploys them, and
+// with --prune undeploys those that came from the same folder and are gone from it.
 package apply
 
 import (
@@ -7,15 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"sort"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/pelton-run/pelton/platform/cli/factory"
 	"github.com/pelton-run/pelton/platform/cli/workflow"
@@ -27,6 +24,9 @@ type Options struct {
 	*factory.Factory
 	Path     string
 	Plan     bool
+	Prune    bool
+	Yes      bool
+	Origin   string
 	NoDeploy bool
 	Timeout  time.Duration
 }
@@ -40,13 +40,25 @@ func NewCmdApply(f *factory.Factory, runF func(context.Context, *Options) error)
 	cmd := &cobra.Command{
 		Use: "apply DIR|FILE", Short: "Save workflow files as new revisions and deploy them", Args: factory.ExactArgs("DIR|FILE"),
 		Long: `Checks every workflow of a file or of a folder (its workflows/*.yaml, or its own *.yaml), saves
-each as a new revision and deploys it. When one has an error, nothing at all is saved.
+each as a new revision and deploys it. When one has an error, nothing at all is saved. What is
+live already stays as it is.
 
 Steps name actions of the library (uses: id, id@1.0). For workflows that use actions of their
-own repository (uses: ./path), add that repository: pelton repo add.`,
+own repository (uses: ./path), add that repository: pelton repo add.
+
+The last line of a saved workflow names the folder it came from: the place in its Git remote, or
+else on this machine. --prune undeploys workflows that came from the same folder and are no
+longer in it; runs under way go on, and their revisions stay.`,
+		Example: "  pelton apply . --plan --prune\n  pelton apply . --prune --yes\n  pelton apply workflows/report.yaml --no-deploy",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Path = args[0]; o.Timeout <= 0 {
 				return factory.Usage("--timeout %s is not above 0", o.Timeout)
+			}
+			if info, err := os.Stat(o.Path); o.Prune && err == nil && !info.IsDir() {
+				return factory.Usage("--prune needs the whole folder: %s is a file", o.Path)
+			}
+			if o.Prune && o.NoDeploy {
+				return factory.Usage("--prune undeploys: leave out --no-deploy")
 			}
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -56,20 +68,24 @@ own repository (uses: ./path), add that repository: pelton repo add.`,
 	}
 	f.AddProject(cmd)
 	cmd.Flags().BoolVar(&o.Plan, "plan", false, "only say what would be done")
+	cmd.Flags().BoolVar(&o.Prune, "prune", false, "undeploy workflows that came from this folder and are gone from it")
+	cmd.Flags().BoolVar(&o.Yes, "yes", false, "do not ask before --prune undeploys")
+	cmd.Flags().StringVar(&o.Origin, "origin", "", "name of the folder's origin (default: its place in the Git remote, or on this machine)")
 	cmd.Flags().BoolVar(&o.NoDeploy, "no-deploy", false, "save the revisions without making them live")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "wait at most this long for each deployment")
 	return cmd
 }
 
-type document struct {
-	file, name string
-	text       []byte
-}
-
 func apply(ctx context.Context, o *Options) error {
-	docs, err := find(o.Path)
+	docs, err := find(o.Path, o.Prune)
 	if err != nil {
 		return err
+	}
+	from := o.Origin
+	if from == "" {
+		if from, err = origin(ctx, o.Path); err != nil {
+			return err
+		}
 	}
 	c, err := o.Client(ctx)
 	if err != nil {
@@ -78,133 +94,92 @@ func apply(ctx context.Context, o *Options) error {
 	if err := checkAll(ctx, o, c, docs); err != nil {
 		return err
 	}
-	for _, d := range docs {
-		var now sdk.Workflow
-		_, err := c.Get(ctx, c.Path("studio", "workflows", d.name), &now)
-		isNew := factory.ExitCode(err) == factory.ExitNotFound
-		if err != nil && !isNew {
-			return err
-		}
-		if o.Plan {
-			verb := fmt.Sprintf("new revision after %d", now.Revision)
-			if isNew {
-				verb = "new workflow"
-			}
-			fmt.Fprintf(o.Out, "%s: %s (%s)\n", d.name, verb, d.file)
-			continue
-		}
-		var saved sdk.Workflow
-		body, err := c.Raw(ctx, "PUT", c.Path("studio", "workflows", d.name), "application/yaml", d.text)
-		if err != nil {
-			return fmt.Errorf("save %s: %w", d.file, err)
-		}
-		if err := json.Unmarshal(body, &saved); err != nil {
-			return fmt.Errorf("read the server's answer: %w", err)
-		}
-		if o.NoDeploy {
-			if err := o.Print(body, []string{d.name}, func(w io.Writer) {
-				fmt.Fprintf(w, "workflow %s revision %d: saved\n", d.name, saved.Revision)
-			}); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := workflow.Deploy(ctx, &workflow.LiveOptions{Factory: o.Factory, Verb: "deploy", Name: d.name, Revision: saved.Revision, Wait: true, Timeout: o.Timeout}, c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkAll(ctx context.Context, o *Options, c *sdk.Client, docs []document) error {
-	errs := 0
-	for _, d := range docs {
-		found, err := workflow.Check(ctx, c, d.text)
-		if err != nil {
-			return fmt.Errorf("check %s: %w", d.file, err)
-		}
-		for _, p := range found {
-			p.File = d.file
-			fmt.Fprintln(o.Err, factory.Place(p))
-			if !p.IsWarning() {
-				errs++
-			}
-		}
-	}
-	if errs > 0 {
-		return fmt.Errorf("%s: nothing was saved", factory.Count(errs, "error"))
-	}
-	return nil
-}
-
-// find reads the workflow documents of a file or folder. All problems at once.
-func find(path string) ([]document, error) {
-	files := []string{path}
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, factory.Usage("there is no file or folder %s", path)
-	}
+	changes, err := plan(ctx, c, docs, from, o.Prune)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if info.IsDir() {
-		if files, err = yamlFiles(path); err != nil {
-			return nil, err
-		}
-		if len(files) == 0 {
-			return nil, factory.Usage("%s holds no workflows/*.yaml and no *.yaml", path)
-		}
+	if o.Plan {
+		return tell(o, changes)
 	}
-	var docs []document
-	var problems []string
-	seen := map[string]string{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		var head struct {
-			Kind     string
-			Metadata struct{ Name string }
-		}
-		err = yaml.Unmarshal(text, &head)
-		switch {
-		case err != nil:
-			problems = append(problems, fmt.Sprintf("%s: %s", file, strings.TrimPrefix(err.Error(), "yaml: ")))
-		case head.Kind != "Workflow" && info.IsDir():
-			continue // tests and the like
-		case head.Kind != "Workflow":
-			problems = append(problems, fmt.Sprintf("%s: its kind is %q: apply takes kind: Workflow", file, head.Kind))
-		case head.Metadata.Name == "":
-			problems = append(problems, fmt.Sprintf("%s: metadata.name is missing", file))
-		case seen[head.Metadata.Name] != "":
-			problems = append(problems, fmt.Sprintf("%s: workflow %s is in %s already", file, head.Metadata.Name, seen[head.Metadata.Name]))
-		default:
-			seen[head.Metadata.Name] = file
-			docs = append(docs, document{file, head.Metadata.Name, text})
+	if !o.Yes {
+		if err := confirm(o.Factory, changes); err != nil {
+			return err
 		}
 	}
-	if len(problems) > 0 {
-		return nil, errors.New(strings.Join(problems, "\n"))
+	var failed []error
+	for i := range changes {
+		if changes[i].Change == toRemove && len(failed) > 0 {
+			changes[i].Note = "not undeployed, since another workflow failed"
+			continue
+		}
+		if err := carryOut(ctx, o, c, &changes[i]); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			failed = append(failed, err)
+		}
 	}
-	if len(docs) == 0 {
-		return nil, factory.Usage("%s holds no document of kind: Workflow", path)
-	}
-	return docs, nil
+	return errors.Join(tell(o, changes), errors.Join(failed...))
 }
 
-func yamlFiles(dir string) ([]string, error) {
-	if info, err := os.Stat(filepath.Join(dir, "workflows")); err == nil && info.IsDir() {
-		dir = filepath.Join(dir, "workflows")
-	}
-	var files []string
-	for _, pattern := range []string{"*.yaml", "*.yml"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return nil, err
+// carryOut does what is planned for one workflow and notes how it stands then.
+func carryOut(ctx context.Context, o *Options, c *sdk.Client, x *change) error {
+	if x.Change == toRemove {
+		if _, err := c.JSON(ctx, "POST", c.Path("studio", "workflows", x.Name, "undeploy"), map[string]any{}, nil); err != nil {
+			return fmt.Errorf("undeploy %s: %w", x.Name, err)
 		}
-		files = append(files, found...)
+		x.State = "stopped"
+		fmt.Fprintf(o.Err, "%s: undeployed\n", x.Name)
+		return nil
 	}
-	sort.Strings(files)
-	return files, nil
+	// Saved even when its text is the same: its actions may have newer builds.
+	var now struct{ Revision int }
+	body, err := c.Raw(ctx, "PUT", c.Path("studio", "workflows", x.Name), "application/yaml", x.text)
+	if err != nil {
+		return fmt.Errorf("save %s: %w", x.File, err)
+	}
+	if err := json.Unmarshal(body, &now); err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	if x.Change == unchanged && now.Revision != x.Revision {
+		x.Change, x.Note = toUpdate, "newer builds of its actions"
+	}
+	live := x.Change == unchanged && x.State == "live" && x.Note == ""
+	x.Revision = now.Revision
+	if o.NoDeploy || live {
+		return nil
+	}
+	d, _, err := workflow.Order(ctx, &workflow.LiveOptions{Factory: o.Factory, Verb: "deploy", Name: x.Name, Revision: now.Revision, Wait: true, Timeout: o.Timeout}, c)
+	if err != nil {
+		return err
+	}
+	x.State, x.Revision, x.Note = d.State, d.Revision, d.Reason
+	fmt.Fprintf(o.Err, "%s: revision %d: %s\n", x.Name, x.Revision, x.State)
+	if d.State == "failed" {
+		return fmt.Errorf("the deployment of %s failed: %s", x.Name, d.Reason)
+	}
+	return nil
+}
+
+func tell(o *Options, changes []change) error {
+	if changes == nil {
+		changes = []change{}
+	}
+	raw, err := json.Marshal(map[string]any{"items": changes})
+	if err != nil {
+		return err
+	}
+	var names []string
+	var rows [][]string
+	for _, x := range changes {
+		names = append(names, x.Name)
+		revision := ""
+		if x.Revision > 0 {
+			revision = strconv.Itoa(x.Revision)
+		}
+		rows = append(rows, []string{x.Name, x.Change, revision, x.State, x.File, x.Note})
+	}
+	return o.Print(raw, names, func(w io.Writer) {
+		factory.Table(w, "Nothing to do: the folder has no workflows, and none of the project came from it.", []string{"WORKFLOW", "CHANGE", "REVISION", "STATE", "FILE", "NOTE"}, rows)
+	})
 }

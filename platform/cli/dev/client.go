@@ -87,10 +87,12 @@ func (c client) json(ctx context.Context, method, path string, in, out any) erro
 }
 
 // events reads a stream of server-sent events until ctx ends and calls f with the data of each;
-// a cut stream is opened again.
-func (c client) events(ctx context.Context, path string, f func(data []byte)) {
+// a cut stream is opened again. opened is called after each attempt to open it: what
+// happens from the first that succeeded on is told.
+func (c client) events(ctx context.Context, path string, f func(data []byte), opened func()) {
 	for ctx.Err() == nil {
 		resp, err := c.do(ctx, http.MethodGet, path, "", nil)
+		opened() // of a server without this stream, too
 		if err == nil {
 			lines := bufio.NewScanner(resp.Body)
 			lines.Buffer(make([]byte, 64<<10), 4<<20)

@@ -14,10 +14,12 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pelton-run/pelton/platform/cli/factory"
 	"github.com/pelton-run/pelton/platform/cli/local"
 )
 
@@ -37,12 +39,20 @@ type Options struct {
 func NewCmd() *cobra.Command {
 	o := Options{}
 	cmd := &cobra.Command{
-		Use:   "dev [DIR]",
-		Short: "Watch a workspace: every save is built, checked and deployed",
+		Use:     "dev [DIR]",
+		Example: "  pelton dev\n  pelton dev functions/examples --listen 127.0.0.1:9000",
+		Short:   "Watch a workspace: every save is built, checked and deployed",
 		Long: `Watches DIR (default: the current folder), builds its actions, deploys its workflows and
 prints one line per event. It uses the running server of the home, or starts one and ends it
-with Ctrl-C. A broken save keeps the last good build.`,
-		Args: cobra.MaximumNArgs(1),
+with Ctrl-C. A broken save keeps the last good build.
+
+What steps print is shown as it comes, each line after [step], and one line tells how each run
+ended. Types that pelton action gen wrote are written again when action.yaml changes.
+
+A file .env in DIR becomes secrets of the project, at the start and whenever it is saved: lines of
+KEY=VALUE, # comments, values in 'single' or "double" quotes. Workflows reach them as
+${secrets.KEY}. Values are never printed; keep the file out of Git.`,
+		Args: factory.AtMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Dir = "."
 			if len(args) == 1 {
@@ -154,10 +164,9 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 	printer := newPrinter(s.Out, s.Color)
 	streams, end := context.WithCancel(ctx)
 	defer end()
-	p := url.PathEscape(s.Project)
-	ready := make(chan string, 64)
-	go s.client.events(streams, "/repository/v1/projects/"+p+"/events", printer.repository)
-	go s.client.events(streams, "/studio/v1/projects/"+p+"/events", func(data []byte) { printer.studio(data, ready) })
+	if err := s.follow(streams, printer, workspaces); err != nil {
+		return err
+	}
 	for _, w := range workspaces {
 		if err := s.watch(ctx, w); err != nil {
 			return fmt.Errorf("watch %s: %w", w.dir, err)
@@ -184,6 +193,49 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 	case <-s.server.Done():
 		return fmt.Errorf("the platform has ended (%w); its log is %s", s.server.Err(), filepath.Join(s.home, "log", "peltond.log"))
 	}
+}
+
+// follow opens the streams of the three services and reads the author's own files, all of which
+// go on until ctx ends.
+func (s session) follow(ctx context.Context, printer *printer, workspaces []workspace) error {
+	dir, err := filepath.Abs(s.Dir)
+	if err != nil {
+		return err
+	}
+	own, err := newFiles(dir, workspaces, printer, &secrets{
+		file: filepath.Join(dir, envFile), project: s.Project, client: s.client, printer: printer, set: map[string]string{},
+	})
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", dir, err)
+	}
+	printer.stack = func(run string) string { return s.stackOf(ctx, run) }
+	own.start(ctx) // secrets first: a deployed trigger may need them
+	go own.follow(ctx)
+	streams := map[string]func([]byte){"repository": printer.repository, "studio": printer.studio, "runner": printer.runner}
+	open := make(chan struct{}, len(streams))
+	for service, print := range streams {
+		var once sync.Once
+		path := "/" + service + "/v1/projects/" + url.PathEscape(s.Project) + "/events"
+		go s.client.events(ctx, path, print, func() { once.Do(func() { open <- struct{}{} }) })
+	}
+	for range streams {
+		select {
+		case <-open:
+		case <-ctx.Done():
+			return nil
+		case <-s.done():
+			return nil // told by run
+		}
+	}
+	return nil
+}
+
+// done is closed when the server that was started here has ended.
+func (s session) done() <-chan struct{} {
+	if s.server == nil {
+		return nil
+	}
+	return s.server.Done()
 }
 
 // watch adds the folder, or finds it added by an earlier start.

@@ -15,6 +15,8 @@ type printer struct {
 	color bool
 	// seen are the problems told last, per place: a rescan does not tell the same again.
 	seen map[string]string
+	// stack is where a run failed. Nil: not told.
+	stack func(run string) string
 }
 
 func newPrinter(out io.Writer, color bool) *printer {
@@ -22,7 +24,7 @@ func newPrinter(out io.Writer, color bool) *printer {
 }
 
 func (p *printer) paint(code, s string) string {
-	if !p.color {
+	if !p.color || code == "" {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
@@ -30,13 +32,18 @@ func (p *printer) paint(code, s string) string {
 
 // say prints "  verb      what  note".
 func (p *printer) say(verb, code, what, note string) {
+	line := "  " + p.paint(code, fmt.Sprintf("%-9s", verb)) + " " + what
+	if note != "" {
+		line += "  " + p.paint("2", note)
+	}
+	p.line(line)
+}
+
+// line prints a whole line in one write: others write to the same terminal.
+func (p *printer) line(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.out, "  %s %s", p.paint(code, fmt.Sprintf("%-9s", verb)), what)
-	if note != "" {
-		fmt.Fprintf(p.out, "  %s", p.paint("2", note))
-	}
-	fmt.Fprintln(p.out)
+	_, _ = io.WriteString(p.out, text+"\n") // a terminal that is gone ends this program anyway
 }
 
 type location struct {
@@ -137,8 +144,8 @@ func phases(ms map[string]int64) string {
 	return fmt.Sprintf("%d ms", total) + map[bool]string{true: " (" + strings.Join(parts, ", ") + ")"}[len(parts) > 0]
 }
 
-// studio prints an event of the studio; the names of workflows that went live go to live.
-func (p *printer) studio(data []byte, live chan<- string) {
+// studio prints an event of the studio.
+func (p *printer) studio(data []byte) {
 	var e struct {
 		Type     string
 		Workflow string
@@ -156,10 +163,6 @@ func (p *printer) studio(data []byte, live chan<- string) {
 		switch e.State {
 		case "live":
 			p.say("live", "32", e.Workflow, fmt.Sprintf("revision %d", e.Revision))
-			select {
-			case live <- e.Workflow:
-			default:
-			}
 		case "failed":
 			p.say("failed", "31", e.Workflow, e.Reason)
 		}

@@ -91,6 +91,14 @@ func ExactArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// AtMostOne wants one argument or none.
+func AtMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return Usage("%q is one argument too many: %s", args[1], cmd.UseLine())
+	}
+	return nil
+}
+
 // OneOf checks a flag's value against the allowed ones.
 func OneOf(flag, value string, allowed ...string) error {
 	for _, a := range allowed {

@@ -120,7 +120,7 @@ func (f *Factory) Client(ctx context.Context) (*sdk.Client, error) {
 	c := &sdk.Client{Project: first(f.Project, f.Getenv("PELTON_PROJECT"), saved.Project, "default")}
 	token := f.Getenv("PELTON_TOKEN")
 	named := strings.TrimRight(first(f.Server, f.Getenv("PELTON_SERVER")), "/")
-	state, running := local.Find(ctx, f.home())
+	state, running := local.Find(ctx, f.HomeDir())
 	switch {
 	case named != "":
 		if err := checkURL(named); err != nil {
@@ -145,7 +145,8 @@ func (f *Factory) Client(ctx context.Context) (*sdk.Client, error) {
 	return c, nil
 }
 
-func (f *Factory) home() string {
+// HomeDir is the folder of the local server: PELTON_HOME or ./.pelton.
+func (f *Factory) HomeDir() string {
 	return first(f.Home, f.Getenv("PELTON_HOME"), ".pelton")
 }
 

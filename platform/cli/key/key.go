@@ -33,6 +33,7 @@ func NewCmdCreate(f *factory.Factory, runF func(context.Context, *Options) error
 	o := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make an API key; it is shown once", Args: factory.ExactArgs("NAME"),
+		Example: "  pelton key create ci --role operator --expires-in 720h > key.txt",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
 			if err := factory.OneOf("role", o.Role, "viewer", "operator", "developer", "admin"); err != nil {
@@ -78,6 +79,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "list", Short: "List the API keys", Args: factory.ExactArgs(),
+		Example: "  pelton key list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -113,6 +115,7 @@ func NewCmdRevoke(f *factory.Factory, runF func(context.Context, *Options) error
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "revoke ID", Short: "Revoke an API key", Args: factory.ExactArgs("ID"),
+		Example: "  pelton key revoke 0198a2c4-0000-7000-8000-000000000000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)

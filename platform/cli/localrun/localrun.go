@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -49,6 +50,7 @@ type Instance struct {
 	conn   *grpc.ClientConn
 	client pb.ActionClient
 	next   int
+	debug  *debugger
 }
 
 // Result is how an execution ended.
@@ -59,27 +61,31 @@ type Result struct {
 	Took    time.Duration
 }
 
-// Start checks and builds the action in dir and starts a wrapper for it. progress gets the lines
-// of the build.
-func Start(ctx context.Context, dir string, progress func(string)) (*Instance, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	a, problems := action.Load(os.DirFS(abs), ".", filepath.Base(abs))
-	if problems.Errors() {
-		return nil, &ProblemsError{problems}
-	}
-	digest, err := action.Digest(os.DirFS(abs), ".")
-	if err != nil {
-		return nil, err
-	}
+var (
+	buildersMu sync.Mutex
+	builders   = map[string]*local.Builder{}
+)
+
+// Builder is the builder of this user's cache; one for the whole process, so that builds at the
+// same time wait for each other where they share a folder.
+func Builder() *local.Builder {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()
 	}
 	home := filepath.Join(cache, "pelton")
-	b, err := local.New(local.Options{Home: home, UID: -1, GID: -1}).Build(ctx, local.Order{Project: "local", Build: digest, Action: a, Source: abs, Log: progress})
+	buildersMu.Lock()
+	defer buildersMu.Unlock()
+	if builders[home] == nil {
+		builders[home] = local.New(local.Options{Home: home, UID: -1, GID: -1})
+	}
+	return builders[home]
+}
+
+// Start checks and builds the action in dir and starts a wrapper for it. progress gets the lines
+// of the build.
+func Start(ctx context.Context, dir string, progress func(string)) (*Instance, error) {
+	a, bundle, err := build(ctx, dir, progress, false)
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +93,32 @@ func Start(ctx context.Context, dir string, progress func(string)) (*Instance, e
 	if i.dir, err = os.MkdirTemp("", "pelton-run-"); err != nil {
 		return nil, err
 	}
-	if err := i.launch(ctx, b.Dir); err != nil {
+	if err := i.launch(ctx, bundle); err != nil {
 		i.Close()
 		return nil, err
 	}
 	return i, nil
+}
+
+// build makes the bundle of the action in dir.
+func build(ctx context.Context, dir string, progress func(string), debug bool) (a action.Action, bundle string, err error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return a, "", err
+	}
+	a, problems := action.Load(os.DirFS(abs), ".", filepath.Base(abs))
+	if problems.Errors() {
+		return a, "", &ProblemsError{problems}
+	}
+	digest, err := action.Digest(os.DirFS(abs), ".")
+	if err != nil {
+		return a, "", err
+	}
+	if debug {
+		digest += "-debug"
+	}
+	b, err := Builder().Build(ctx, local.Order{Project: "local", Build: digest, Action: a, Source: abs, Log: progress, Debug: debug})
+	return a, b.Dir, err
 }
 
 func (i *Instance) launch(ctx context.Context, bundle string) error {
@@ -144,6 +171,9 @@ func (i *Instance) Close() {
 	if i.cmd != nil && i.cmd.Process != nil {
 		_ = i.cmd.Process.Signal(syscall.SIGTERM)
 		_ = i.cmd.Wait()
+	}
+	if i.debug != nil {
+		i.debug.close()
 	}
 	os.RemoveAll(i.dir)
 }
@@ -199,7 +229,7 @@ func (i *Instance) Run(ctx context.Context, inputs map[string]json.RawMessage, l
 	}
 	began := time.Now()
 	start := &pb.Start{Attempt: 1, Inputs: in, Filestore: "file://" + i.files(), IdempotencyKey: id, Context: &pb.Context{Project: "local", RunId: id, Step: i.Action.ID}}
-	if i.Action.TimeoutMillis > 0 {
+	if i.Action.TimeoutMillis > 0 && i.debug == nil { // who debugs takes their time
 		start.DeadlineUnixMs = began.UnixMilli() + i.Action.TimeoutMillis
 	}
 	if err := stream.Send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_Start{Start: start}}); err != nil {
@@ -208,6 +238,9 @@ func (i *Instance) Run(ctx context.Context, inputs map[string]json.RawMessage, l
 	var r Result
 	for {
 		m, err := stream.Recv()
+		if ctx.Err() != nil {
+			return r, ctx.Err()
+		}
 		if err != nil {
 			return r, fmt.Errorf("the wrapper is gone: %w", err)
 		}

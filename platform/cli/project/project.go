@@ -31,6 +31,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "list", Short: "List your projects", Args: factory.ExactArgs(),
+		Example: "  pelton project list -o name",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -70,6 +71,7 @@ func NewCmdUse(f *factory.Factory, runF func(context.Context, *Options) error) *
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "use NAME", Short: "Work in a project from now on", Args: factory.ExactArgs("NAME"),
+		Example: "  pelton project use team-a",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)

@@ -140,6 +140,7 @@ func NewCmdScan(f *factory.Factory, runF func(context.Context, *ScanOptions) err
 	noWait := false
 	cmd := &cobra.Command{
 		Use: "scan REPOSITORY", Short: "Look for actions and workflows, and tell every error", Args: factory.ExactArgs("REPOSITORY"),
+		Example: "  pelton repo scan weather-report",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name, o.Wait = args[0], !noWait; o.Timeout <= 0 {
 				return factory.Usage("--timeout %s is not above 0", o.Timeout)
@@ -247,6 +248,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *ListOptions) err
 	o := &ListOptions{Factory: f}
 	return &cobra.Command{
 		Use: "list", Short: "List the repositories", Args: factory.ExactArgs(),
+		Example: "  pelton repo list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -305,6 +307,7 @@ func NewCmdShow(f *factory.Factory, runF func(context.Context, *OneOptions) erro
 	o := &OneOptions{Factory: f}
 	return &cobra.Command{
 		Use: "show REPOSITORY", Short: "Show a repository and its newest scan", Args: factory.ExactArgs("REPOSITORY"),
+		Example: "  pelton repo show weather-report -o yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)
@@ -346,6 +349,7 @@ func NewCmdRemove(f *factory.Factory, runF func(context.Context, *OneOptions) er
 	o := &OneOptions{Factory: f}
 	return &cobra.Command{
 		Use: "remove REPOSITORY", Short: "Forget a repository; what was built and deployed stays", Args: factory.ExactArgs("REPOSITORY"),
+		Example: "  pelton repo remove weather-report",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)

@@ -37,6 +37,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *ListOptions) err
 	o := &ListOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List runs, newest first", Args: factory.ExactArgs(),
+		Example: "  pelton run list --state failed --limit 5\n  pelton run list -o name",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.State != "" {
 				if err := factory.OneOf("state", o.State, states...); err != nil {
@@ -109,6 +110,7 @@ func NewCmdShow(f *factory.Factory, runF func(context.Context, *ShowOptions) err
 	o := &ShowOptions{Factory: f}
 	return &cobra.Command{
 		Use: "show RUN", Short: "Show a run, its steps and where the time went", Args: factory.ExactArgs("RUN"),
+		Example: "  pelton run show 0198a2c4-0000-7000-8000-000000000000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ID = args[0]
 			if runF != nil {
@@ -202,6 +204,7 @@ func NewCmdCancel(f *factory.Factory, runF func(context.Context, *CancelOptions)
 	o := &CancelOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "cancel RUN", Short: "Cancel a run", Args: factory.ExactArgs("RUN"),
+		Example: "  pelton run cancel 0198a2c4-0000-7000-8000-000000000000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ID = args[0]
 			if runF != nil {

@@ -27,6 +27,7 @@ func NewCmdWatch(f *factory.Factory, runF func(context.Context, *WatchOptions) e
 	o := &WatchOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "watch RUN", Short: "Follow a run until it has ended", Args: factory.ExactArgs("RUN"),
+		Example: "  pelton run watch 0198a2c4-0000-7000-8000-000000000000 --timeout 10m",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ID = args[0]
 			if o.Timeout < 0 {
@@ -161,6 +162,7 @@ func NewCmdLogs(f *factory.Factory, runF func(context.Context, *LogsOptions) err
 	o := &LogsOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "logs RUN", Short: "Print what the steps of a run wrote", Args: factory.ExactArgs("RUN"),
+		Example: "  pelton run logs 0198a2c4-0000-7000-8000-000000000000 --follow",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ID = args[0]
 			if o.Attempt < 0 {

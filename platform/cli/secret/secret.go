@@ -58,6 +58,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "list", Short: "List the names of the secrets", Args: factory.ExactArgs(),
+		Example: "  pelton secret list -o name",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -89,6 +90,7 @@ func NewCmdDelete(f *factory.Factory, runF func(context.Context, *Options) error
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "delete NAME", Short: "Delete a secret", Args: factory.ExactArgs("NAME"),
+		Example: "  pelton secret delete token",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)

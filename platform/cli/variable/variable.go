@@ -33,6 +33,7 @@ func NewCmdSet(f *factory.Factory, runF func(context.Context, *Options) error) *
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "set NAME VALUE", Short: "Set a variable; a value that reads as JSON is taken as that", Args: factory.ExactArgs("NAME", "VALUE"),
+		Example: "  pelton variable set city Seattle\n  pelton variable set limits '{\"rows\": 100}'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name, o.Value = args[0], args[1]; runF != nil {
 				return runF(cmd.Context(), o)
@@ -62,6 +63,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "list", Short: "List the variables", Args: factory.ExactArgs(),
+		Example: "  pelton variable list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -93,6 +95,7 @@ func NewCmdDelete(f *factory.Factory, runF func(context.Context, *Options) error
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "delete NAME", Short: "Delete a variable", Args: factory.ExactArgs("NAME"),
+		Example: "  pelton variable delete limits",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)

@@ -30,6 +30,7 @@ func NewCmdCheck(f *factory.Factory, runF func(context.Context, *CheckOptions) e
 	o := &CheckOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "check FILE…", Short: "Check workflow files, without saving them",
+		Example: "  pelton workflow check workflows/*.yaml",
 		Long: `Checks workflows against the actions of their workspace, without a server: steps that use
 ./path, and ids of actions in the same workspace. With --online the server checks them against
 its library instead.`,

@@ -3,6 +3,7 @@ package workflow
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -36,6 +37,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "list", Short: "List the workflows", Args: factory.ExactArgs(),
+		Example: "  pelton workflow list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(cmd.Context(), o)
@@ -71,6 +73,7 @@ func NewCmdShow(f *factory.Factory, runF func(context.Context, *Options) error) 
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "show WORKFLOW", Short: "Show a workflow, its deployment and its revisions", Args: factory.ExactArgs("WORKFLOW"),
+		Example: "  pelton workflow show weather-report",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)
@@ -133,6 +136,7 @@ func newCmdLive(f *factory.Factory, verb, short string, runF func(context.Contex
 	noWait := false
 	cmd := &cobra.Command{
 		Use: verb + " WORKFLOW", Short: short, Args: factory.ExactArgs("WORKFLOW"),
+		Example: "  pelton workflow " + verb + " weather-report\n  pelton workflow " + verb + " weather-report --revision 2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name, o.Wait = args[0], !noWait
 			if o.Revision < 0 || o.Revision == 0 && cmd.Flags().Changed("revision") {
@@ -172,33 +176,9 @@ func live(ctx context.Context, o *LiveOptions) error {
 
 // Deploy orders that a revision goes live and, with o.Wait, waits until it is or has failed.
 func Deploy(ctx context.Context, o *LiveOptions, c *sdk.Client) error {
-	body := map[string]any{}
-	if o.Revision > 0 {
-		body["revision"] = o.Revision
-	}
-	var d sdk.WorkflowDeployment
-	raw, err := c.JSON(ctx, "POST", c.Path("studio", "workflows", o.Name, o.Verb), body, &d)
+	d, raw, err := Order(ctx, o, c)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", o.Verb, o.Name, err)
-	}
-	if o.Wait && d.ID != "" {
-		err = factory.Poll(ctx, o.Timeout, "the deployment of "+o.Name, func() (bool, error) {
-			var now sdk.Deployment
-			answer, err := c.Get(ctx, c.Path("runner", "deployments", d.ID), &now)
-			if factory.ExitCode(err) == factory.ExitNotFound {
-				return false, nil // ordered, and not yet taken up by the runner
-			}
-			if err == nil {
-				raw, d.State, d.Reason = answer, now.State, now.Reason
-				if now.Revision > 0 {
-					d.Revision = now.Revision
-				}
-			}
-			return d.State != "deploying" && d.State != "", err
-		})
-		if err != nil {
-			return err
-		}
+		return err
 	}
 	if err := o.Print(raw, []string{d.ID}, func(w io.Writer) {
 		fmt.Fprintf(w, "workflow %s revision %d: %s\n", o.Name, d.Revision, d.State)
@@ -211,11 +191,42 @@ func Deploy(ctx context.Context, o *LiveOptions, c *sdk.Client) error {
 	return nil
 }
 
+// Order is Deploy without a word: how the deployment stands, and the answer that says so.
+func Order(ctx context.Context, o *LiveOptions, c *sdk.Client) (d sdk.WorkflowDeployment, raw json.RawMessage, err error) {
+	body := map[string]any{}
+	if o.Revision > 0 {
+		body["revision"] = o.Revision
+	}
+	raw, err = c.JSON(ctx, "POST", c.Path("studio", "workflows", o.Name, o.Verb), body, &d)
+	if err != nil {
+		return d, nil, fmt.Errorf("%s %s: %w", o.Verb, o.Name, err)
+	}
+	if !o.Wait || d.ID == "" {
+		return d, raw, nil
+	}
+	err = factory.Poll(ctx, o.Timeout, "the deployment of "+o.Name, func() (bool, error) {
+		var now sdk.Deployment
+		answer, err := c.Get(ctx, c.Path("runner", "deployments", d.ID), &now)
+		if factory.ExitCode(err) == factory.ExitNotFound {
+			return false, nil // ordered, and not yet taken up by the runner
+		}
+		if err == nil {
+			raw, d.State, d.Reason = answer, now.State, now.Reason
+			if now.Revision > 0 {
+				d.Revision = now.Revision
+			}
+		}
+		return d.State != "deploying" && d.State != "", err
+	})
+	return d, raw, err
+}
+
 // NewCmdUndeploy makes the command; runF replaces its work in tests.
 func NewCmdUndeploy(f *factory.Factory, runF func(context.Context, *Options) error) *cobra.Command {
 	o := &Options{Factory: f}
 	return &cobra.Command{
 		Use: "undeploy WORKFLOW", Short: "Start no more runs of a workflow; those under way go on", Args: factory.ExactArgs("WORKFLOW"),
+		Example: "  pelton workflow undeploy weather-report",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
 				return runF(cmd.Context(), o)
