@@ -4,7 +4,7 @@ PELTON_HOME ?= $(CURDIR)/.pelton
 export PATH := $(CURDIR)/build/tools/node/bin:$(PATH)
 GOLANGCI := v2.12.0
 VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION)
+LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION) -X github.com/pelton-run/pelton/platform/cli/version.Version=$(VERSION)
 UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
 .PHONY: help preflight build ui run demo test test-race unit ui-test lint verify bench clean

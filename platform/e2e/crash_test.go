@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,6 +86,9 @@ func TestCrash(t *testing.T) {
 			t.Fatal(ctx.Err())
 		}
 		p.Kill()
+		if k%5 == 4 { // as when the machine itself goes down
+			killWrappers(t, p)
+		}
 		// The database outlives the platform: what it holds now is what was durable at the kill. The
 		// journal is read before the marks, so that a mark written in between is never held against it.
 		journal, err := runner.ReadJournal(ctx, database, "default")
@@ -134,6 +140,22 @@ func judgeStep(t *testing.T, run string, s runner.JournalStep, lines []mark, fin
 		require.Len(t, lines, before, "%s has lines after it had finished", key)
 	} else {
 		finished[key] = len(lines)
+	}
+}
+
+// killWrappers ends the wrappers of a platform that is down, with no chance to clear up.
+func killWrappers(t *testing.T, p *harness.Platform) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(p.Home, "run", "wrappers", "*.json"))
+	require.NoError(t, err)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var w struct{ PID int }
+		require.NoError(t, json.Unmarshal(data, &w))
+		if err := syscall.Kill(w.PID, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {
+			require.NoError(t, err)
+		}
 	}
 }
 
