@@ -62,7 +62,7 @@ class Service:
 
 
 def run(loaded, channel, start, inputs, ctx):
-    service = Service(channel, start["id"], loaded.outputs, ctx.cursor)
+    service = Service(channel, start["id"], loaded.outputs + start.get("outputs", []), ctx.cursor)
 
     async def main():
         loop = asyncio.get_running_loop()

@@ -722,11 +722,12 @@ type Start struct {
 	DeadlineUnixMs int64                  `protobuf:"varint,3,opt,name=deadline_unix_ms,json=deadlineUnixMs,proto3" json:"deadline_unix_ms,omitempty"`                                  // 0 = none
 	Inputs         map[string][]byte      `protobuf:"bytes,4,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // name -> JSON text
 	Context        *Context               `protobuf:"bytes,5,opt,name=context,proto3" json:"context,omitempty"`
-	Traceparent    string                 `protobuf:"bytes,6,opt,name=traceparent,proto3" json:"traceparent,omitempty"`                   // W3C trace context
-	Cursor         []byte                 `protobuf:"bytes,7,opt,name=cursor,proto3" json:"cursor,omitempty"`                             // sources: the last durable cursor
-	Secrets        [][]byte               `protobuf:"bytes,8,rep,name=secrets,proto3" json:"secrets,omitempty"`                           // values to mask in everything that leaves
-	Filestore      string                 `protobuf:"bytes,9,opt,name=filestore,proto3" json:"filestore,omitempty"`                       // where blobs are read and put: "file:///dir/<project>"
-	MaxOutputs     int32                  `protobuf:"varint,10,opt,name=max_outputs,json=maxOutputs,proto3" json:"max_outputs,omitempty"` // 0 = the wrapper's default
+	Traceparent    string                 `protobuf:"bytes,6,opt,name=traceparent,proto3" json:"traceparent,omitempty"`                              // W3C trace context
+	Cursor         []byte                 `protobuf:"bytes,7,opt,name=cursor,proto3" json:"cursor,omitempty"`                                        // sources: the last durable cursor
+	Secrets        [][]byte               `protobuf:"bytes,8,rep,name=secrets,proto3" json:"secrets,omitempty"`                                      // values to mask in everything that leaves
+	Filestore      string                 `protobuf:"bytes,9,opt,name=filestore,proto3" json:"filestore,omitempty"`                                  // where blobs are read and put: "file:///dir/<project>"
+	MaxOutputs     int32                  `protobuf:"varint,10,opt,name=max_outputs,json=maxOutputs,proto3" json:"max_outputs,omitempty"`            // 0 = the wrapper's default
+	DynamicOutputs []byte                 `protobuf:"bytes,11,opt,name=dynamic_outputs,json=dynamicOutputs,proto3" json:"dynamic_outputs,omitempty"` // sources with dynamic outputs: JSON list of {name, type, title, help, optional, enum_values} that each event is to have beside those of the metadata
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -829,6 +830,13 @@ func (x *Start) GetMaxOutputs() int32 {
 		return x.MaxOutputs
 	}
 	return 0
+}
+
+func (x *Start) GetDynamicOutputs() []byte {
+	if x != nil {
+		return x.DynamicOutputs
+	}
+	return nil
 }
 
 type Context struct {
@@ -1883,7 +1891,7 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\theartbeat\x18\x10 \x01(\v2\x15.wrapper.v1.HeartbeatH\x00R\theartbeat\x12&\n" +
 	"\x04done\x18\x11 \x01(\v2\x10.wrapper.v1.DoneH\x00R\x04done\x12/\n" +
 	"\aunknown\x18\x12 \x01(\v2\x13.wrapper.v1.UnknownH\x00R\aunknownB\x06\n" +
-	"\x04body\"\xa8\x03\n" +
+	"\x04body\"\xd1\x03\n" +
 	"\x05Start\x12'\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tR\x0eidempotencyKey\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12(\n" +
@@ -1896,7 +1904,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\tfilestore\x18\t \x01(\tR\tfilestore\x12\x1f\n" +
 	"\vmax_outputs\x18\n" +
 	" \x01(\x05R\n" +
-	"maxOutputs\x1a9\n" +
+	"maxOutputs\x12'\n" +
+	"\x0fdynamic_outputs\x18\v \x01(\fR\x0edynamicOutputs\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x87\x01\n" +

@@ -54,6 +54,8 @@ type Action struct {
 	CPU            float64  `json:"cpu,omitempty"`
 	MemoryBytes    int64    `json:"memory_bytes,omitempty"`
 	TimeoutMillis  int64    `json:"timeout_ms,omitempty"`
+	GPU            *GPU     `json:"gpu,omitempty"`
+	Addons         Addons   `json:"addons,omitzero"`
 	Effect         string   `json:"effect,omitempty"`
 	Isolation      string   `json:"isolation,omitempty"`
 	Concurrency    int      `json:"concurrency,omitempty"`
@@ -62,6 +64,37 @@ type Action struct {
 	Handler        string   `json:"handler"` // file in the folder
 	Export         string   `json:"export"`
 	Notes          []string `json:"notes,omitempty"` // what was ignored
+}
+
+// GPU is what an action asks for of graphics processors.
+type GPU struct {
+	Count           int     `json:"count"`
+	Brand           string  `json:"brand,omitempty"`
+	Model           string  `json:"model,omitempty"`
+	MemoryBytes     int64   `json:"memory_bytes,omitempty"`
+	ComputeFraction float64 `json:"compute_fraction,omitempty"` // of one processor, 0 to 1
+}
+
+// Addons are what an action asks for of a cluster (ryax.tech/v2.0).
+type Addons struct {
+	HTTPService *HTTPService `json:"http_service,omitempty"`
+	Kubernetes  *Kubernetes  `json:"kubernetes,omitempty"`
+}
+
+// HTTPService is a route to a port that the action's own code listens on.
+type HTTPService struct {
+	Port            int    `json:"port"`
+	EndpointPrefix  string `json:"endpoint_prefix,omitempty"`
+	StripPathPrefix bool   `json:"strip_path_prefix,omitempty"`
+}
+
+// Kubernetes is what is put into the action's pods.
+type Kubernetes struct {
+	Labels             map[string]string `json:"labels,omitempty"`
+	NodeSelector       map[string]string `json:"node_selector,omitempty"`
+	Annotations        map[string]string `json:"annotations,omitempty"`
+	ServiceAccountName string            `json:"service_account_name,omitempty"`
+	RuntimeClassName   string            `json:"runtime_class_name,omitempty"`
 }
 
 // Label is id@version.
@@ -193,8 +226,35 @@ func resources(n *doc.Node, a *Action) {
 	if t := n.Get("time"); t != nil {
 		a.TimeoutMillis = int64(t.Duration() / time.Millisecond)
 	}
-	n.Get("gpu")
+	gpu(n.Get("gpu"), a)
 	n.Only()
+}
+
+// gpu reads a number of GPUs, or what kind is wanted.
+func gpu(n *doc.Node, a *Action) {
+	switch {
+	case n == nil:
+		return
+	case n.Scalar():
+		a.GPU = &GPU{Count: n.Int(0, 64)}
+	default:
+		a.GPU = &GPU{Count: 1, Brand: n.Get("brand").Text(), Model: n.Get("model").Text()}
+		if c := n.Get("count"); c != nil {
+			a.GPU.Count = c.Int(0, 64)
+		}
+		if m := n.Get("memory"); m != nil {
+			a.GPU.MemoryBytes = m.Bytes()
+		}
+		if f := n.Get("compute_fraction"); f != nil {
+			if a.GPU.ComputeFraction = f.Float(0); a.GPU.ComputeFraction > 1 {
+				f.Wrong("give a fraction from 0 to 1", "is %g", a.GPU.ComputeFraction)
+			}
+		}
+		n.Only()
+	}
+	if a.GPU.Count > 0 {
+		a.Notes = append(a.Notes, "resources.gpu: a local process gets no GPU of its own; the action runs with what the machine shows it")
+	}
 }
 
 func tests(n *doc.Node, a *Action) {

@@ -58,13 +58,54 @@ func ryax(root *doc.Node, a *Action) {
 		}
 	}
 	resources(spec.Get("resources"), a)
-	spec.Get("addons")
+	addons(spec.Get("addons"), a)
 	for _, ignored := range []string{"options", "overlays"} {
 		if spec.Get(ignored) != nil {
 			a.Notes = append(a.Notes, fmt.Sprintf("%s is for Nix and is ignored", ignored))
 		}
 	}
 	spec.Only()
+}
+
+// addons reads what an action asks of a cluster. It is checked here, so that a mistake is told
+// where it was made, and kept for compute that has such things.
+func addons(n *doc.Node, a *Action) {
+	if n == nil || !n.Mapping() {
+		return
+	}
+	if h := n.Get("http_service"); h != nil && h.Mapping() {
+		s := &HTTPService{}
+		if p := h.Need("port", "give the port that the action listens on"); p != nil {
+			s.Port = p.Int(1, 65535)
+		}
+		s.EndpointPrefix = h.Get("endpoint_prefix").Text()
+		s.StripPathPrefix = h.Get("strip_path_prefix").Bool()
+		h.Only()
+		a.Addons.HTTPService = s
+		a.Notes = append(a.Notes, "addons.http_service: a route to the action's own port needs a cluster; as a local process it has none")
+	}
+	if k := n.Get("kubernetes"); k != nil && k.Mapping() {
+		a.Addons.Kubernetes = &Kubernetes{
+			Labels: mapOf(k.Get("labels")), NodeSelector: mapOf(k.Get("nodeSelector")), Annotations: mapOf(k.Get("annotations")),
+			ServiceAccountName: k.Get("serviceAccountName").Text(), RuntimeClassName: k.Get("runtimeClassName").Text(),
+		}
+		k.Only()
+		a.Notes = append(a.Notes, "addons.kubernetes is for pods; as a local process the action runs without it")
+	}
+	n.Only()
+}
+
+// mapOf reads a mapping of texts.
+func mapOf(n *doc.Node) map[string]string {
+	if n == nil || !n.Mapping() {
+		return nil
+	}
+	out := map[string]string{}
+	names, values := n.Keys()
+	for i, name := range names {
+		out[name] = values[i].Text()
+	}
+	return out
 }
 
 // debianOf maps common nixpkgs names to Debian packages.

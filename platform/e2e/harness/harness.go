@@ -262,11 +262,12 @@ func Until(ctx context.Context, what string, check func() (bool, error)) error {
 type Run struct {
 	ID    string `json:"id"`
 	State string `json:"state"`
-	Error *struct{ Kind, Message string }
+	Error *struct{ Kind, Message, Code string }
 	Steps []struct {
-		Step       string    `json:"step"`
-		State      string    `json:"state"`
-		FinishedAt time.Time `json:"finished_at"`
+		Step       string                     `json:"step"`
+		State      string                     `json:"state"`
+		FinishedAt time.Time                  `json:"finished_at"`
+		Inputs     map[string]json.RawMessage `json:"inputs"`
 		Attempts   []struct {
 			Number int    `json:"number"`
 			State  string `json:"state"`

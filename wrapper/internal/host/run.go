@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pelton-run/pelton/wrapper/internal/blob"
+	"github.com/pelton-run/pelton/wrapper/internal/bundle"
 	"github.com/pelton-run/pelton/wrapper/internal/frame"
 	"github.com/pelton-run/pelton/wrapper/internal/mask"
 	"github.com/pelton-run/pelton/wrapper/internal/values"
@@ -50,6 +52,7 @@ type job struct {
 	proc    *worker.Process
 	clean   bool // the process may run another execution
 	usage   pb.Usage
+	dynamic []bundle.Item // outputs that the start asks for beside the metadata's
 }
 
 // run carries the execution out and tells its end. It is called once, in its own goroutine.
@@ -159,6 +162,11 @@ func (j *job) prepare() ([]byte, error) {
 	in := j.start.GetInputs()
 	if in == nil {
 		in = map[string][]byte{}
+	}
+	if text := j.start.GetDynamicOutputs(); len(text) > 0 && b.DynamicOutputs {
+		if err := json.Unmarshal(text, &j.dynamic); err != nil {
+			return nil, &failure{kind: "internal", message: "the definitions of dynamic outputs cannot be read: " + err.Error()}
+		}
 	}
 	if err := values.Inputs(b.Inputs, in); err != nil {
 		return nil, &failure{kind: "invalid_input", message: err.Error(), field: err.Field}
@@ -275,6 +283,10 @@ func (j *job) message(in map[string][]byte) ([]byte, error) {
 		b.Write(v)
 	}
 	b.WriteByte('}')
+	if len(j.dynamic) > 0 {
+		b.WriteString(`,"outputs":`)
+		b.Write(j.start.GetDynamicOutputs())
+	}
 	if cur := j.start.GetCursor(); len(cur) > 0 && json.Valid(cur) {
 		b.WriteString(`,"cursor":`)
 		b.Write(cur)
@@ -463,15 +475,15 @@ func (j *job) event(m *frame.Message) error {
 
 // outgoing checks one result against the metadata, puts its files and large values.
 func (j *job) outgoing(r map[string]json.RawMessage) (map[string][]byte, error) {
-	b := j.host.cfg.Bundle
-	if err := values.Output(b.Outputs, r, b.DynamicOutputs); err != nil {
+	outputs := append(slices.Clip(j.host.cfg.Bundle.Outputs), j.dynamic...)
+	if err := values.Output(outputs, r, j.host.cfg.Bundle.DynamicOutputs); err != nil {
 		return nil, &failure{kind: "invalid_output", message: err.Error(), field: err.Field}
 	}
 	out := make(map[string][]byte, len(r))
 	for name, raw := range r {
 		out[name] = raw
 	}
-	for _, it := range b.Outputs {
+	for _, it := range outputs {
 		raw := out[it.Name]
 		if (it.Type != "file" && it.Type != "directory") || len(raw) == 0 || raw[0] != '"' {
 			continue

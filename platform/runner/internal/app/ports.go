@@ -36,6 +36,7 @@ type Execution struct {
 	Traceparent    string
 	Build          domain.Build
 	Cursor         []byte // sources
+	DynamicOutputs []byte // sources whose metadata leaves their outputs to the workflow: JSON list of definitions
 }
 
 // Executor carries out attempts. It never blocks the caller: everything that happens is

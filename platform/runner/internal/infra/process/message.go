@@ -20,7 +20,7 @@ func (i *instance) sendStart(run *running) {
 		return
 	}
 	start := &pb.Start{
-		IdempotencyKey: x.IdempotencyKey, Attempt: x.Attempt, Inputs: in, Traceparent: x.Traceparent, Cursor: x.Cursor, Secrets: x.Secrets,
+		IdempotencyKey: x.IdempotencyKey, Attempt: x.Attempt, Inputs: in, Traceparent: x.Traceparent, Cursor: x.Cursor, Secrets: x.Secrets, DynamicOutputs: x.DynamicOutputs,
 		Filestore: "file://" + i.pool.r.cfg.FilesDir + "/" + x.Project,
 		Context:   &pb.Context{Project: x.Project, Workflow: x.Workflow, RunId: x.Run, Step: x.Step, ItemPath: x.ItemPath},
 	}

@@ -43,6 +43,30 @@ func (s source) place() string {
 	return s.deployment.Project + "/" + s.deployment.Definition.Workflow + "/" + s.trigger.ID
 }
 
+// definitions are the outputs that the workflow wants of a source that leaves them to it: its
+// inputs, but for those that the trigger maps itself and those that the metadata names.
+func (s source) definitions() ([]byte, error) {
+	type definition struct {
+		Name       string   `json:"name"`
+		Type       string   `json:"type"`
+		Title      string   `json:"title,omitempty"`
+		Help       string   `json:"help,omitempty"`
+		Optional   bool     `json:"optional,omitempty"`
+		EnumValues []string `json:"enum_values,omitempty"`
+	}
+	known := map[string]bool{}
+	for _, o := range s.build.Outputs {
+		known[o.Name] = true
+	}
+	out := []definition{}
+	for _, i := range s.deployment.Definition.Inputs {
+		if !known[i.Name] && s.trigger.Inputs[i.Name] == nil {
+			out = append(out, definition{i.Name, i.Type, i.Title, i.Help, i.Optional || i.Default != nil, i.EnumValues})
+		}
+	}
+	return json.Marshal(out)
+}
+
 type running struct {
 	deployment string
 	stop       context.CancelFunc
@@ -137,6 +161,11 @@ func (m *Manager) once(ctx context.Context, s source, look bool) app.Ended {
 	}
 	x := app.Execution{ID: "source-" + s.deployment.ID + "-" + s.trigger.ID, Project: s.deployment.Project, Workflow: s.deployment.Definition.Workflow,
 		Step: s.trigger.ID, Attempt: 1, Inputs: inputs, Build: s.build, Cursor: cursor}
+	if s.build.DynamicOutputs {
+		if x.DynamicOutputs, err = s.definitions(); err != nil {
+			return app.Ended{Error: &domain.StepError{Kind: "internal", Message: err.Error()}}
+		}
+	}
 	k := &sink{m: m, s: s, id: x.ID, events: make(chan app.Output, 1024), ended: make(chan app.Ended, 1)}
 	work, stop := context.WithCancel(ctx)
 	defer stop()

@@ -1,0 +1,5 @@
+from numbers_of import one
+
+
+def handle(inputs):
+    return {"sum": inputs["a"] + one()}
