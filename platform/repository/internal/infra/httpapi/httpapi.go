@@ -10,6 +10,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
 	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/repository/internal/app"
 	"github.com/pelton-run/pelton/platform/repository/internal/domain"
 )
@@ -26,8 +27,8 @@ type API struct {
 const prefix = "/repository/v1/projects/{project}"
 
 // Handler is the mux of the service's routes.
-func (a API) Handler() http.Handler {
-	mux := http.NewServeMux()
+func (a API) Handler() *openapi.Mux {
+	mux := &openapi.Mux{}
 	route := func(pattern string, role authn.Role, f httpx.HandlerFunc) {
 		mux.Handle(pattern, a.Verify.Require(role, httpx.Handle(f)))
 	}

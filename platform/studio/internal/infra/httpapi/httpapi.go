@@ -16,6 +16,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/studio/internal/app"
 	"github.com/pelton-run/pelton/platform/studio/internal/domain"
 )
@@ -30,8 +31,8 @@ type API struct {
 const prefix = "/studio/v1/projects/{project}"
 
 // Handler is the mux of the service's routes.
-func (a API) Handler() http.Handler {
-	mux := http.NewServeMux()
+func (a API) Handler() *openapi.Mux {
+	mux := &openapi.Mux{}
 	route := func(pattern string, role authn.Role, f httpx.HandlerFunc) {
 		mux.Handle(pattern, a.Verify.Require(role, httpx.Handle(f)))
 	}
