@@ -369,7 +369,12 @@ func (a API) revisions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	before, _ := strconv.Atoi(page.Cursor)
+	before := 0
+	if page.Cursor != "" {
+		if before, err = strconv.Atoi(page.Cursor); err != nil || before < 1 {
+			return fault.InvalidField("cursor", "is not a cursor of this list", "pass next_cursor of the page before unchanged")
+		}
+	}
 	found, err := a.Service.Store.Revisions(r.Context(), r.PathValue("project"), r.PathValue("name"), before, page.Limit)
 	if err != nil {
 		return err
