@@ -72,7 +72,8 @@ func checkRequest(input *openapi3filter.RequestValidationInput, body []byte, sta
 		return nil
 	}
 	in, options := *input, *input.Options
-	options.ExcludeRequestBody = body == nil
+	described := input.Route.Operation.RequestBody
+	options.ExcludeRequestBody = body == nil || described == nil || described.Value.Content["application/json"] == nil
 	in.Options, in.Request = &options, input.Request.Clone(input.Request.Context())
 	in.Request.Body = io.NopCloser(bytes.NewReader(body))
 	if err := openapi3filter.ValidateRequest(in.Request.Context(), &in); err != nil {
@@ -87,7 +88,12 @@ func checkAnswer(input *openapi3filter.RequestValidationInput, resp *http.Respon
 	options := *input.Options
 	in := &openapi3filter.ResponseValidationInput{RequestValidationInput: input, Status: resp.StatusCode, Header: resp.Header, Options: &options}
 	kind := resp.Header.Get("Content-Type")
-	options.ExcludeResponseBody = !isJSON(kind)
+	mt, _, _ := mime.ParseMediaType(kind)
+	answer := input.Route.Operation.Responses.Status(resp.StatusCode)
+	if answer == nil {
+		return errors.New("this status is not described")
+	}
+	options.ExcludeResponseBody = !isJSON(kind) || answer.Value.Content[mt] == nil
 	if !options.ExcludeResponseBody {
 		data, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
@@ -101,7 +107,6 @@ func checkAnswer(input *openapi3filter.RequestValidationInput, resp *http.Respon
 	if err := openapi3filter.ValidateResponse(resp.Request.Context(), in); err != nil {
 		return where(err)
 	}
-	answer := input.Route.Operation.Responses.Status(resp.StatusCode)
 	if len(answer.Value.Content) == 0 {
 		if kind != "" {
 			return fmt.Errorf("it has a body of type %s, and the document describes none", kind)
@@ -112,7 +117,7 @@ func checkAnswer(input *openapi3filter.RequestValidationInput, resp *http.Respon
 	if media == nil {
 		return fmt.Errorf("its type %q is not described", kind)
 	}
-	if mt, _, _ := mime.ParseMediaType(kind); mt == "text/event-stream" {
+	if mt == "text/event-stream" {
 		resp.Body = &events{ReadCloser: resp.Body, schema: media.Schema.Value, report: report}
 	}
 	return nil
