@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -21,8 +22,10 @@ type Transport struct {
 	Base http.RoundTripper
 	// Find is the contract of a path, nil for paths that no document describes.
 	Find func(path string) (*Contract, error)
-	// Report takes what differs; it is called concurrently.
+	// Report takes what differs, each thing once; it is called concurrently.
 	Report func(error)
+
+	told sync.Map
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -47,10 +50,17 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := func(err error) {
-		t.Report(fmt.Errorf("%s %s answered %d: %w", r.Method, r.URL.Path, resp.StatusCode, err))
-	}
 	input := c.input(r)
+	report := func(err error) {
+		path := r.URL.Path
+		if input != nil {
+			path = input.Route.Path
+		}
+		err = fmt.Errorf("%s %s answered %d: %w", r.Method, path, resp.StatusCode, err)
+		if _, again := t.told.LoadOrStore(err.Error(), true); !again {
+			t.Report(err)
+		}
+	}
 	if input == nil {
 		if resp.StatusCode != http.StatusNotFound && resp.StatusCode != http.StatusMethodNotAllowed {
 			report(errors.New("the document does not describe this route"))
