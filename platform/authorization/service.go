@@ -4,6 +4,7 @@ package authorization
 import (
 	"context"
 	"crypto/ed25519"
+	_ "embed"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -17,9 +18,13 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 )
+
+//go:embed openapi.yaml
+var document []byte
 
 // Config of the service.
 type Config struct {
@@ -41,6 +46,7 @@ type Service struct {
 	relay    *outbox.Relay
 	key      *keyfile.Key
 	now      func() time.Time
+	doc      *openapi.Document
 	password string
 }
 
@@ -48,6 +54,10 @@ var _ authn.Issuer = (*Service)(nil)
 
 // New opens and migrates the database, and makes the first administrator where there is none.
 func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
+	doc, err := openapi.Parse("authorization", document)
+	if err != nil {
+		return nil, err
+	}
 	key, err := keyfile.Open(filepath.Join(cfg.KeyDir, "signing.pem"))
 	if err != nil {
 		return nil, err
@@ -60,7 +70,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		pool.Close()
 		return nil, err
 	}
-	s := &Service{pool: pool, key: key, now: deps.Now, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log)}
+	s := &Service{pool: pool, key: key, now: deps.Now, doc: doc, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log)}
 	s.app = &app.Service{Store: postgres.New(pool, s.relay.Notify), Crypto: keyfile.Crypto{}, Signer: key, Now: deps.Now, NewID: id.New}
 	if s.password, err = s.app.Start(ctx); err != nil {
 		pool.Close()
@@ -96,7 +106,7 @@ func (s *Service) Introspect(ctx context.Context, key string) (authn.Principal, 
 
 // Handler serves /authorization.
 func (s *Service) Handler(v *authn.Verifier) http.Handler {
-	return httpapi.API{Service: s.app, KeyID: s.key.ID, Key: s.key.Public(), Verify: v, Now: s.now}.Handler()
+	return s.doc.Mount(httpapi.API{Service: s.app, KeyID: s.key.ID, Key: s.key.Public(), Verify: v, Now: s.now}.Handler())
 }
 
 // Run works until ctx ends.

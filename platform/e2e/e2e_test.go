@@ -25,7 +25,7 @@ func start(t *testing.T, args ...string) *harness.Platform {
 	home, err := os.MkdirTemp("", "pelton-e2e-") //nolint:usetesting // short, and reachable for other users
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(home, 0o755))
-	p, err := harness.Start(deadline(t, time.Minute), harness.Options{Home: home, Args: args})
+	p, err := harness.Start(deadline(t, time.Minute), harness.Options{Home: home, Args: args, Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil && !t.Failed() {

@@ -93,7 +93,7 @@ func TestBadRequests(t *testing.T) {
 		for _, path := range []string{runs, "/user-api/default/-/openapi.json", "/repository/v1/projects/default/builds", "/studio/v1/projects/default/workflows", "/authorization/v1/me"} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+path, nil)
 			require.NoError(t, err)
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := p.HTTP.Do(req)
 			require.NoError(t, err)
 			resp.Body.Close()
 			require.Equal(t, http.StatusUnauthorized, resp.StatusCode, path)
@@ -103,7 +103,7 @@ func TestBadRequests(t *testing.T) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+"/healthz", nil)
 		require.NoError(t, err)
 		req.Host = "evil.example"
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := p.HTTP.Do(req)
 		require.NoError(t, err)
 		resp.Body.Close()
 		require.Equal(t, http.StatusForbidden, resp.StatusCode)
@@ -132,7 +132,7 @@ func TestBadRequests(t *testing.T) {
 			req.Header.Set("Authorization", "Bearer "+p.Token)
 			req.Header.Set("Content-Type", "application/json")
 			req.Header.Set("Idempotency-Key", "order-7")
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := p.HTTP.Do(req)
 			require.NoError(t, err)
 			resp.Body.Close()
 			return resp.StatusCode, resp.Header.Get("Pelton-Run")

@@ -3,6 +3,7 @@ package repository
 
 import (
 	"context"
+	_ "embed"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
 	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 	"github.com/pelton-run/pelton/platform/repository/internal/app"
@@ -22,6 +24,9 @@ import (
 	"github.com/pelton-run/pelton/platform/repository/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/platform/repository/internal/infra/postgres"
 )
+
+//go:embed openapi.yaml
+var document []byte
 
 // Config of the service.
 type Config struct {
@@ -48,6 +53,7 @@ type Service struct {
 	relay *outbox.Relay
 	hub   *httpx.Hub[app.Event]
 	api   httpapi.API
+	doc   *openapi.Document
 	deps  Deps
 }
 
@@ -57,6 +63,10 @@ func (h hubEvents) Publish(project string, e app.Event) { h.hub.Publish(project,
 
 // New opens and migrates the database. Subscribe, then Run.
 func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
+	doc, err := openapi.Parse("repository", document)
+	if err != nil {
+		return nil, err
+	}
 	pool, err := pg.Open(ctx, deps.Store, pg.Options{})
 	if err != nil {
 		return nil, err
@@ -65,7 +75,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		pool.Close()
 		return nil, err
 	}
-	s := &Service{pool: pool, hub: &httpx.Hub[app.Event]{}, deps: deps}
+	s := &Service{pool: pool, hub: &httpx.Hub[app.Event]{}, doc: doc, deps: deps}
 	s.relay = outbox.NewRelay(pool, deps.Publisher, deps.Log)
 	s.store = postgres.New(pool, s.relay.Notify, deps.Now)
 	s.app = app.New(app.Deps{
@@ -82,7 +92,7 @@ func (s *Service) Subscribe(ctx context.Context) error {
 }
 
 // Handler serves /repository.
-func (s *Service) Handler() http.Handler { return s.api.Handler() }
+func (s *Service) Handler() http.Handler { return s.doc.Mount(s.api.Handler()) }
 
 // Run works until ctx ends.
 func (s *Service) Run(ctx context.Context) error {

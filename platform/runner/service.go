@@ -4,6 +4,7 @@ package runner
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
@@ -28,6 +30,9 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/sources"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/userapi"
 )
+
+//go:embed openapi.yaml
+var document []byte
 
 // Config of the service.
 type Config struct {
@@ -68,6 +73,10 @@ type Service struct {
 // New opens and migrates the database and takes over the wrappers that an earlier process left.
 // Subscribe, then Run.
 func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
+	doc, err := openapi.Parse("runner", document)
+	if err != nil {
+		return nil, err
+	}
 	cipher, err := aead.Open(filepath.Join(cfg.Home, "keys", "secrets.key"))
 	if err != nil {
 		return nil, err
@@ -97,7 +106,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
 	})
 	publicURL := func() string { return cfg.PublicURL }
-	s.api = httpapi.New(httpapi.Config{UseCases: s.app, Files: files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL}).Handler()
+	s.api = doc.Mount(httpapi.New(httpapi.Config{UseCases: s.app, Files: files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL}).Handler())
 	s.user = userapi.New(userapi.Config{UseCases: s.app, Files: files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL})
 	s.cron = cron.New(s.app, deps.Now, deps.Log)
 	s.src = sources.New(s.app, proc, deps.Log)

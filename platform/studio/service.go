@@ -3,6 +3,7 @@ package studio
 
 import (
 	"context"
+	_ "embed"
 	"log/slog"
 	"net/http"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
 	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 	"github.com/pelton-run/pelton/platform/studio/internal/app"
@@ -19,6 +21,9 @@ import (
 	"github.com/pelton-run/pelton/platform/studio/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/platform/studio/internal/infra/postgres"
 )
+
+//go:embed openapi.yaml
+var document []byte
 
 // Deps of the service.
 type Deps struct {
@@ -36,11 +41,16 @@ type Service struct {
 	app   *app.Service
 	relay *outbox.Relay
 	hub   *httpx.Hub[app.Event]
+	doc   *openapi.Document
 	deps  Deps
 }
 
 // New opens and migrates the database. Subscribe, then Run.
 func New(ctx context.Context, deps Deps) (*Service, error) {
+	doc, err := openapi.Parse("studio", document)
+	if err != nil {
+		return nil, err
+	}
 	pool, err := pg.Open(ctx, deps.Store, pg.Options{})
 	if err != nil {
 		return nil, err
@@ -49,7 +59,7 @@ func New(ctx context.Context, deps Deps) (*Service, error) {
 		pool.Close()
 		return nil, err
 	}
-	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), hub: &httpx.Hub[app.Event]{}, deps: deps}
+	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), hub: &httpx.Hub[app.Event]{}, doc: doc, deps: deps}
 	s.app = &app.Service{Store: postgres.New(pool, s.relay.Notify), Definitions: definition.Maker{}, Publish: s.hub.Publish, Now: deps.Now, NewID: id.New, Log: deps.Log}
 	return s, nil
 }
@@ -61,7 +71,7 @@ func (s *Service) Subscribe(ctx context.Context) error {
 
 // Handler serves /studio.
 func (s *Service) Handler() http.Handler {
-	return httpapi.API{Service: s.app, Hub: s.hub, Verify: s.deps.Verify}.Handler()
+	return s.doc.Mount(httpapi.API{Service: s.app, Hub: s.hub, Verify: s.deps.Verify}.Handler())
 }
 
 // Run works until ctx ends.

@@ -51,10 +51,8 @@ func Place(l sdk.Location) string {
 		b.WriteString("warning: ")
 	}
 	b.WriteString(l.Message)
-	for _, hint := range []string{l.Remedy, l.Proposal} {
-		if hint != "" {
-			b.WriteString(" (" + hint + ")")
-		}
+	if l.Remedy != "" {
+		b.WriteString(" (" + l.Remedy + ")")
 	}
 	return b.String()
 }

@@ -101,10 +101,10 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 				if expires == "" {
 					expires = "never"
 				}
-				rows = append(rows, []string{k.ID, k.Name, k.Role, k.Prefix, expires, factory.When(factory.Deref(k.LastUsedAt))})
+				rows = append(rows, []string{k.ID, k.Name, k.Role, k.Prefix, expires})
 			}
 			return o.Print(raw, names, func(w io.Writer) {
-				factory.Table(w, "No API keys. Make one with `pelton key create NAME`.", []string{"ID", "NAME", "ROLE", "BEGINS WITH", "EXPIRES", "LAST USED"}, rows)
+				factory.Table(w, "No API keys. Make one with `pelton key create NAME`.", []string{"ID", "NAME", "ROLE", "BEGINS WITH", "EXPIRES"}, rows)
 			})
 		},
 	}

@@ -49,9 +49,6 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 			var rows [][]string
 			for _, p := range all.Items {
 				name := p.Name
-				if name == "" {
-					name = p.ID
-				}
 				names = append(names, name)
 				mark := ""
 				if name == c.Project {

@@ -223,11 +223,7 @@ func describe(w io.Writer, r sdk.Repository, s sdk.Scan) {
 		rows = append(rows, []string{"action", f.ID, f.Version, f.State, f.Path})
 	}
 	for _, f := range s.Workflows {
-		name := f.Name
-		if name == "" {
-			name = f.ID
-		}
-		rows = append(rows, []string{"workflow", name, "", f.State, f.Path})
+		rows = append(rows, []string{"workflow", f.ID, "", f.State, f.Path})
 	}
 	factory.Table(w, "It holds no action and no workflow.", []string{"KIND", "NAME", "VERSION", "STATE", "PATH"}, rows)
 	for _, f := range append(append([]sdk.Found{}, s.Actions...), s.Workflows...) {

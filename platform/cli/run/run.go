@@ -178,11 +178,11 @@ func stepRow(s sdk.StepRun) []string {
 	for _, p := range a.Phases {
 		at[p.Kind] = p.At
 	}
-	row[3] = factory.Millis(a.StartedAt, at["scheduled"])
+	row[3] = factory.Millis(factory.Deref(a.StartedAt), at["scheduled"])
 	row[4] = factory.Millis(at["scheduled"], at["booted"])
 	row[5] = factory.Millis(at["booted"], at["loaded"])
 	row[6] = factory.Millis(at["started"], end)
-	row[7] = factory.Millis(a.StartedAt, end)
+	row[7] = factory.Millis(factory.Deref(a.StartedAt), end)
 	return row
 }
 

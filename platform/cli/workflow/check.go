@@ -119,12 +119,12 @@ func offline(file string, text []byte) []sdk.Location {
 			l.Message = p.Path + ": " + l.Message
 		}
 		if p.Warning {
-			l.Severity = "warning"
+			l.Warning = true
 		}
 		for uses := range unknown {
 			// Of the library perhaps, which only the server knows: that is no error here.
 			if strings.Contains(p.Message, notHere(uses)) {
-				l.Severity = "warning"
+				l.Warning = true
 			}
 		}
 		out = append(out, l)
@@ -190,9 +190,13 @@ func Check(ctx context.Context, c *sdk.Client, text []byte) ([]sdk.Location, err
 	if err != nil {
 		return nil, err
 	}
-	var a struct{ Problems []sdk.Location }
+	var a sdk.CheckResult
 	if err := json.Unmarshal(answer, &a); err != nil {
 		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}
-	return a.Problems, nil
+	found := make([]sdk.Location, 0, len(a.Problems))
+	for _, p := range a.Problems {
+		found = append(found, p.Location())
+	}
+	return found, nil
 }

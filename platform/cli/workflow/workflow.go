@@ -116,9 +116,9 @@ func show(ctx context.Context, o *Options) error {
 			if r.Revision == live {
 				mark = "deployed"
 			}
-			rows = append(rows, []string{strconv.Itoa(r.Revision), factory.When(r.CreatedAt), mark, r.Note})
+			rows = append(rows, []string{strconv.Itoa(r.Revision), factory.When(r.CreatedAt), mark})
 		}
-		factory.Table(out, "no revisions", []string{"REVISION", "SAVED", "", "NOTE"}, rows)
+		factory.Table(out, "no revisions", []string{"REVISION", "SAVED", ""}, rows)
 	})
 }
 

@@ -26,6 +26,9 @@ type Platform struct {
 	Home  string
 	URL   string
 	Token string // of the local administrator
+	HTTP  *http.Client
+
+	violation func(error)
 
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -39,6 +42,9 @@ type Options struct {
 	Listen string   // Defaults to a free port on 127.0.0.1
 	Args   []string // further arguments of peltond
 	Env    []string // further environment, KEY=value
+	// Violation takes every answer that HTTP gets and the service's OpenAPI document does not
+	// describe; it is called concurrently. Defaults to nil: answers are not checked.
+	Violation func(error)
 }
 
 var build struct {
@@ -96,7 +102,7 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	}
 	state := filepath.Join(o.Home, "run", "server.json")
 	_ = os.Remove(state)
-	p := &Platform{Home: o.Home, done: make(chan struct{}), log: filepath.Join(o.Home, "peltond.log")}
+	p := &Platform{Home: o.Home, done: make(chan struct{}), log: filepath.Join(o.Home, "peltond.log"), violation: o.Violation}
 	logFile, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -130,7 +136,7 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 			URL, Token string
 		}
 		if json.Unmarshal(data, &s) == nil && s.PID == p.cmd.Process.Pid {
-			p.URL, p.Token = s.URL, s.Token
+			p.URL, p.Token, p.HTTP = s.URL, s.Token, client(s.URL, o.Violation)
 			return p, nil
 		}
 	}
@@ -156,7 +162,7 @@ func (p *Platform) Stop() error {
 
 // Restart starts a new peltond on the same home, after Kill or Stop.
 func (p *Platform) Restart(ctx context.Context, args ...string) error {
-	n, err := Start(ctx, Options{Home: p.Home, Args: args})
+	n, err := Start(ctx, Options{Home: p.Home, Args: args, Violation: p.violation})
 	if err != nil {
 		return err
 	}
@@ -205,7 +211,7 @@ func (p *Platform) Do(ctx context.Context, method, path, contentType string, bod
 		req.Header.Set("Content-Type", contentType)
 	}
 	req.Header.Set("Authorization", "Bearer "+p.Token)
-	return http.DefaultClient.Do(req)
+	return p.HTTP.Do(req)
 }
 
 // JSON sends in (nil = no body) and decodes the answer into out (nil = dropped). Answers of 400 and above are *Problem.

@@ -13,6 +13,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 )
 
 // API serves the interface.
@@ -25,8 +26,8 @@ type API struct {
 }
 
 // Handler is the mux of the service's routes.
-func (a API) Handler() http.Handler {
-	mux := http.NewServeMux()
+func (a API) Handler() *openapi.Mux {
+	mux := &openapi.Mux{}
 	open := func(pattern string, f httpx.HandlerFunc) { mux.Handle(pattern, httpx.Handle(f)) }
 	route := func(pattern string, role authn.Role, f httpx.HandlerFunc) {
 		mux.Handle(pattern, a.Verify.Require(role, httpx.Handle(f)))

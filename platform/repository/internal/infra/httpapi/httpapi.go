@@ -10,6 +10,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
 	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/repository/internal/app"
 	"github.com/pelton-run/pelton/platform/repository/internal/domain"
 )
@@ -26,8 +27,8 @@ type API struct {
 const prefix = "/repository/v1/projects/{project}"
 
 // Handler is the mux of the service's routes.
-func (a API) Handler() http.Handler {
-	mux := http.NewServeMux()
+func (a API) Handler() *openapi.Mux {
+	mux := &openapi.Mux{}
 	route := func(pattern string, role authn.Role, f httpx.HandlerFunc) {
 		mux.Handle(pattern, a.Verify.Require(role, httpx.Handle(f)))
 	}
@@ -52,6 +53,15 @@ func pathID(r *http.Request) (string, error) {
 		return "", fault.New(fault.NotFound, "%q is no id: ids look like %s", v, "0190b5c0-7c3e-7000-8000-000000000000")
 	}
 	return v, nil
+}
+
+// newestFirst reads ?limit&cursor of a list whose cursor is the last id of the page before.
+func newestFirst(r *http.Request, known ...string) (httpx.Page, error) {
+	page, err := httpx.PageOf(r, known...)
+	if err == nil && page.Cursor != "" && !id.Valid(page.Cursor) {
+		err = fault.InvalidField("cursor", "is not a cursor of this list", "pass next_cursor of the page before unchanged")
+	}
+	return page, err
 }
 
 type repositoryJSON struct {
@@ -172,7 +182,7 @@ func (a API) listScans(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, err := httpx.PageOf(r)
+	page, err := newestFirst(r)
 	if err != nil {
 		return err
 	}
@@ -230,6 +240,9 @@ func buildOf(b domain.Build) buildJSON {
 	if j.Notes == nil {
 		j.Notes = []string{}
 	}
+	if j.PhasesMS == nil {
+		j.PhasesMS = map[string]int64{}
+	}
 	return j
 }
 
@@ -242,11 +255,16 @@ func when(t time.Time) *time.Time {
 }
 
 func (a API) listBuilds(w http.ResponseWriter, r *http.Request) error {
-	page, err := httpx.PageOf(r, "state", "action")
+	page, err := newestFirst(r, "state", "action")
 	if err != nil {
 		return err
 	}
 	q := r.URL.Query()
+	switch q.Get("state") {
+	case "", domain.Queued, domain.Building, domain.Succeeded, domain.Failed, domain.Cancelled:
+	default:
+		return fault.InvalidField("state", "is "+q.Get("state"), "give queued, building, succeeded, failed or cancelled")
+	}
 	found, err := a.Store.Builds(r.Context(), r.PathValue("project"), q.Get("state"), q.Get("action"), page.Limit, page.Cursor)
 	if err != nil {
 		return err

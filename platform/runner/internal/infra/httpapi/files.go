@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -24,6 +25,10 @@ func (a *API) putFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := io.MultiReader(bytes.NewReader(head[:n]), r.Body)
 	digest, size, err := a.Files.Put(r.Context(), r.PathValue("project"), http.MaxBytesReader(w, io.NopCloser(body), maxUpload))
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return fault.Wrap(err, fault.TooLarge, "a file has at most 16 GiB")
+	}
 	if err != nil {
 		return err
 	}

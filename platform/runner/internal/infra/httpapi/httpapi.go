@@ -10,6 +10,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
 	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
@@ -32,8 +33,8 @@ func New(cfg Config) *API { return &API{cfg} }
 const prefix = "/runner/v1/projects/{project}"
 
 // Handler is the mux of the service's routes.
-func (a *API) Handler() http.Handler {
-	mux := http.NewServeMux()
+func (a *API) Handler() *openapi.Mux {
+	mux := &openapi.Mux{}
 	route := func(pattern string, role authn.Role, f httpx.HandlerFunc) {
 		mux.Handle(pattern, a.Verify.Require(role, httpx.Handle(f)))
 	}

@@ -122,6 +122,8 @@ func stepOf(s app.StepRun) stepJSON {
 		j.ItemPath = []int32{}
 	}
 	switch {
+	case s.List && s.Outputs == nil:
+		j.Outputs = []domain.Values{}
 	case s.List:
 		j.Outputs = s.Outputs
 	case len(s.Outputs) == 1:

@@ -16,6 +16,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
+	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/studio/internal/app"
 	"github.com/pelton-run/pelton/platform/studio/internal/domain"
 )
@@ -30,8 +31,8 @@ type API struct {
 const prefix = "/studio/v1/projects/{project}"
 
 // Handler is the mux of the service's routes.
-func (a API) Handler() http.Handler {
-	mux := http.NewServeMux()
+func (a API) Handler() *openapi.Mux {
+	mux := &openapi.Mux{}
 	route := func(pattern string, role authn.Role, f httpx.HandlerFunc) {
 		mux.Handle(pattern, a.Verify.Require(role, httpx.Handle(f)))
 	}
@@ -369,7 +370,12 @@ func (a API) revisions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	before, _ := strconv.Atoi(page.Cursor)
+	before := 0
+	if page.Cursor != "" {
+		if before, err = strconv.Atoi(page.Cursor); err != nil || before < 1 {
+			return fault.InvalidField("cursor", "is not a cursor of this list", "pass next_cursor of the page before unchanged")
+		}
+	}
 	found, err := a.Service.Store.Revisions(r.Context(), r.PathValue("project"), r.PathValue("name"), before, page.Limit)
 	if err != nil {
 		return err

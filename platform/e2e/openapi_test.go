@@ -1,0 +1,55 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/platform/e2e/harness"
+	"github.com/pelton-run/pelton/platform/kit/openapi/contract"
+)
+
+// TestDocuments: every service serves its document to anybody, as JSON and as a page, and every
+// route that it describes is there and wants the credential that the document says.
+func TestDocuments(t *testing.T) {
+	p := start(t)
+	ask := func(t *testing.T, method, path, etag string) (*http.Response, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(deadline(t, 30*time.Second), method, p.URL+path, nil)
+		require.NoError(t, err)
+		if etag != "" {
+			req.Header.Set("If-None-Match", etag)
+		}
+		resp, err := p.HTTP.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp, string(body)
+	}
+	for _, service := range harness.Services {
+		t.Run(service, func(t *testing.T) {
+			resp, text := ask(t, http.MethodGet, "/"+service+"/openapi.json", "")
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			again, _ := ask(t, http.MethodGet, "/"+service+"/openapi.json", resp.Header.Get("ETag"))
+			require.Equal(t, http.StatusNotModified, again.StatusCode)
+			doc, err := contract.Load([]byte(text))
+			require.NoError(t, err)
+			resp, page := ask(t, http.MethodGet, "/"+service+"/docs", "")
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			require.NotContains(t, page, "<script")
+			for _, o := range doc.Operations() {
+				require.Contains(t, page, `id="`+o.OperationID+`"`)
+				path := strings.NewReplacer("{project}", "default", "{id}", "0190b5c0-7c3e-7000-8000-000000000000", "{name}", "none", "{digest}", "none").Replace(o.Path)
+				require.NotContains(t, path, "{")
+				resp, body := ask(t, o.Method, path, "")
+				require.NotContains(t, []int{http.StatusNotFound, http.StatusMethodNotAllowed}, resp.StatusCode, "%s: %s", o.Route(), body)
+				require.Equal(t, !o.Open(), resp.StatusCode == http.StatusUnauthorized, "%s: %s", o.Route(), body)
+			}
+		})
+	}
+}
