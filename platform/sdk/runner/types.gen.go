@@ -212,6 +212,24 @@ type Phase struct {
 	Kind string `json:"kind"`
 }
 
+// ProjectEvent Something that happened to a run of a watched project.
+type ProjectEvent struct {
+	// Log One record that a step wrote.
+	Log *LogRecord `json:"log,omitempty"`
+
+	// Run One run; inputs, result and steps are there only where one run is read.
+	Run *Run `json:"run,omitempty"`
+
+	// RunID The id of the run.
+	RunID string `json:"run_id,omitempty"`
+
+	// Type What happened; after resync events were lost.
+	Type string `json:"type"`
+
+	// Workflow The workflow of the run.
+	Workflow string `json:"workflow,omitempty"`
+}
+
 // Run One run; inputs, result and steps are there only where one run is read.
 type Run struct {
 	// CreatedAt When the run was started.

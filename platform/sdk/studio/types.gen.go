@@ -10,6 +10,39 @@ import (
 
 // Action An action of the library as its metadata say, and the build of it.
 type Action struct {
+	// Addons What the action asks for of a cluster.
+	Addons struct {
+		// HTTPService A route to a port that the action's own code listens on.
+		HTTPService *struct {
+			// EndpointPrefix The first part of the route's path.
+			EndpointPrefix *string `json:"endpoint_prefix,omitempty"`
+
+			// Port The port.
+			Port int `json:"port"`
+
+			// StripPathPrefix Whether the action sees paths without that part.
+			StripPathPrefix *bool `json:"strip_path_prefix,omitempty"`
+		} `json:"http_service,omitempty"`
+
+		// Kubernetes What is put into the action's pods.
+		Kubernetes *struct {
+			// Annotations Annotations of the pods.
+			Annotations *map[string]string `json:"annotations,omitempty"`
+
+			// Labels Labels of the pods.
+			Labels *map[string]string `json:"labels,omitempty"`
+
+			// NodeSelector Labels of the nodes that may run them.
+			NodeSelector *map[string]string `json:"node_selector,omitempty"`
+
+			// RuntimeClassName The runtime class.
+			RuntimeClassName *string `json:"runtime_class_name,omitempty"`
+
+			// ServiceAccountName The service account.
+			ServiceAccountName *string `json:"service_account_name,omitempty"`
+		} `json:"kubernetes,omitempty"`
+	} `json:"addons,omitempty"`
+
 	// Build The digest of the newest build.
 	Build string `json:"build"`
 
@@ -42,6 +75,24 @@ type Action struct {
 
 	// Format The format of the metadata.
 	Format string `json:"format"`
+
+	// Gpu What the action asks for of graphics processors.
+	Gpu struct {
+		// Brand The maker.
+		Brand *string `json:"brand,omitempty"`
+
+		// ComputeFraction The share of one that is enough.
+		ComputeFraction *float32 `json:"compute_fraction,omitempty"`
+
+		// Count How many.
+		Count int `json:"count"`
+
+		// MemoryBytes The memory of each, in bytes.
+		MemoryBytes *int64 `json:"memory_bytes,omitempty"`
+
+		// Model The model.
+		Model *string `json:"model,omitempty"`
+	} `json:"gpu,omitempty"`
 
 	// Handler The file of the handler in the action's folder.
 	Handler string `json:"handler"`

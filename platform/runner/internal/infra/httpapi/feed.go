@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 
+	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 )
@@ -18,14 +20,20 @@ type projectEvent struct {
 
 // projectEvents streams the starts, ends and log records of all runs of a project.
 func (a *API) projectEvents(w http.ResponseWriter, r *http.Request) error {
-	if _, err := httpx.PageOf(r, "logs"); err != nil {
-		return err
+	logs := true
+	switch text := r.URL.Query().Get("logs"); text {
+	case "", "true":
+	case "false":
+		logs = false
+	default:
+		return fault.InvalidField("logs", "is "+strconv.Quote(text), "give true or false")
 	}
-	logs := r.URL.Query().Get("logs") != "false"
+	// From before the answer begins: what happens after its first byte is told.
+	events := a.UseCases.WatchProject(r.Context(), r.PathValue("project"))
 	out := make(chan projectEvent)
 	go func() {
 		defer close(out)
-		for e := range a.UseCases.WatchProject(r.Context(), r.PathValue("project")) {
+		for e := range events {
 			if e.Kind == "log" && !logs {
 				continue
 			}
