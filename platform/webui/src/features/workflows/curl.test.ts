@@ -10,7 +10,7 @@ const w = (inputs: Item[], settings: Json = {}): Workflow => ({
   revision: 1,
   definition: { inputs, triggers: [{ id: "t", uses: "http", with: settings }], steps: [], result: [] },
 });
-const item = (name: string, type = "string", more: Partial<Item> = {}): Item => ({ name, type, ...more });
+const item = (name: string, type: Item["type"] = "string", more: Partial<Item> = {}): Item => ({ name, type, ...more });
 const at = (method: string, path: string) => ({ trigger: "t", method, path });
 
 it("posts JSON with a place for every needed input", () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Item } from "../../api/types";
 import { collect, initial } from "./form";
 
-const item = (type: string, more: Partial<Item> = {}): Item => ({ name: "x", type, ...more });
+const item = (type: string, more: Partial<Item> = {}): Item => ({ name: "x", type: type as Item["type"], ...more });
 
 describe("the start form", () => {
   it.each([
