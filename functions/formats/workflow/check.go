@@ -211,13 +211,18 @@ func (w *Workflow) CheckUses(file string, resolve Resolver) problem.List {
 		}
 		acts[s.ID] = a
 	}
+	scope := w.scope(acts, false)
 	for _, s := range w.Steps {
+		item := w.checkConditions(r, s, scope, acts)
+		w.checkSkipped(r, s)
 		if a, ok := acts[s.ID]; ok {
-			w.checkWith(r, s, a, acts)
+			w.checkWith(r, s, a, acts, item)
 		}
 	}
+	loose := w.scope(acts, true)
 	for _, v := range w.Result {
 		w.checkOutputs(r, v, acts)
+		w.checkTexts(r, v, loose, acts)
 	}
 	for _, t := range w.Triggers {
 		if t.Uses == "http" || t.Uses == "cron" || t.Uses == "" {
@@ -272,7 +277,7 @@ func (r *problems) add(n *doc.Node, remedy, format string, args ...any) {
 	r.list = append(r.list, p)
 }
 
-func (w *Workflow) checkWith(r *problems, s Step, a action.Action, acts map[string]action.Action) {
+func (w *Workflow) checkWith(r *problems, s Step, a action.Action, acts map[string]action.Action, scope *expr.Scope) {
 	given := map[string]bool{}
 	for _, v := range s.With {
 		given[v.Name] = true
@@ -282,7 +287,7 @@ func (w *Workflow) checkWith(r *problems, s Step, a action.Action, acts map[stri
 			continue
 		}
 		w.checkOutputs(r, v, acts)
-		w.checkType(r, v, a.Inputs[i], acts)
+		w.checkType(r, v, a.Inputs[i], acts, scope)
 	}
 	for _, it := range a.Inputs {
 		if !given[it.Name] && !it.Optional && it.Default == nil {
@@ -323,9 +328,6 @@ func (w *Workflow) checkOutputs(r *problems, v Value, acts map[string]action.Act
 				r.add(v.node, remedy, "step %s (%s) has no output %q", ref.Step, a.ID, ref.Name)
 				continue
 			}
-			if w.maySkip(ref.Step) && !ref.Optional {
-				r.add(v.node, fmt.Sprintf("write steps.%s.?%s.orValue(…)", ref.Step, ref.Name), "step %s may be skipped, and then has no output %q", ref.Step, ref.Name)
-			}
 		}
 	}
 }
@@ -340,59 +342,3 @@ func (w *Workflow) step(id string) *Step {
 }
 
 func (w *Workflow) loops(id string) bool { s := w.step(id); return s != nil && s.ForEach != nil }
-
-// maySkip: only results and steps that run nevertheless see the outputs of a step with a
-// condition; a step that needs it plainly is skipped with it.
-func (w *Workflow) maySkip(string) bool { return false }
-
-// checkType checks literals, and plain references whose type is known.
-func (w *Workflow) checkType(r *problems, v Value, it action.Item, acts map[string]action.Action) {
-	texts, err := expr.Texts(v.JSON)
-	if err != nil {
-		return
-	}
-	if len(texts) == 0 {
-		if m := action.CheckValue(it, v.JSON); m != "" {
-			r.add(v.node, "give a "+it.Type, "%s", m)
-		}
-		return
-	}
-	ref, whole := expr.Whole(v.JSON)
-	if !whole {
-		return
-	}
-	var from string
-	switch {
-	case ref.Root == "inputs":
-		for _, i := range w.Inputs {
-			if i.Name == ref.Name {
-				from = i.Type
-			}
-		}
-	case ref.Root == "steps" && !w.loops(ref.Step):
-		for _, o := range acts[ref.Step].Outputs {
-			if o.Name == ref.Name {
-				from = o.Type
-			}
-		}
-	}
-	if from != "" && !assignable(from, it.Type) {
-		r.add(v.node, fmt.Sprintf("give a %s", it.Type), "%s is a %s and the input %q is a %s", strings.TrimSpace(texts[0]), from, it.Name, it.Type)
-	}
-}
-
-// assignable tells whether a value of one type may be given where another is wanted.
-func assignable(from, to string) bool {
-	text := []string{"string", "longstring", "password", "enum"}
-	switch {
-	case from == to, to == "json", from == "json":
-		return true
-	case slices.Contains(text, from) && slices.Contains(text, to):
-		return true
-	case from == "integer" && to == "float":
-		return true
-	case from == "float" && to == "integer":
-		return false
-	}
-	return false
-}

@@ -84,7 +84,7 @@ func TestBadWorkflows(t *testing.T) {
 		"unknown input":      {step("{id: b, uses: count, with: {txt: x, text: y}}"), "w.yaml:8: spec.steps[1].with.txt: count has no input \"txt\" (did you mean text?)"},
 		"missing input":      {step("{id: b, uses: count, with: {min: 1}}"), "w.yaml:8: spec.steps[1].with: the input \"text\" of count is missing (add text: a longstring)"},
 		"wrong literal":      {step("{id: b, uses: count, with: {text: x, min: many}}"), "w.yaml:8: spec.steps[1].with.min: is \"many\", which is no integer (give a integer)"},
-		"wrong type":         {step("{id: b, uses: count, with: {text: x, min: \"${steps.a.list}\"}}"), "w.yaml:8: spec.steps[1].with.min: steps.a.list is a list and the input \"min\" is a integer (give a integer)"},
+		"wrong type":         {step("{id: b, uses: count, with: {text: x, min: \"${steps.a.list}\"}}"), "w.yaml:8: spec.steps[1].with.min: steps.a.list is a list and the input \"min\" is an integer (give an integer)"},
 		"unknown output":     {step("{id: b, uses: count, with: {text: \"${steps.a.wrods}\"}}"), "w.yaml:8: spec.steps[1].with.text: step a (count) has no output \"wrods\" (did you mean words?)"},
 		"unknown step":       {step("{id: b, uses: count, with: {text: \"${steps.aa.words}\"}}"), "w.yaml:8: spec.steps[1].with.text: there is no step \"aa\" (did you mean a?)"},
 		"unknown need":       {step("{id: b, uses: count, needs: [z9], with: {text: x}}"), "w.yaml:8: spec.steps[1]: there is no step \"z9\" (the steps are a, b)"},

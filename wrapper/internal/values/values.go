@@ -78,8 +78,24 @@ func Output(items []bundle.Item, out map[string]json.RawMessage, dynamic bool) *
 		if err := Check(it, raw); err != nil {
 			return err
 		}
+		out[it.Name] = written(it.Type, raw)
 	}
 	return nil
+}
+
+// written writes a number as its type says, however the language wrote it: a float of 2 as 2.0, an
+// integer of 3.0 as 3. An expression over it then computes the same whatever its value happens to be.
+func written(kind string, raw []byte) []byte {
+	whole := !bytes.ContainsAny(raw, ".eE")
+	switch {
+	case kind == "float" && whole:
+		return append(slices.Clip(raw), '.', '0')
+	case kind == "integer" && !whole:
+		if f, err := strconv.ParseFloat(string(raw), 64); err == nil {
+			return strconv.AppendInt(nil, int64(f), 10)
+		}
+	}
+	return raw
 }
 
 // Check checks one value that is there.

@@ -19,7 +19,7 @@ func CheckInputs(items []Item, in Values) []Problem {
 		if !given || string(bytes.TrimSpace(v)) == "null" {
 			switch {
 			case len(it.Default) > 0:
-				in[it.Name] = it.Default
+				in[it.Name] = floating(it, it.Default)
 			case it.Optional:
 				delete(in, it.Name)
 			default:
@@ -29,7 +29,9 @@ func CheckInputs(items []Item, in Values) []Problem {
 		}
 		if msg := checkValue(it, v); msg != "" {
 			bad = append(bad, Problem{it.Name, msg})
+			continue
 		}
+		in[it.Name] = floating(it, v)
 	}
 	for _, name := range sortedKeys(in) {
 		if !known[name] {
@@ -84,6 +86,15 @@ func checkValue(it *Item, v Value) string {
 		}
 	}
 	return ""
+}
+
+// floating writes a float that was given as 2 as 2.0, so that an expression over it computes with
+// floats whatever its value happens to be.
+func floating(it *Item, v Value) Value {
+	if it.Type != "float" || !isInteger(v) {
+		return v
+	}
+	return append(append(Value(nil), bytes.TrimSpace(v)...), '.', '0')
 }
 
 func isInteger(v Value) bool {
