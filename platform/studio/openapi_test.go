@@ -17,5 +17,7 @@ func TestDocument(t *testing.T) {
 	require.NoError(t, c.Lint())
 	doc, err := openapi.Parse("studio", document)
 	require.NoError(t, err)
-	require.NoError(t, c.Routes(doc.Mount(httpapi.API{}.Handler()).Routes()))
+	mux := httpapi.API{}.Handler()
+	mount(doc, mux)
+	require.NoError(t, c.Routes(mux.Routes()))
 }

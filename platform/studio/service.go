@@ -25,6 +25,14 @@ import (
 //go:embed openapi.yaml
 var document []byte
 
+// The JSON Schemas of what authors write, for editors.
+var (
+	//go:embed schemas/action.json
+	actionSchema []byte
+	//go:embed schemas/workflow.json
+	workflowSchema []byte
+)
+
 // Deps of the service.
 type Deps struct {
 	Store      string // PostgreSQL URL
@@ -71,7 +79,14 @@ func (s *Service) Subscribe(ctx context.Context) error {
 
 // Handler serves /studio.
 func (s *Service) Handler() http.Handler {
-	return s.doc.Mount(httpapi.API{Service: s.app, Hub: s.hub, Verify: s.deps.Verify}.Handler())
+	return mount(s.doc, httpapi.API{Service: s.app, Hub: s.hub, Verify: s.deps.Verify}.Handler())
+}
+
+// mount adds what describes the interface and the formats to the routes.
+func mount(doc *openapi.Document, mux *openapi.Mux) http.Handler {
+	mux.Handle("GET /studio/v1/schemas/action.json", openapi.Static("application/json", actionSchema))
+	mux.Handle("GET /studio/v1/schemas/workflow.json", openapi.Static("application/json", workflowSchema))
+	return doc.Mount(mux)
 }
 
 // Run works until ctx ends.

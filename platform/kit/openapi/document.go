@@ -21,7 +21,6 @@ type Document struct {
 	service string
 	json    []byte
 	page    []byte
-	etag    string
 }
 
 // Parse reads the YAML of a service's document; service is the first part of the service's paths.
@@ -42,8 +41,7 @@ func Parse(service string, text []byte) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("show the OpenAPI document of %s: %w", service, err)
 	}
-	sum := sha256.Sum256(data)
-	return &Document{service: service, json: data, page: page, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}, nil
+	return &Document{service: service, json: data, page: page}, nil
 }
 
 // JSON is the document as it is served.
@@ -51,17 +49,20 @@ func (d *Document) JSON() []byte { return d.json }
 
 // Mount adds the document and its page to the service's routes and returns them.
 func (d *Document) Mount(mux *Mux) *Mux {
-	mux.Handle("GET /"+d.service+"/openapi.json", d.serve("application/json", d.json))
-	mux.Handle("GET /"+d.service+"/docs", d.serve("text/html; charset=utf-8", d.page))
+	mux.Handle("GET /"+d.service+"/openapi.json", Static("application/json", d.json))
+	mux.Handle("GET /"+d.service+"/docs", Static("text/html; charset=utf-8", d.page))
 	return mux
 }
 
-// serve answers If-None-Match with 304; anybody may read, for nothing in a document is secret.
-func (d *Document) serve(contentType string, body []byte) http.Handler {
+// Static serves body to anybody, for nothing in a document is secret, and answers If-None-Match
+// with 304.
+func Static(contentType string, body []byte) http.Handler {
+	sum := sha256.Sum256(body)
+	etag := `"` + hex.EncodeToString(sum[:12]) + `"`
 	return httpx.Handle(func(w http.ResponseWriter, r *http.Request) error {
 		h := w.Header()
 		h.Set("Content-Type", contentType)
-		h.Set("ETag", d.etag)
+		h.Set("ETag", etag)
 		h.Set("Cache-Control", "no-cache")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")

@@ -307,8 +307,8 @@ type RunRequest struct {
 	// IdempotencyKey A name for the request; the same key with the same inputs is the same run.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 
-	// Inputs Named values, as inputs, outputs and results are.
-	Inputs Values `json:"inputs,omitempty"`
+	// Inputs The inputs; null counts as none.
+	Inputs json.RawMessage `json:"inputs,omitempty"`
 
 	// Workflow The name of a deployed workflow.
 	Workflow string `json:"workflow"`

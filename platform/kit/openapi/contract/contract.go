@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -16,9 +17,10 @@ import (
 	"github.com/google/uuid"
 )
 
-func init() {
+// formats adds the formats that the validator does not know by itself.
+var formats = sync.OnceFunc(func() {
 	openapi3.DefineStringFormatValidator("uuid", openapi3.NewCallbackValidator(uuid.Validate))
-}
+})
 
 // Contract is one document. Safe for concurrent use.
 type Contract struct {
@@ -28,6 +30,7 @@ type Contract struct {
 
 // Load reads a document, YAML or JSON; one that is not valid OpenAPI 3.0 is an error.
 func Load(data []byte) (*Contract, error) {
+	formats()
 	doc, err := openapi3.NewLoader().LoadFromData(data)
 	if err != nil {
 		return nil, err
