@@ -24,6 +24,12 @@ func start(t *testing.T, args ...string) *harness.Platform {
 	t.Helper()
 	home, err := os.MkdirTemp("", "pelton-e2e-") //nolint:usetesting // short, and reachable for other users
 	require.NoError(t, err)
+	return startIn(t, home, args...)
+}
+
+// startIn starts a platform in a home that ends with the test too.
+func startIn(t *testing.T, home string, args ...string) *harness.Platform {
+	t.Helper()
 	require.NoError(t, os.Chmod(home, 0o755))
 	p, err := harness.Start(deadline(t, time.Minute), harness.Options{Home: home, Args: args, Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }})
 	require.NoError(t, err)

@@ -128,7 +128,7 @@ func (s *Service) UserAPI() http.Handler { return s.user.Handler() }
 func (s *Service) Ready() error {
 	select {
 	case <-s.app.Ready():
-		return nil
+		return s.app.Stalled()
 	default:
 		return errors.New("recovering runs")
 	}

@@ -7,14 +7,37 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
+// startPatience is how long a caller waits for a run to be durable.
+const startPatience = 10 * time.Second
+
+// writable tells why no run can be started now.
+func (s *Service) writable() error {
+	if err := s.isReady(); err != nil {
+		return err
+	}
+	if err := s.engine.journal.Stalled(); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the database takes no writes just now (%s): try again in a moment", err)
+	}
+	return nil
+}
+
+// Stalled is why the journal cannot be written, nil while it can.
+func (s *Service) Stalled() error {
+	if s.isReady() != nil {
+		return nil
+	}
+	return s.engine.journal.Stalled()
+}
+
 // StartRun makes a run durable and returns. See UseCases.
 func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) {
-	if err := s.isReady(); err != nil {
+	if err := s.writable(); err != nil {
 		return StartedRun{}, err
 	}
 	dep, err := s.deploymentFor(ctx, o)
@@ -66,8 +89,12 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 			q.started = func(err error) { durable <- err }
 		})
 	}})
+	patience := time.NewTimer(startPatience)
+	defer patience.Stop()
 	select {
 	case err = <-durable:
+	case <-patience.C:
+		return StartedRun{}, fault.New(fault.Unavailable, "the database has taken no writes for %s: whether the run will start is not known; try again, with the same idempotency key to start it once", startPatience)
 	case <-ctx.Done():
 		return StartedRun{}, fault.Wrap(ctx.Err(), fault.Cancelled, "the caller left before the run was durable; it may have been started")
 	case <-s.engine.stop.Done():

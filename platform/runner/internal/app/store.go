@@ -18,6 +18,8 @@ type Journal interface {
 	// Run writes until ctx is done, then fails what is queued with ErrStopped.
 	// It returns ErrFenced when another incarnation has taken over.
 	Run(ctx context.Context) error
+	// Stalled is why nothing could be written for a second or more, nil while writing works.
+	Stalled() error
 }
 
 // Entry is one journal row, with what must be committed together with it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,11 +33,12 @@ type Journal struct {
 	stopped bool
 	wake    chan struct{}
 
-	conn   *pgxpool.Conn // the writer's own
-	ids    []pgtype.UUID // reused between batches
-	seqs   []int64
-	rows   [][]byte
-	commit func(entries int, took time.Duration)
+	conn    *pgxpool.Conn // the writer's own
+	ids     []pgtype.UUID // reused between batches
+	seqs    []int64
+	rows    [][]byte
+	commit  func(entries int, took time.Duration)
+	stalled atomic.Pointer[error] // why writes have failed for a while
 }
 
 // NewJournal makes the writer of an incarnation. observe may be nil.
@@ -134,6 +136,9 @@ func (j *Journal) write(ctx context.Context, batch []*app.Entry) error {
 			if j.commit != nil {
 				j.commit(len(batch), time.Since(begun))
 			}
+			if resend {
+				j.stalled.Store(nil)
+			}
 			tell(batch, nil)
 			return nil
 		case isCode(err, "PF001"):
@@ -145,6 +150,9 @@ func (j *Journal) write(ctx context.Context, batch []*app.Entry) error {
 		// The connection broke or the server is in trouble: whether the batch was committed
 		// is not known, so it is sent again in a form that changes nothing if it was.
 		resend = true
+		if time.Since(begun) > time.Second {
+			j.stalled.Store(&err)
+		}
 		j.release()
 		j.store.log.Warn("the journal waits for the database", "entries", len(batch), "error", err)
 		t := time.NewTimer(wait)
@@ -156,6 +164,14 @@ func (j *Journal) write(ctx context.Context, batch []*app.Entry) error {
 		case <-t.C:
 		}
 	}
+}
+
+// Stalled implements app.Journal.
+func (j *Journal) Stalled() error {
+	if err := j.stalled.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // bisect finds the entry that the database refuses; the others are committed.
