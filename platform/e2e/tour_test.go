@@ -195,6 +195,8 @@ func (r *tour) studio() {
 		r.call("listRevisions", "GET", base+"/workflows/gate/revisions?cursor="+next, "", 200)
 	}
 	r.call("listRevisions", "GET", base+"/workflows/gate/revisions?cursor=bm9uZQ", "", 400)
+	r.call("getRevision", "GET", base+"/workflows/gate/revisions/1", "", 200)
+	r.call("getRevision", "GET", base+"/workflows/gate/revisions/999", "", 404)
 	r.call("undeployWorkflow", "POST", base+"/workflows/gate/undeploy", "", 202)
 	r.call("undeployWorkflow", "POST", base+"/workflows/gate/undeploy", "", 409)
 	r.call("deployWorkflow", "POST", base+"/workflows/gate/deploy", `{"revision":1}`, 202)
@@ -224,6 +226,14 @@ func (r *tour) runner(gate string) {
 	r.call("getRunLogs", "GET", run+"/logs?limit=1&after=0&step=a&attempt=1", "", 200)
 	r.call("getRunLogs", "GET", run+"/logs?after=x", "", 400)
 	r.call("cancelRun", "POST", run+"/cancel", `{"reason":"late"}`, 409)
+	told := map[any]bool{}
+	r.stream("watchProject", base+"/events", func() {
+		r.call("startRun", "POST", base+"/runs", fmt.Sprintf(`{"workflow":"gate","inputs":{"gate":%q}}`, gate), 201)
+	}, func(e map[string]any) bool {
+		told[e["type"]] = true
+		return told["run_started"] && told["log"] && told["run_finished"]
+	})
+	r.call("watchProject", "GET", base+"/events?logs=some", "", 400)
 	shut := base + "/runs/" + r.call("startRun", "POST", base+"/runs", `{"workflow":"gate","inputs":{"gate":"/none"}}`, 201)["id"].(string)
 	r.call("cancelRun", "POST", shut+"/cancel", `{"reason":"enough"}`, 202)
 	r.stream("watchRun", shut+"/events", func() {}, func(map[string]any) bool { return false })
