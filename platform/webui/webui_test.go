@@ -14,9 +14,11 @@ func get(t *testing.T, h http.Handler, path string) (*http.Response, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
-	body, err := io.ReadAll(w.Result().Body)
+	resp := w.Result()
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	return w.Result(), string(body)
+	return resp, string(body)
 }
 
 func TestFilesAndPages(t *testing.T) {
@@ -39,7 +41,7 @@ func TestFilesAndPages(t *testing.T) {
 		"/app/assets/../.keep":   {200, "<html>page</html>", "no-cache"},
 		"/app/default/a.b/c.yml": {200, "<html>page</html>", "no-cache"},
 	} {
-		r, body := get(t, h, path)
+		r, body := get(t, h, path) //nolint:bodyclose // get has closed it
 		require.Equal(t, want.status, r.StatusCode, path)
 		require.Equal(t, want.body, body, path)
 		require.Equal(t, want.cache, r.Header.Get("Cache-Control"), path)
@@ -48,7 +50,7 @@ func TestFilesAndPages(t *testing.T) {
 }
 
 func TestWithoutPage(t *testing.T) {
-	r, body := get(t, handler("/app/", fstest.MapFS{}), "/app/")
+	r, body := get(t, handler("/app/", fstest.MapFS{}), "/app/") //nolint:bodyclose // get has closed it
 	require.Equal(t, 404, r.StatusCode)
 	require.Contains(t, body, "make build")
 }

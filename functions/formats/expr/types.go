@@ -122,7 +122,7 @@ func NewScope(inputs []Field, steps []Step, loose bool) *Scope {
 			}
 		}
 		s.objects[name] = outputs
-		var t Type = types.NewObjectType(name)
+		t := types.NewObjectType(name)
 		if step.List {
 			t = types.NewListType(t)
 		}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Ref is a reference to a file or folder as it travels in values.
@@ -116,9 +117,10 @@ func (s *Store) FetchFile(digest, dest string, uid, gid int) error {
 	return dst.Close()
 }
 
-// PutFile puts a file and returns its reference. It is durable when PutFile returns.
-func (s *Store) PutFile(path string) (Ref, error) {
-	f, err := openRegular(path)
+// PutFile keeps a regular file below a root, with its digest. No part of the path may lead out of
+// the root, also when somebody changes links while we look.
+func (s *Store) PutFile(root *os.Root, path string) (Ref, error) {
+	f, err := openRegular(root, path)
 	if err != nil {
 		return Ref{}, err
 	}
@@ -135,22 +137,19 @@ func (s *Store) PutFile(path string) (Ref, error) {
 	return Ref{File: digest, Size: size, Name: filepath.Base(path), Type: mediaType(path, head[:n])}, nil
 }
 
-// openRegular opens a regular file without following a link in its last part.
-func openRegular(path string) (*os.File, error) {
-	info, err := os.Lstat(path)
+// openRegular opens a regular file; a pipe or a device put in its place is not waited for.
+func openRegular(root *os.Root, path string) (*os.File, error) {
+	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", filepath.Base(path))
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", filepath.Base(path))
 	}
-	f, err := openNoFollow(path)
 	if err != nil {
-		return nil, err
-	}
-	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
 		f.Close()
-		return nil, errors.Join(err, fmt.Errorf("%s was replaced while it was read", filepath.Base(path)))
+		return nil, err
 	}
 	return f, nil
 }

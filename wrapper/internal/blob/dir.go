@@ -19,40 +19,53 @@ func touch(path string) error {
 	return os.Chtimes(path, now, now)
 }
 
-// PutDir puts a folder as a tar.zst whose bytes depend on its content alone: entries in the order
-// of their names, without times, owners or modes other than "executable".
-func (s *Store) PutDir(dir string) (Ref, error) {
+// PutDir keeps a folder below a root as a deterministic tar.zst: names in order, no times, no owners.
+func (s *Store) PutDir(root *os.Root, path string) (Ref, error) {
+	dir, err := root.OpenRoot(path)
+	if err != nil {
+		return Ref{}, err
+	}
+	defer dir.Close()
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(pack(dir, pw)) }()
+	packed := make(chan struct{})
+	go func() {
+		defer close(packed)
+		pw.CloseWithError(pack(dir, pw))
+	}()
 	digest, size, err := s.Put(pr)
 	pr.CloseWithError(err)
-	return Ref{Dir: digest, Size: size, Name: filepath.Base(dir)}, err
+	<-packed
+	return Ref{Dir: digest, Size: size, Name: filepath.Base(path)}, err
 }
 
-func pack(dir string, w io.Writer) error {
+func pack(dir *os.Root, w io.Writer) error {
 	zw, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
 	tw := tar.NewWriter(zw)
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == dir {
-			return err
-		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
+	err = fs.WalkDir(dir.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == "." {
 			return err
 		}
 		info, err := d.Info()
 		if err != nil {
 			return err
 		}
-		h := &tar.Header{Name: filepath.ToSlash(rel), Mode: 0o644, Format: tar.FormatPAX}
+		h := &tar.Header{Name: path, Mode: 0o644, Format: tar.FormatPAX}
 		switch {
 		case d.IsDir():
 			h.Typeflag, h.Mode, h.Name = tar.TypeDir, 0o755, h.Name+"/"
 			return tw.WriteHeader(h)
 		case info.Mode().IsRegular():
+			f, err := openRegular(dir, filepath.FromSlash(path))
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if info, err = f.Stat(); err != nil { // of what is read, whatever lay there before
+				return err
+			}
 			h.Typeflag, h.Size = tar.TypeReg, info.Size()
 			if info.Mode()&0o111 != 0 {
 				h.Mode = 0o755
@@ -60,15 +73,10 @@ func pack(dir string, w io.Writer) error {
 			if err := tw.WriteHeader(h); err != nil {
 				return err
 			}
-			f, err := openRegular(path)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
 			_, err = io.CopyN(tw, f, info.Size())
 			return err
 		}
-		return fmt.Errorf("%s is neither a file nor a folder: links and devices cannot be passed on", rel)
+		return fmt.Errorf("%s is neither a file nor a folder: links and devices cannot be passed on", path)
 	})
 	return errors.Join(err, tw.Close(), zw.Close())
 }

@@ -161,3 +161,23 @@ func (x *execution) hasEnded() bool {
 	defer x.mu.Unlock()
 	return x.ended
 }
+
+func (x *execution) isTo(s *stream) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.to == s
+}
+
+// settle lets go of an event that the runner has made durable: a source that lives for months
+// keeps no more than what is under way.
+func (x *execution) settle(eventSeq uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, k := range x.kept {
+		if o := k.GetOutput(); o != nil && o.GetEventSeq() == eventSeq && k.Seq <= x.sent {
+			x.keptSize -= proto.Size(k)
+			x.kept = append(x.kept[:i], x.kept[i+1:]...)
+			return
+		}
+	}
+}

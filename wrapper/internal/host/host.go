@@ -7,11 +7,13 @@ import (
 	"crypto/ed25519"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/pelton-run/pelton/wrapper/internal/bundle"
@@ -61,7 +63,10 @@ func New(cfg Config) *Host {
 }
 
 // Describe tells what this instance runs.
-func (h *Host) Describe(_ context.Context, req *pb.DescribeRequest) (*pb.ActionDescription, error) {
+func (h *Host) Describe(ctx context.Context, req *pb.DescribeRequest) (*pb.ActionDescription, error) {
+	if err := h.check(bearer(ctx), ""); err != nil {
+		return nil, err
+	}
 	for _, need := range req.GetNeeds() {
 		known := false
 		for _, f := range Features {
@@ -81,6 +86,15 @@ func (h *Host) Describe(_ context.Context, req *pb.DescribeRequest) (*pb.ActionD
 		d.LoadError = st.Err.Error()
 	}
 	return d, nil
+}
+
+// bearer is the token of a call without messages of its own: metadata "authorization".
+func bearer(ctx context.Context) string {
+	md, _ := metadata.FromIncomingContext(ctx)
+	for _, v := range md.Get("authorization") {
+		return strings.TrimPrefix(v, "Bearer ")
+	}
+	return ""
 }
 
 // check verifies the runner's signature for an execution.

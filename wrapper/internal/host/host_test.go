@@ -40,6 +40,8 @@ type action struct {
 	runtime, isolation, handler string
 	inputs, outputs             []map[string]any
 	kind                        string
+	flags                       []string // of the wrapper
+	module                      string   // file of the handler. Defaults to handler.py or handler.mjs
 }
 
 // instance is a started wrapper.
@@ -49,6 +51,8 @@ type instance struct {
 	files  string
 	stream grpc.BidiStreamingClient[pb.ToAction, pb.FromAction]
 	next   int
+
+	process *os.Process
 }
 
 func (a action) start(t testing.TB) *instance {
@@ -59,6 +63,9 @@ func (a action) start(t testing.TB) *instance {
 	name, interpreter := "handler.py", "python3"
 	if a.runtime == "nodejs" {
 		name, interpreter = "handler.mjs", "node"
+	}
+	if a.module != "" {
+		name = a.module
 	}
 	path, err := exec.LookPath(interpreter)
 	require.NoError(t, err)
@@ -80,6 +87,7 @@ func (a action) start(t testing.TB) *instance {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "bundle.json"), text, 0o644))
 	socket := filepath.Join(dir, "s")
 	cmd := exec.Command(binary, "serve", "--socket", socket, "--bundle", dir, "--state", filepath.Join(dir, "state"), "--instance", "i1", "--detach-lease", "2s")
+	cmd.Args = append(cmd.Args, a.flags...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -92,7 +100,7 @@ func (a action) start(t testing.TB) *instance {
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	i := &instance{t: t, client: pb.NewActionClient(conn), files: filepath.Join(dir, "files")}
+	i := &instance{t: t, client: pb.NewActionClient(conn), files: filepath.Join(dir, "files"), process: cmd.Process}
 	i.stream, err = i.client.Session(context.Background())
 	require.NoError(t, err)
 	return i

@@ -60,6 +60,10 @@ func (x *execution) run() {
 	defer x.host.busy.Done()
 	j := &job{execution: x, began: time.Now()}
 	x.mask = mask.New(x.start.GetSecrets())
+	if n := x.mask.Short(); n > 0 {
+		x.tell(&pb.FromAction{Body: &pb.FromAction_Log{Log: &pb.Log{Stream: pb.Log_SYSTEM, Level: "warning", AtUnixMicros: time.Now().UnixMicro(),
+			Line: fmt.Sprintf("%d of the secrets are shorter than 4 characters and are not hidden in what this step prints", n)}}})
+	}
 	err := j.carryOut()
 	// The process, its group and its files are gone before the end is told: nothing of an ended
 	// attempt runs beside the next one.
@@ -122,20 +126,30 @@ func (j *job) acquire(ctx context.Context) (*worker.Process, error) {
 		err error
 	}
 	got := make(chan result, 1)
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	go func() {
 		p, err := j.host.cfg.Pool.Acquire(ctx, j.rawLine)
 		got <- result{p, err}
 	}()
 	var r result
+	leave := func(f *failure) (*worker.Process, error) {
+		giveUp()
+		if r := <-got; r.p != nil { // it was loaded at the same moment
+			r.p.Release(false)
+		}
+		return nil, f
+	}
 	select {
 	case r = <-got:
+	case c := <-j.cancel:
+		reason := c.GetReason()
+		if reason == "" {
+			reason = "the execution was cancelled"
+		}
+		return leave(failf("cancelled", "%s", reason))
 	case <-j.stop:
-		go func() {
-			if r := <-got; r.p != nil {
-				r.p.Release(false)
-			}
-		}()
-		return nil, failf("cancelled", "the wrapper is stopping")
+		return leave(failf("cancelled", "the wrapper is stopping"))
 	}
 	var load *worker.LoadError
 	switch {
@@ -520,36 +534,35 @@ func (j *job) putFile(name, kind string, raw json.RawMessage) ([]byte, error) {
 	if err := json.Unmarshal(raw, &path); err != nil {
 		return nil, bad("is no path")
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(j.work, path)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, bad("the handler returned %q, and there is no such %s", path, kind)
-	}
-	if err != nil {
-		return nil, bad("%s", err)
-	}
-	root, err := filepath.EvalSymlinks(j.dir)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.HasPrefix(real, root+string(filepath.Separator)) {
+	rel, inside := j.within(path)
+	if !inside {
 		return nil, bad("%q lies outside of the execution's folder: write it below ctx.workdir or the temp folder", path)
-	}
-	info, err := os.Lstat(real)
-	if err != nil {
-		return nil, bad("%s", err)
 	}
 	if j.store == nil {
 		return nil, bad("there is no filestore for this execution")
 	}
+	// Everything from here on goes through the folder's own handle: user code that still runs
+	// cannot lead us elsewhere by a link.
+	root, err := os.OpenRoot(j.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	info, err := root.Stat(rel)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, bad("the handler returned %q, and there is no such %s", path, kind)
+	case err != nil && strings.Contains(err.Error(), "path escapes"):
+		return nil, bad("%q lies outside of the execution's folder: write it below ctx.workdir or the temp folder", path)
+	case err != nil:
+		return nil, bad("%s", err)
+	}
 	var ref blob.Ref
 	switch {
 	case kind == "directory" && info.IsDir():
-		ref, err = j.store.PutDir(real)
+		ref, err = j.store.PutDir(root, rel)
 	case kind == "file" && info.Mode().IsRegular():
-		ref, err = j.store.PutFile(real)
+		ref, err = j.store.PutFile(root, rel)
 	default:
 		return nil, bad("%q is not a %s", path, kind)
 	}
@@ -591,4 +604,26 @@ func (j *job) cleanUp() {
 	if j.dir != "" {
 		j.host.folders.giveBack(j.dir)
 	}
+}
+
+// within is a path of user code as one below the execution's folder.
+func (j *job) within(path string) (rel string, ok bool) {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(j.work, path)
+	}
+	rel, err := filepath.Rel(j.dir, path)
+	if err == nil && filepath.IsLocal(rel) {
+		return rel, true
+	}
+	// The way to our folder may have two names, as /tmp has where it is a link.
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", false
+	}
+	root, err := filepath.EvalSymlinks(j.dir)
+	if err != nil {
+		return "", false
+	}
+	rel, err = filepath.Rel(root, real)
+	return rel, err == nil && filepath.IsLocal(rel)
 }

@@ -138,24 +138,39 @@ func (s *stream) take(m *pb.ToAction) error {
 		} else {
 			s.say(&pb.FromAction{ExecutionId: id, Body: &pb.FromAction_Unknown{Unknown: &pb.Unknown{}}})
 		}
+	// What follows is for executions that this stream is attached to: its token was checked then.
 	case *pb.ToAction_Cancel:
-		if x := s.h.find(id); x != nil {
+		if x := s.attached(id); x != nil {
 			select {
 			case x.cancel <- body.Cancel:
 			default:
 			}
 		}
 	case *pb.ToAction_EventAck, *pb.ToAction_RunResult:
-		if x := s.h.find(id); x != nil {
+		if x := s.attached(id); x != nil {
+			if ack := m.GetEventAck(); ack != nil {
+				x.settle(ack.GetEventSeq())
+			}
 			select {
 			case x.acks <- m:
 			case <-x.stop:
 			}
 		}
 	case *pb.ToAction_Forget:
-		s.h.forget(id)
+		if s.attached(id) != nil {
+			s.h.forget(id)
+		}
 	}
 	return nil
+}
+
+// attached is an execution that this stream speaks for, nil for any other.
+func (s *stream) attached(id string) *execution {
+	x := s.h.find(id)
+	if x == nil || !x.isTo(s) {
+		return nil
+	}
+	return x
 }
 
 // flush sends what the executions have told, some of each in turn, until there is no more.

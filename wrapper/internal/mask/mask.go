@@ -21,7 +21,9 @@ const shortest = 4
 // Masker replaces secrets. The zero value hides nothing. Safe for concurrent use.
 type Masker struct {
 	forms    []string
+	exact    map[string]bool
 	replacer *strings.Replacer
+	short    int
 }
 
 // New makes a Masker for the given secrets.
@@ -59,7 +61,12 @@ func New(secrets [][]byte) *Masker {
 			add(string(j[1 : len(j)-1]))
 		}
 	}
-	m := &Masker{}
+	m := &Masker{exact: seen}
+	for _, s := range secrets {
+		if len(s) > 0 && len(s) < shortest {
+			m.short++
+		}
+	}
 	for s := range seen {
 		m.forms = append(m.forms, s)
 	}
@@ -84,18 +91,57 @@ func (m *Masker) String(s string) string {
 	return m.replacer.Replace(s)
 }
 
-// JSON hides secrets in JSON text; what is hidden lies inside strings, so it stays JSON.
+// JSON hides secrets in JSON text, which stays JSON: inside strings (names too) wherever they occur,
+// and a number that is a secret becomes a string. Digits inside a longer number are left alone.
 func (m *Masker) JSON(b []byte) []byte {
 	if m == nil || m.replacer == nil {
 		return b
 	}
+	found := false
 	for _, f := range m.forms {
-		if bytes.Contains(b, []byte(f)) {
-			return []byte(m.replacer.Replace(string(b)))
-		}
+		found = found || bytes.Contains(b, []byte(f))
 	}
-	return b
+	if !found {
+		return b
+	}
+	out := make([]byte, 0, len(b))
+	for i := 0; i < len(b); {
+		n := 1
+		switch c := b[i]; {
+		case c == '"':
+			for i+n < len(b) && b[i+n] != '"' {
+				if b[i+n] == '\\' {
+					n++
+				}
+				n++
+			}
+			n = min(n+1, len(b)-i)
+			// The escaped form of a secret is among the forms; no form holds a quote of the text itself.
+			out = append(out, m.replacer.Replace(string(b[i:i+n]))...)
+		case c == '-' || (c >= '0' && c <= '9'):
+			for i+n < len(b) && strings.IndexByte("0123456789.eE+-", b[i+n]) >= 0 {
+				n++
+			}
+			if number := b[i : i+n]; m.exact[string(number)] {
+				out = append(append(append(out, '"'), Shown...), '"')
+			} else {
+				out = append(out, number...)
+			}
+		default:
+			out = append(out, c)
+		}
+		i += n
+	}
+	return out
 }
 
 // Active tells whether there is anything to hide.
 func (m *Masker) Active() bool { return m != nil && m.replacer != nil }
+
+// Short is how many secrets are too short to be hidden: every third word would be gone.
+func (m *Masker) Short() int {
+	if m == nil {
+		return 0
+	}
+	return m.short
+}

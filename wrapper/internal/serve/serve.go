@@ -109,6 +109,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 		return err
 	}
 	noNewPrivileges()
+	worker.Adopt()
 	pool := worker.NewPool(worker.Config{
 		Bundle: b, ShimDir: shims, UID: o.uid, GID: o.gid, MaxFile: uint64(o.diskMiB) << 20, Env: environment(b, o.instance),
 	})

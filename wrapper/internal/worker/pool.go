@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,9 @@ type Pool struct {
 	loaded bool
 	loadUS int64
 	failed error
+	out    int // processes in the hands of executions
+
+	tidying atomic.Bool
 }
 
 // NewPool makes a pool; nothing is started yet.
@@ -221,11 +225,25 @@ func (p *Pool) refill() {
 func (p *Pool) hand(pr *proc, cold bool, line RawLine) *Process {
 	pr.out.direct(line)
 	pr.err.direct(line)
+	if pr.kept == nil {
+		pr.kept = map[int]bool{}
+		for _, pid := range descendants(pr.cmd.Process.Pid) {
+			pr.kept[pid] = true
+		}
+	}
 	h := &Process{Frames: pr.frames, Exited: pr.exited, pool: p, p: pr}
+	p.handed(1)
 	if cold {
 		h.Booted, h.Loaded = pr.booted, pr.loaded
 	}
 	return h
+}
+
+func (p *Pool) handed(n int) (left int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out += n
+	return p.out
 }
 
 // Send sends a message to the process.
@@ -282,9 +300,19 @@ func (h *Process) Release(clean bool) {
 	h.cleaned.Do(func() {
 		if h.child != nil {
 			h.child.finish()
+			killInherited(h.child.pid, h.pool.handed(-1) == 0)
 			return
 		}
 		if clean && h.pool.State().Mode == "reuse" {
+			// The process goes on; what this execution started does not.
+			strays := killBelow(h.p.cmd.Process.Pid, h.p.kept)
+			alone := h.pool.handed(-1) == 0
+			if strays > 0 {
+				killInherited(h.p.cmd.Process.Pid, alone)
+			}
+			if alone {
+				h.pool.tidy()
+			}
 			h.p.out.empty()
 			h.p.err.empty()
 			h.p.out.direct(nil)
@@ -299,11 +327,34 @@ func (h *Process) Release(clean bool) {
 				return
 			}
 		}
+		select {
+		case <-h.p.exited: // its pid may be another's by now
+		default:
+			killBelow(h.p.cmd.Process.Pid, nil)
+		}
 		h.p.kill()
 		<-h.p.exited
+		killInherited(h.p.cmd.Process.Pid, h.pool.handed(-1) == 0)
 		h.p.out.drain(200 * time.Millisecond)
 		h.p.err.drain(50 * time.Millisecond)
 		h.p.close()
+	})
+}
+
+// tidy looks for processes that were left to us while nothing runs, beside the executions' path and
+// at most every quarter of a second.
+func (p *Pool) tidy() {
+	if p.tidying.Swap(true) {
+		return
+	}
+	time.AfterFunc(250*time.Millisecond, func() {
+		p.tidying.Store(false)
+		p.mu.Lock()
+		idle := p.out == 0
+		p.mu.Unlock()
+		if idle {
+			killInherited(0, true)
+		}
 	})
 }
 

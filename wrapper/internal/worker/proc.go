@@ -56,6 +56,7 @@ type proc struct {
 	loaded  time.Time
 	ready   chan struct{} // closed once loaded or failed
 	loadErr error
+	kept    map[int]bool // what its imports started, which lives as long as it does
 	threads int
 	loadUS  int64
 }
@@ -84,7 +85,11 @@ func (c Config) start(mode string) (*proc, error) {
 	if c.UID >= 0 {
 		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(c.GID), NoSetGroups: os.Geteuid() != 0}
 	}
-	err = p.cmd.Start()
+	started.Lock()
+	if err = p.cmd.Start(); err == nil {
+		started.pids[p.cmd.Process.Pid] = true
+	}
+	started.Unlock()
 	outW[0].Close()
 	outW[1].Close()
 	if err != nil {
@@ -165,6 +170,9 @@ func (p *proc) read() {
 
 func (p *proc) wait() {
 	_ = p.cmd.Wait()
+	started.Lock()
+	delete(started.pids, p.cmd.Process.Pid)
+	started.Unlock()
 	st := p.cmd.ProcessState
 	p.exit = Exit{Status: st.ExitCode()}
 	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {

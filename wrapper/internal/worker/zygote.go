@@ -21,6 +21,8 @@ type zygote struct {
 
 	mu       sync.Mutex
 	next     int
+	waiting  int  // executions that wait until it is loaded
+	left     bool // nobody waited any more: it is ended
 	children map[string]*child
 }
 
@@ -48,7 +50,11 @@ func (p *Pool) warm(ctx context.Context) (*zygote, error) {
 			p.zygote = nil
 		default:
 			p.mu.Unlock()
-			if err := p.awaitReady(ctx, z); err != nil {
+			err := p.awaitReady(ctx, z)
+			if errors.Is(err, errLeft) {
+				return p.warm(ctx)
+			}
+			if err != nil {
 				return nil, err
 			}
 			return p.usable(z), nil
@@ -80,10 +86,29 @@ func (p *Pool) warm(ctx context.Context) (*zygote, error) {
 }
 
 func (p *Pool) awaitReady(ctx context.Context, z *zygote) error {
+	z.mu.Lock()
+	if z.left {
+		z.mu.Unlock()
+		return errLeft
+	}
+	z.waiting++
+	z.mu.Unlock()
+	var left error
 	select {
 	case <-z.p.ready:
 	case <-ctx.Done():
-		return ctx.Err()
+		left = ctx.Err()
+	}
+	z.mu.Lock()
+	z.waiting--
+	alone := z.waiting == 0
+	z.left = z.left || (alone && left != nil)
+	z.mu.Unlock()
+	if left != nil {
+		if alone { // nobody else waits for imports that do not end
+			p.abandon(z)
+		}
+		return left
 	}
 	p.note(z.p)
 	if z.p.loadErr != nil {
@@ -97,6 +122,20 @@ func (p *Pool) awaitReady(ctx context.Context, z *zygote) error {
 	}
 	return nil
 }
+
+// abandon ends a parent that nobody waits for, with everything its imports started.
+func (p *Pool) abandon(z *zygote) {
+	p.mu.Lock()
+	if p.zygote == z {
+		p.zygote = nil
+	}
+	p.mu.Unlock()
+	killBelow(z.p.cmd.Process.Pid, nil)
+	z.p.close()
+}
+
+// errLeft: the parent was given up in the same moment; there will be another.
+var errLeft = errors.New("the warm parent was given up")
 
 // usable is z, or nil after the pool has gone over to fresh processes.
 func (p *Pool) usable(z *zygote) *zygote {
@@ -162,6 +201,7 @@ func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
 	go c.err.read()
 	go c.read()
 	h := &Process{Frames: c.frames, Exited: c.exited, pool: p, child: c}
+	p.handed(1)
 	if !z.p.booted.IsZero() {
 		h.Booted, h.Loaded = z.p.booted, z.p.loaded
 		z.p.booted = time.Time{}
@@ -240,6 +280,7 @@ func (c *child) finish() {
 	select {
 	case <-c.exited:
 	case <-time.After(50 * time.Millisecond): // it ends by itself after its last frame
+		killBelow(c.pid, nil)
 	}
 	_ = syscall.Kill(-c.pid, syscall.SIGKILL) // whatever it started, too
 	<-c.exited

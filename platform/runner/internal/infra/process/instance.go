@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
@@ -362,6 +363,11 @@ func (r *Runner) adopt() error {
 func (i *instance) answers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_, err := i.client.Describe(ctx, &pb.DescribeRequest{Needs: []string{"session", "attach"}})
+	token, _, err := i.pool.r.token(i.Build, time.Now())
+	if err != nil {
+		return false
+	}
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	_, err = i.client.Describe(ctx, &pb.DescribeRequest{Needs: []string{"session", "attach"}})
 	return err == nil
 }

@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Strays are processes that user code started and that outlive their execution: children that went
+// into a session of their own, or that were left by a parent that ended. As a child subreaper the
+// wrapper inherits them, so none escapes by changing its session or its environment.
+
+// started are the processes that we started ourselves, by pid; starting one and noting it is one step
+// for whoever looks for strays.
+var started = struct {
+	sync.Mutex
+	pids map[int]bool
+}{pids: map[int]bool{}}
+
+// Adopt makes this process inherit what its descendants leave behind. Call it once, early.
+func Adopt() bool { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil }
+
+// children are a process's children, by the kernel's lists of its threads. It is on the path of
+// every execution, so it costs a listing and a read for each thread, and no more.
+func children(pid int) []int {
+	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	threads, _ := f.Readdirnames(-1)
+	f.Close()
+	var out []int
+	var text [4096]byte
+	for _, t := range threads {
+		fd, err := unix.Open(dir+"/"+t+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		for rest := ""; ; {
+			n, err := unix.Read(fd, text[:])
+			if n <= 0 || err != nil {
+				break
+			}
+			rest += string(text[:n])
+			for {
+				field, after, found := strings.Cut(rest, " ")
+				if !found {
+					break
+				}
+				if n, err := strconv.Atoi(field); err == nil {
+					out = append(out, n)
+				}
+				rest = after
+			}
+		}
+		_ = unix.Close(fd)
+	}
+	return out
+}
+
+// descendants are a process's children, their children, and so on.
+func descendants(pid int) []int {
+	out := children(pid)
+	for i := 0; i < len(out); i++ {
+		out = append(out, children(out[i])...)
+	}
+	return out
+}
+
+// killBelow ends what runs below a process, but for what keep holds, and tells how many that were.
+func killBelow(pid int, keep map[int]bool) int {
+	killed := 0
+	for range 20 { // what is forked while we look is found the next time
+		found := 0
+		for _, d := range descendants(pid) {
+			if !keep[d] && !zombie(d) && syscall.Kill(d, syscall.SIGKILL) == nil {
+				found++
+			}
+		}
+		if found == 0 {
+			break
+		}
+		killed += found
+	}
+	return killed
+}
+
+// killInherited ends the processes that were left to us: all of them when alone, else those of the
+// session. It frees what is left of those that have ended.
+func killInherited(session int, alone bool) {
+	self := os.Getpid()
+	for range 20 {
+		started.Lock()
+		found := 0
+		for _, pid := range children(self) {
+			if started.pids[pid] {
+				continue
+			}
+			state, of := stat(pid)
+			if state != 'Z' {
+				if !alone && of != session {
+					continue
+				}
+				killBelow(pid, nil)
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			found++
+			_, _ = syscall.Wait4(pid, nil, 0, nil)
+		}
+		started.Unlock()
+		if found == 0 {
+			return
+		}
+	}
+}
+
+func zombie(pid int) bool {
+	state, _ := stat(pid)
+	return state == 'Z' || state == 0
+}
+
+// stat is a process's state letter and its session.
+func stat(pid int) (state byte, session int) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0
+	}
+	i := bytes.LastIndexByte(data, ')') // the name before it may hold anything
+	fields := strings.Fields(string(data[i+1:]))
+	if len(fields) < 4 {
+		return 0, 0
+	}
+	session, _ = strconv.Atoi(fields[3])
+	return fields[0][0], session
+}
