@@ -19,7 +19,7 @@ import (
 func TestCompat(t *testing.T) {
 	p := start(t)
 	ctx := deadline(t, 4*time.Minute)
-	require.NoError(t, p.AddFolder(ctx, "compat", filepath.Join(harness.Root(), "functions", "examples", "compat")))
+	require.NoError(t, p.AddFolder(ctx, "compat", filepath.Join(harness.Root(), "functions", "compat")))
 	for _, w := range []string{"compat-types", "compat-words", "compat-refuse", "compat-clock", "compat-form"} {
 		require.NoError(t, p.WaitLive(ctx, w))
 	}

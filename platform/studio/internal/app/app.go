@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -243,6 +244,17 @@ func (s *Service) resolve(ctx context.Context, project, uses string, scan *domai
 	for _, b := range all { // newest first
 		if version == "" || b.Version == version {
 			return b, nil
+		}
+	}
+	if scan != nil {
+		// The action may be of the same scan and not built yet: nothing is wrong then.
+		for dir, digest := range scan.Builds {
+			if path.Base(dir) != id {
+				continue
+			}
+			if _, err := s.Store.Build(ctx, project, digest); fault.Is(err, fault.NotFound) {
+				return domain.Build{}, errWait
+			}
 		}
 	}
 	return domain.Build{}, s.unknown(ctx, project, id, version)

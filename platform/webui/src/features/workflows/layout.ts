@@ -13,14 +13,14 @@ export interface Wire {
   to: string;
 }
 
-export const nodeWidth = 210;
+export const nodeWidth = 190;
 export const nodeHeight = 64;
 
 /** Places a definition's triggers, steps and result from left to right. Ids of triggers and of the
  * result are marked, so that a step of the same name is another node. */
 export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height: number } {
   const g = new dagre.graphlib.Graph();
-  g.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 70, marginx: 12, marginy: 12 });
+  g.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 44, marginx: 12, marginy: 12 });
   g.setDefaultEdgeLabel(() => ({}));
   const kinds = new Map<string, Placed["kind"]>();
   const add = (id: string, kind: Placed["kind"]) => {
