@@ -37,7 +37,9 @@ func processesOf(mark string) []string {
 // until waits for a state of the system that nothing tells of.
 func until(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !check(); time.Sleep(10 * time.Millisecond) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(15 * time.Second); !check(); <-tick.C {
 		require.True(t, time.Now().Before(end), "%s", what)
 	}
 }
