@@ -61,6 +61,7 @@ var layers = []struct {
 	{svc + `/(local|migrations|localkit)`, `platform/kit/.*|functions/formats/.*|wrapper/(wrapperpb|go|python|node)|builder/internal/.*`, "the builder as a library, for the command line"},
 	{svc, `$svc/.*|platform/kit/.*|eventing/bus|functions/formats/.*`, "a service sees itself, the kit and the bus"},
 	{`platform/kit(/.*)?`, `platform/kit(/.*)?|eventing/bus`, "plumbing without a business noun"},
+	{`eventing/bus/bustest`, `eventing/bus|platform/kit/(fault|id)`, "the suite of buses"},
 	{`eventing/bus(/.*)?`, `eventing/bus(/.*)?`, "ports"},
 	{`eventing/(membus|rabbitbus)`, `eventing/bus(/.*)?|platform/kit/.*`, "buses"},
 	{`functions(/.*)?`, `functions(/.*)?`, "what authors see imports nothing of the platform"},
