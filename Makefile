@@ -19,7 +19,7 @@ ui: build/ui.stamp ## the web page (left out with one line where Node.js is miss
 build/ui.stamp: $(UI_SOURCES)
 	@mkdir -p build
 	@if command -v npm >/dev/null 2>&1; then \
-	  cd platform/webui && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm ci --no-audit --no-fund --loglevel=error; } && \
+	  cd platform/webui && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm install --no-save --no-audit --no-fund --loglevel=error; } && \
 	  npm run --silent build -- --logLevel warn && touch ../../build/ui.stamp; \
 	else echo "  Node.js is missing: the web page is left out (the command line and the interfaces are whole)"; fi
 
