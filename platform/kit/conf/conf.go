@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -77,9 +78,30 @@ func decode(v any, data []byte, where string) error {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(v); err != nil && !errors.Is(err, io.EOF) {
+		if m := notFound.FindStringSubmatch(err.Error()); m != nil {
+			return misspelt(v, m[2], fmt.Sprintf("%s:%s", where, m[1]))
+		}
 		return fault.Wrap(err, fault.Invalid, "%s: %s", where, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	return nil
+}
+
+// notFound is how the YAML reader tells of a key that the settings do not have.
+var notFound = regexp.MustCompile(`line (\d+): field (\S+) not found in type`)
+
+// misspelt names a key of a file that is no setting, and the one that was most likely meant.
+func misspelt(v any, key, place string) error {
+	leaves := map[string]reflect.Value{}
+	collect(reflect.ValueOf(v).Elem(), "", leaves)
+	var parts []string
+	for path := range leaves {
+		parts = append(parts, strings.Split(path, ".")...)
+	}
+	remedy := "see config/embedded.yaml for the settings"
+	if near := fault.Nearest(key, parts); near != "" {
+		remedy = "did you mean " + near + "?"
+	}
+	return fault.InvalidField(key, "is no setting ("+place+")", remedy)
 }
 
 func collect(v reflect.Value, prefix string, out map[string]reflect.Value) {

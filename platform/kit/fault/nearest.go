@@ -4,6 +4,9 @@ package fault
 // at most two edits away, and fewer than half of the name's letters (Levenshtein distance).
 func Nearest(name string, candidates []string) string {
 	best, bestDistance := "", 3
+	if name == "" {
+		return ""
+	}
 	for _, c := range candidates {
 		if d := distance(name, c, bestDistance); d < bestDistance && d*2 <= max(len(name), 2) {
 			best, bestDistance = c, d
