@@ -170,6 +170,7 @@ async function execute(handle, start) {
   for (const item of config.inputs ?? [])
     if (item.type === "bytes" && typeof inputs[item.name] === "string") inputs[item.name] = Buffer.from(inputs[item.name], "base64");
   let frame;
+  const before = process.cpuUsage();
   try {
     let result = await (handle.length >= 2 || ctxWanted(handle) ? handle(inputs, ctx) : handle(inputs));
     if (result === undefined || result === null) result = {};
@@ -181,7 +182,8 @@ async function execute(handle, start) {
   flushOut();
   flushErr();
   current = null;
-  sendText(frame);
+  const used = process.cpuUsage(before);
+  sendText(`${frame.slice(0, -1)},"cpu_us":${used.user + used.system},"rss_kb":${process.resourceUsage().maxRSS}}`);
 }
 
 // A handler with a default for its second parameter has the length 1; its text tells.

@@ -14,6 +14,7 @@ _STARTED = time.perf_counter()
 
 import base64  # noqa: E402
 import json  # noqa: E402
+import resource  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import struct  # noqa: E402
@@ -393,6 +394,7 @@ def execute(loaded, channel, start):
         raise Cancelled()
 
     signal.signal(signal.SIGTERM, on_term)
+    before = resource.getrusage(resource.RUSAGE_SELF)
     inputs = start.get("in", {})
     for name in loaded.bytes_inputs:
         if isinstance(inputs.get(name), str):
@@ -426,10 +428,16 @@ def execute(loaded, channel, start):
         frame = {"t": "fail", "id": execution, "kind": "cancelled", "m": "the execution was cancelled"}
     except BaseException as error:
         frame = failure(execution, error)
-    if isinstance(frame, bytes):
-        channel.send(frame)
-    else:
-        channel.send_obj(frame)
+    if not isinstance(frame, bytes):
+        frame = json.dumps(frame, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    channel.send(frame[:-1] + used(before))
+
+
+def used(before):
+    """The end of a last frame: what the execution used of the processor, and the memory's peak."""
+    now = resource.getrusage(resource.RUSAGE_SELF)
+    micros = (now.ru_utime - before.ru_utime + now.ru_stime - before.ru_stime) * 1e6
+    return b',"cpu_us":%d,"rss_kb":%d}' % (micros, now.ru_maxrss // (1024 if sys.platform == "darwin" else 1))
 
 
 def threads():

@@ -252,3 +252,25 @@ func TestPathsOutside(t *testing.T) {
 		})
 	}
 }
+
+// What an execution used is told in every isolation.
+func TestUsage(t *testing.T) {
+	py := action{runtime: "python3", handler: "def handle(inputs):\n    return {'n': sum(range(3000000)) % 7}\n", outputs: []map[string]any{item("n", "integer")}}
+	node := action{runtime: "nodejs", handler: "export const handle = () => { let n = 0; for (let i = 0; i < 3e7; i++) n += i % 3; return { n: n % 7 }; };\n", outputs: py.outputs}
+	for _, base := range []action{py, node} {
+		for _, isolation := range []string{"reuse", "fork"} {
+			t.Run(base.runtime+" "+isolation, func(t *testing.T) {
+				a := base
+				a.isolation = isolation
+				i := a.start(t)
+				for range 2 {
+					o := i.run(nil)
+					require.NotNil(t, o.done, "%v", o.failed)
+					require.Greater(t, o.done.Usage.CpuMicros, int64(1000))
+					require.Greater(t, o.done.Usage.MaxRssBytes, int64(4<<20))
+					require.Positive(t, o.done.Usage.WallMicros)
+				}
+			})
+		}
+	}
+}

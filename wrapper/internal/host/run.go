@@ -400,6 +400,9 @@ func (j *job) frame(m *frame.Message) (over bool, err error) {
 	if m.ID != "" && m.ID != j.id {
 		return false, nil
 	}
+	if m.RSSKiB > 0 { // a last message tells what the execution used
+		j.usage.CpuMicros, j.usage.MaxRssBytes = m.CPUMicros, m.RSSKiB<<10
+	}
 	switch m.T {
 	case "log":
 		j.log(m.Stream, m.Level, m.Text)
