@@ -745,7 +745,10 @@ export interface components {
         RunRequest: {
             /** @description A name for the request; the same key with the same inputs is the same run. */
             idempotency_key?: string;
-            inputs?: components["schemas"]["Values"];
+            /** @description The inputs; null counts as none. */
+            inputs?: {
+                [key: string]: unknown;
+            } | null;
             /** @description The name of a deployed workflow. */
             workflow: string;
         };
