@@ -34,7 +34,12 @@ type Config struct {
 	FilesDir string // of the filestore, where sources lie
 	Parallel int    // builds at a time. Defaults to 2
 	Timeout  time.Duration
+	Limits   local.Limits
 }
+
+// firstUser is the first of the users that builds run as where we are root, far from those of
+// people, of the system, and of the processes that run actions.
+const firstUser = 260000
 
 // Deps of the service.
 type Deps struct {
@@ -60,7 +65,7 @@ func New(cfg Config, deps Deps) *Service {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 2
 	}
-	return &Service{cfg: cfg, deps: deps, local: local.New(local.Options{Home: cfg.Home, Timeout: cfg.Timeout, UID: -1, GID: -1}),
+	return &Service{cfg: cfg, deps: deps, local: local.New(local.Options{Home: cfg.Home, Timeout: cfg.Timeout, UID: firstUser, GID: firstUser, Limits: cfg.Limits}),
 		running: map[string]context.CancelFunc{}, cancelled: map[string]bool{}}
 }
 
