@@ -115,3 +115,8 @@ func bears(pid int, mark string) bool {
 
 // pace is how often memory is looked at.
 const pace = 200 * time.Millisecond
+
+// exchange makes two names trade places.
+func exchange(a, b string) error {
+	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+}

@@ -46,7 +46,8 @@ type Builder struct {
 	o        Options
 	owners   owners
 	sessions sessions
-	keys     sync.Map // what is being made now: path -> *sync.Mutex
+	linking  sync.RWMutex // read while a build links dependencies, so that none it is about to use is dropped
+	keys     sync.Map     // what is being made now: path -> *sync.Mutex
 	python   func() (interpreter, error)
 	node     func() (interpreter, error)
 	golang   func() (interpreter, error)
@@ -74,6 +75,7 @@ type Order struct {
 	Build   string // digest
 	Action  action.Action
 	Source  string // the action's folder; read only
+	Force   bool   // build although the bundle is there, and install its dependencies anew
 	Log     func(line string)
 }
 
@@ -100,7 +102,9 @@ func (b *Builder) Build(ctx context.Context, o Order) (Result, error) {
 	r := Result{Dir: dir, Phases: map[string]time.Duration{}}
 	unlock := b.lock(dir)
 	defer unlock()
-	if _, err := os.Stat(filepath.Join(dir, "bundle.json")); err == nil {
+	b.linking.RLock()
+	defer b.linking.RUnlock()
+	if !o.Force && have(dir, time.Now()) {
 		r.Cached = true
 		return r, nil
 	}
@@ -112,13 +116,7 @@ func (b *Builder) Build(ctx context.Context, o Order) (Result, error) {
 	if err := j.run(ctx); err != nil {
 		return r, told(ctx, &r, err)
 	}
-	if err := os.RemoveAll(dir); err != nil { // an incomplete folder of a crash
-		return r, err
-	}
-	if err := os.Rename(j.tmp, dir); err != nil {
-		return r, err
-	}
-	return r, syncDir(filepath.Dir(dir))
+	return r, put(j.tmp, dir)
 }
 
 // told makes an Error of whatever went wrong.
@@ -227,7 +225,7 @@ func (j *job) pack(in interpreter, handler string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(filepath.Join(j.tmp, "bundle.json"))
+	f, err := os.Create(filepath.Join(j.tmp, manifest))
 	if err != nil {
 		return err
 	}
@@ -237,13 +235,16 @@ func (j *job) pack(in interpreter, handler string) error {
 	return errors.Join(err, f.Close())
 }
 
+// complete is in a folder of dependencies once it is.
+const complete = ".complete"
+
 // deps makes the shared folder of dependencies once per lock and links it, or the folder sub of
 // it, into the bundle.
 func (j *job) deps(ctx context.Context, digest, link, sub string, install func(ctx context.Context, dir string) error) error {
 	dir := filepath.Join(j.b.o.Home, "deps", j.o.Project, strings.TrimPrefix(digest, "sha256:"))
 	unlock := j.b.lock(dir)
 	defer unlock()
-	if _, err := os.Stat(filepath.Join(dir, ".complete")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, complete)); err != nil || j.o.Force {
 		start := time.Now()
 		tmp := fmt.Sprintf("%s.tmp-%d", dir, os.Getpid())
 		if err := errors.Join(os.RemoveAll(tmp), shelf(filepath.Dir(dir))); err != nil {
@@ -257,13 +258,13 @@ func (j *job) deps(ctx context.Context, digest, link, sub string, install func(c
 		if err := install(ctx, made); err != nil {
 			return err
 		}
-		if err := errors.Join(j.user.seal(made), os.RemoveAll(filepath.Join(made, ".complete")), os.Rename(made, tmp), os.Chmod(tmp, 0o755)); err != nil {
+		if err := errors.Join(j.user.seal(made), os.RemoveAll(filepath.Join(made, complete)), os.Rename(made, tmp), os.Chmod(tmp, 0o755)); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(tmp, ".complete"), nil, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(tmp, complete), nil, 0o644); err != nil {
 			return err
 		}
-		if err := errors.Join(os.RemoveAll(dir), os.Rename(tmp, dir), syncDir(filepath.Dir(dir))); err != nil {
+		if err := put(tmp, dir); err != nil {
 			return err
 		}
 		j.r.Phases["dependencies"] += time.Since(start)
