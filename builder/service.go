@@ -34,7 +34,12 @@ type Config struct {
 	FilesDir string // of the filestore, where sources lie
 	Parallel int    // builds at a time. Defaults to 2
 	Timeout  time.Duration
+	Limits   local.Limits
 }
+
+// firstUser is the first of the users that builds run as where we are root, far from those of
+// people, of the system, and of the processes that run actions.
+const firstUser = 260000
 
 // Deps of the service.
 type Deps struct {
@@ -60,14 +65,23 @@ func New(cfg Config, deps Deps) *Service {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 2
 	}
-	return &Service{cfg: cfg, deps: deps, local: local.New(local.Options{Home: cfg.Home, Timeout: cfg.Timeout, UID: -1, GID: -1}),
+	s := &Service{cfg: cfg, deps: deps, local: local.New(local.Options{Home: cfg.Home, Timeout: cfg.Timeout, UID: firstUser, GID: firstUser, Limits: cfg.Limits}),
 		running: map[string]context.CancelFunc{}, cancelled: map[string]bool{}}
+	// The home is this process's: sources that an earlier one unpacked are nobody's.
+	if err := errors.Join(os.RemoveAll(s.sources()), s.local.Tidy()); err != nil {
+		deps.Log.Warn("what builds of earlier processes left cannot be removed", "err", err)
+	}
+	return s
 }
+
+// sources is where the sources of orders under way lie, which others cannot list.
+func (s *Service) sources() string { return filepath.Join(s.cfg.Home, "cache", "src") }
 
 // Subscribe declares the service's queues.
 func (s *Service) Subscribe(ctx context.Context) error {
 	return errors.Join(
 		s.deps.Subscriber.Subscribe(ctx, bus.Queue{Name: "builder.BuildOrdered", Exchange: "repository.v1", Keys: []string{"BuildOrdered"}, Prefetch: s.cfg.Parallel}, s.ordered),
+		s.deps.Subscriber.Subscribe(ctx, bus.Queue{Name: "builder.BuildDropped", Exchange: "repository.v1", Keys: []string{"BuildDropped"}}, s.drop),
 		s.deps.Subscriber.Subscribe(ctx, bus.Queue{Name: "builder.BuildCancelled", Exchange: "repository.v1", Keys: []string{"BuildCancelled"}}, s.cancel),
 	)
 }
@@ -85,6 +99,16 @@ func (s *Service) cancel(_ context.Context, m bus.Message) error {
 		s.cancelled[c.OrderId] = true
 	}
 	return nil
+}
+
+func (s *Service) drop(_ context.Context, m bus.Message) error {
+	var d repositoryv1.BuildDropped
+	if err := proto.Unmarshal(m.Body, &d); err != nil {
+		return fault.Wrap(err, fault.Invalid, "message cannot be read")
+	}
+	gone, err := s.local.Drop(d.Project, d.Build, time.UnixMilli(d.AtUnixMs))
+	s.deps.Log.Info("a build was dropped", "project", d.Project, "build", d.Build, "removed", gone)
+	return err
 }
 
 // ordered carries one order out. It returns once the end is told and confirmed.
@@ -147,15 +171,15 @@ func (s *Service) build(ctx context.Context, o *repositoryv1.BuildOrdered, log f
 	if err := json.Unmarshal([]byte(o.ActionJson), &a); err != nil {
 		return local.Result{}, fmt.Errorf("metadata of the order: %w", err)
 	}
-	src := filepath.Join(s.cfg.Home, "cache", "src", o.OrderId)
-	if err := os.MkdirAll(filepath.Dir(src), 0o755); err != nil {
+	src := filepath.Join(s.sources(), o.OrderId)
+	if err := os.MkdirAll(s.sources(), 0o711); err != nil {
 		return local.Result{}, err
 	}
 	defer os.RemoveAll(src)
 	if err := s.unpack(o.Project, o.SourceDigest, src); err != nil {
 		return local.Result{}, fmt.Errorf("source of the order: %w", err)
 	}
-	return s.local.Build(ctx, local.Order{Project: o.Project, Build: o.Build, Action: a, Source: src, Log: log})
+	return s.local.Build(ctx, local.Order{Project: o.Project, Build: o.Build, Action: a, Source: src, Force: o.Force, Log: log})
 }
 
 func (s *Service) unpack(project, digest, dir string) error {

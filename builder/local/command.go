@@ -3,80 +3,132 @@ package local
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 )
 
-// reachable is an interpreter that an unprivileged user may run: where we are root and the found
-// one lies in a folder of root's own, the system's is taken.
-func reachable(path string) string {
-	if os.Geteuid() != 0 {
-		return path
-	}
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o001 == 0 {
-			for _, p := range []string{"/usr/bin/python3", "/usr/local/bin/python3"} {
-				if real, err := filepath.EvalSymlinks(p); err == nil {
-					return real
-				}
-			}
-			return path
-		}
-		if dir == filepath.Dir(dir) {
-			return path
-		}
-	}
+// maxOutput is how much of a command's output is read, in bytes.
+const maxOutput = 64 << 20
+
+// sessions are the sessions of commands under way, by user: what runs as that user outside of them
+// was left behind. Starting holds the lock, so that no sweep takes a new command for a stray.
+type sessions struct {
+	mu   sync.Mutex
+	live map[int]bool
 }
 
-// environment is what package managers and compilers see: a private home, and the user's proxy,
-// mirror, index and certificate settings.
-func (j *job) environment(extra ...string) []string {
-	home := filepath.Join(j.b.o.Home, "cache", "home")
-	_ = os.MkdirAll(home, 0o755)
-	env := []string{"HOME=" + home, "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "CI=1", "NO_COLOR=1"}
-	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
-		upper := strings.ToUpper(name)
-		switch {
-		case name == "PATH", name == "TMPDIR", upper == "HTTP_PROXY", upper == "HTTPS_PROXY", upper == "NO_PROXY", upper == "ALL_PROXY",
-			strings.HasPrefix(upper, "SSL_CERT"), name == "REQUESTS_CA_BUNDLE", name == "CURL_CA_BUNDLE", name == "NODE_EXTRA_CA_CERTS", name == "PIP_CERT",
-			name == "PIP_INDEX_URL", name == "PIP_EXTRA_INDEX_URL", name == "PIP_TRUSTED_HOST", name == "PIP_FIND_LINKS", name == "PIP_CONFIG_FILE",
-			strings.HasPrefix(name, "UV_"), strings.HasPrefix(upper, "NPM_CONFIG_"),
-			name == "GOPROXY", name == "GOSUMDB", name == "GONOSUMDB", name == "GOPRIVATE", name == "GONOPROXY", name == "GOINSECURE", name == "GOTOOLCHAIN":
-			env = append(env, kv)
-		}
-	}
-	return append(env, extra...)
-}
-
-// command runs a program in dir with its lines in the log, in a group of its own that ends with
-// ctx, and returns its output.
+// command runs a program in dir with its lines in the log: as the project's user, within the
+// limits, in a session of its own that ends with ctx, and with it whatever was started in it or
+// left it. It returns the output.
 func (j *job) command(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Env = dir, env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if j.b.o.UID >= 0 && os.Geteuid() == 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(j.b.o.UID), Gid: uint32(j.b.o.GID)}
+	if err := ctx.Err(); err != nil {
+		return "", err
 	}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	r, w, err := os.Pipe()
+	mark := "PELTON_BUILD=" + rand.Text()
+	cmd, err := j.confined(ctx, name, args)
+	if err != nil {
+		return "", err
+	}
+	cmd.Dir, cmd.Env = dir, append(env, mark)
+	r, err := j.start(cmd)
 	if err != nil {
 		return "", err
 	}
 	defer r.Close()
-	cmd.Stdout, cmd.Stderr = w, w
-	if err := cmd.Start(); err != nil {
-		w.Close()
-		return "", err
+	out := make(chan string, 1)
+	go func() { out <- j.read(r) }()
+	guard := j.guard(cmd.Process.Pid)
+	err = cmd.Wait()
+	over := guard()
+	j.sweep(cmd.Process.Pid, mark)
+	// Nobody holds the pipe any more, unless a stray was faster than the sweep.
+	_ = r.SetReadDeadline(time.Now().Add(2 * time.Second))
+	text := <-out
+	switch {
+	case over:
+		j.r.limit = j.b.o.Limits.overMemory()
+	case err != nil && ctx.Err() == nil:
+		j.r.limit = j.b.o.Limits.limitOf(cmd.ProcessState, lastLines(text, 30))
 	}
-	w.Close()
+	if j.r.limit != nil && err == nil {
+		err = j.r.limit
+	}
+	return text, err
+}
+
+// confined is the command behind its gate, and as the project's user. It becomes that user behind
+// the gate: the limits of another user's process only a very privileged root may set.
+func (j *job) confined(ctx context.Context, name string, args []string) (*exec.Cmd, error) {
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if confines {
+		front := []string{"-c", gate, "sh"}
+		if j.user.uid >= 0 {
+			setpriv, err := exec.LookPath("setpriv")
+			if err != nil {
+				return nil, &Error{Kind: "runtime_missing", Message: "setpriv is missing, which builds need where Pelton runs as root: " + remedy("util-linux", "util-linux")}
+			}
+			front = append(front, setpriv, "--reuid", strconv.Itoa(j.user.uid), "--regid", strconv.Itoa(j.user.gid), "--clear-groups", "--no-new-privs", "--")
+		}
+		name, args = "/bin/sh", append(append(front, name), args...)
+	} else if j.user.uid >= 0 {
+		attr.Credential = &syscall.Credential{Uid: uint32(j.user.uid), Gid: uint32(j.user.gid)}
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = attr
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd, nil
+}
+
+// start starts the command with its output in a pipe, and opens its gate once its limits are set.
+func (j *job) start(cmd *exec.Cmd) (out *os.File, err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	cmd.Stdout, cmd.Stderr = w, w
+	if confines {
+		shut, open, err := os.Pipe()
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+		defer shut.Close()
+		defer open.Close() // opens the gate
+		cmd.ExtraFiles = []*os.File{shut}
+	}
+	s := &j.b.sessions
+	s.mu.Lock()
+	if err = cmd.Start(); err == nil {
+		s.live[cmd.Process.Pid] = true
+	}
+	s.mu.Unlock()
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	if err := confine(cmd.Process.Pid, j.b.o.Limits, j.user.uid >= 0); err != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+		j.sweep(cmd.Process.Pid, "")
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// read logs lines as they come and returns them.
+func (j *job) read(r io.Reader) string {
 	var out strings.Builder
-	lines := bufio.NewReaderSize(io.LimitReader(r, 64<<20), 64<<10)
+	lines := bufio.NewReaderSize(io.LimitReader(r, maxOutput), 64<<10)
 	for {
 		line, err := lines.ReadString('\n')
 		if line = strings.TrimRight(line, "\r\n"); line != "" {
@@ -89,28 +141,71 @@ func (j *job) command(ctx context.Context, dir string, env []string, name string
 			break
 		}
 	}
-	return out.String(), cmd.Wait()
+	if n, _ := io.Copy(io.Discard, r); n > 0 {
+		j.log("… and %d bytes more", n)
+	}
+	return out.String()
 }
 
-var (
-	networkSigns = regexp.MustCompile(`(?i)(dns error|could not resolve|temporary failure in name resolution|name or service not known|no such host|connection refused|network is unreachable|timed out|timeout|ENOTFOUND|ECONNREFUSED|ECONNRESET|EAI_AGAIN|ETIMEDOUT|tls handshake|certificate|failed to fetch|error sending request|proxyconnect|Connection reset|403 Forbidden|502 Bad Gateway|503 Service)`)
-	hostPattern  = regexp.MustCompile(`https?://([A-Za-z0-9.-]+)`)
-)
-
-// network makes an Error when a package manager could not reach its registry.
-func network(output, setting string) *Error {
-	if !networkSigns.MatchString(output) {
-		return nil
-	}
-	host := "the package registry"
-	if m := hostPattern.FindStringSubmatch(output); m != nil {
-		host = m[1]
-	}
-	return &Error{Kind: "network", Host: host, Setting: setting,
-		Message: host + " could not be reached: check the connection, or set " + setting + " to a mirror that can\n" + lastLines(output, 6)}
+// guard ends the session when its processes hold more memory than they may; the returned function
+// stops the guard and tells whether it did so.
+func (j *job) guard(session int) (stop func() bool) {
+	quit, done := make(chan struct{}), make(chan bool, 1)
+	go func() {
+		tick := time.NewTicker(pace)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				done <- false
+				return
+			case <-tick.C:
+			}
+			if j.resident(session) > j.b.o.Limits.MemoryBytes {
+				_ = syscall.Kill(-session, syscall.SIGKILL)
+				done <- true
+				return
+			}
+		}
+	}()
+	return func() bool { close(quit); return <-done }
 }
 
-func lastLines(s string, n int) string {
-	all := strings.Split(strings.TrimSpace(s), "\n")
-	return strings.Join(all[max(0, len(all)-n):], "\n")
+func (j *job) resident(session int) (total int64) {
+	s := &j.b.sessions
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range processes(j.user.uid >= 0) {
+		if p.session == session || j.user.uid >= 0 && p.uid == j.user.uid && !s.live[p.session] {
+			total += p.resident
+		}
+	}
+	return total
+}
+
+// sweep ends what a command left behind, in its session or outside of it.
+func (j *job) sweep(session int, mark string) {
+	s := &j.b.sessions
+	_ = syscall.Kill(-session, syscall.SIGKILL)
+	for range 500 {
+		s.mu.Lock()
+		delete(s.live, session)
+		left := 0
+		for _, p := range processes(j.user.uid >= 0) {
+			stray := p.session == session
+			if j.user.uid >= 0 {
+				stray = stray || p.uid == j.user.uid && !s.live[p.session]
+			} else if mark != "" && !stray && !s.live[p.session] {
+				stray = bears(p.pid, mark)
+			}
+			if stray && !errors.Is(syscall.Kill(p.pid, syscall.SIGKILL), syscall.ESRCH) {
+				left++
+			}
+		}
+		s.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		<-time.After(2 * time.Millisecond)
+	}
 }

@@ -34,14 +34,17 @@ func (j *job) golang(ctx context.Context, in interpreter, code string) (string, 
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(j.tmp, "bin")
-	if err := os.MkdirAll(bin, 0o755); err != nil {
+	bin, err := j.scratch("bin")
+	if err != nil {
 		return "", err
 	}
 	env := j.goEnvironment(in)
 	small := "-ldflags=-s -w"
 	if j.o.Debug {
 		small = "-gcflags=all=-N -l"
+	}
+	if !open(in.path) && j.user.uid >= 0 {
+		return "", &Error{Kind: "runtime_missing", Message: in.path + " cannot be run by the users that build: install Go for every user, " + remedy("golang-go", "go") + ", or https://go.dev/dl"}
 	}
 	err = j.phase("compile", func() error {
 		out, err := j.command(ctx, code, env, in.path, "build", "-trimpath", small, "-overlay", overlay, "-o", filepath.Join(bin, "action"), "./"+golang.MainDir)
@@ -53,17 +56,16 @@ func (j *job) golang(ctx context.Context, in interpreter, code string) (string, 
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join("bin", "action"), errors.Join(os.RemoveAll(code), os.RemoveAll(filepath.Join(j.tmp, "gen")), os.Remove(overlay))
+	return filepath.Join("bin", "action"), errors.Join(os.RemoveAll(code), j.user.seal(bin), os.Chmod(bin, 0o755), os.Rename(bin, filepath.Join(j.tmp, "bin")))
 }
 
 // goEnvironment is what go works with: our caches, the user's proxies.
 func (j *job) goEnvironment(in interpreter) []string {
-	cache := filepath.Join(j.b.o.Home, "cache")
-	modcache := filepath.Join(cache, "gomod")
+	modcache := filepath.Join(j.cache, "gomod")
 	if out, err := exec.Command(in.path, "env", "GOMODCACHE").Output(); err == nil && os.Geteuid() != 0 {
 		modcache = strings.TrimSpace(string(out))
 	}
-	env := j.environment("CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOCACHE="+filepath.Join(cache, "go-build"), "GOMODCACHE="+modcache, "GOWORK=off", "GOPATH="+filepath.Join(cache, "gopath"))
+	env := j.environment("CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOCACHE="+filepath.Join(j.cache, "go-build"), "GOMODCACHE="+modcache, "GOWORK=off", "GOPATH="+filepath.Join(j.cache, "gopath"))
 	return append(env, goSettings(in)...)
 }
 
@@ -86,7 +88,7 @@ func (j *job) goOverlay(module, code string) (string, error) {
 	if err != nil {
 		return "", &Error{Kind: "compile", Message: err.Error()}
 	}
-	gen := filepath.Join(j.tmp, "gen")
+	gen := filepath.Join(j.work, "gen")
 	replace := map[string]string{}
 	for name, text := range files {
 		path := filepath.Join(gen, name)
@@ -102,7 +104,7 @@ func (j *job) goOverlay(module, code string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	overlay := filepath.Join(j.tmp, "overlay.json")
+	overlay := filepath.Join(j.work, "overlay.json")
 	return overlay, os.WriteFile(overlay, data, 0o644)
 }
 

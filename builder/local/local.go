@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pelton-run/pelton/functions/formats/action"
@@ -34,18 +35,22 @@ func (e *Error) Error() string { return e.Message }
 type Options struct {
 	Home    string        // folder of bundles, deps, cache and tools
 	Timeout time.Duration // of one build. Defaults to 15 min
-	// UID and GID run package managers and compilers as another user; -1 = ours.
+	Limits  Limits
+	// UID and GID are the first of a range: where we are root, package managers and compilers run as
+	// a user of the project's own, counted from here. -1 = as ourselves.
 	UID, GID int
 }
 
 // Builder builds. Safe for concurrent use.
 type Builder struct {
-	o       Options
-	keys    sync.Map // what is being made now: path -> *sync.Mutex
-	python  func() (interpreter, error)
-	node    func() (interpreter, error)
-	golang  func() (interpreter, error)
-	compile func() string
+	o        Options
+	owners   owners
+	sessions sessions
+	linking  sync.RWMutex // read while a build links dependencies, so that none it is about to use is dropped
+	keys     sync.Map     // what is being made now: path -> *sync.Mutex
+	python   func() (interpreter, error)
+	node     func() (interpreter, error)
+	golang   func() (interpreter, error)
 }
 
 type interpreter struct{ path, version string }
@@ -55,7 +60,9 @@ func New(o Options) *Builder {
 	if o.Timeout == 0 {
 		o.Timeout = 15 * time.Minute
 	}
-	b := &Builder{o: o}
+	o.Limits = o.Limits.orDefaults(o.Timeout)
+	b := &Builder{o: o, owners: owners{file: filepath.Join(o.Home, "run", "builders.json"), first: owner{o.UID, o.GID}},
+		sessions: sessions{live: map[int]bool{}}}
 	b.python = sync.OnceValues(findPython)
 	b.node = sync.OnceValues(func() (interpreter, error) { return b.findNode() })
 	b.golang = sync.OnceValues(findGo)
@@ -68,6 +75,7 @@ type Order struct {
 	Build   string // digest
 	Action  action.Action
 	Source  string // the action's folder; read only
+	Force   bool   // build although the bundle is there, and install its dependencies anew
 	Log     func(line string)
 	Debug   bool // compiled code keeps what a debugger reads; give such a build a Build of its own
 }
@@ -78,6 +86,8 @@ type Result struct {
 	Cached bool
 	Phases map[string]time.Duration
 	Notes  []string
+
+	limit *Error // that a command ran into
 }
 
 // Bundle is the folder of a build's bundle.
@@ -93,31 +103,29 @@ func (b *Builder) Build(ctx context.Context, o Order) (Result, error) {
 	r := Result{Dir: dir, Phases: map[string]time.Duration{}}
 	unlock := b.lock(dir)
 	defer unlock()
-	if _, err := os.Stat(filepath.Join(dir, "bundle.json")); err == nil {
+	b.linking.RLock()
+	defer b.linking.RUnlock()
+	if !o.Force && have(dir, time.Now()) {
 		r.Cached = true
 		return r, nil
 	}
-	j := &job{b: b, o: o, r: &r, tmp: fmt.Sprintf("%s.tmp-%d", dir, os.Getpid())}
-	if err := os.RemoveAll(j.tmp); err != nil {
-		return r, err
+	j, done, err := b.job(o, &r)
+	if err != nil {
+		return r, told(ctx, &r, err)
 	}
-	defer os.RemoveAll(j.tmp)
+	defer done()
 	if err := j.run(ctx); err != nil {
-		return r, told(ctx, err)
+		return r, told(ctx, &r, err)
 	}
-	if err := os.RemoveAll(dir); err != nil { // an incomplete folder of a crash
-		return r, err
-	}
-	if err := os.Rename(j.tmp, dir); err != nil {
-		return r, err
-	}
-	return r, syncDir(filepath.Dir(dir))
+	return r, put(j.tmp, dir)
 }
 
 // told makes an Error of whatever went wrong.
-func told(ctx context.Context, err error) error {
+func told(ctx context.Context, r *Result, err error) error {
 	var e *Error
 	switch {
+	case r.limit != nil && ctx.Err() == nil:
+		return r.limit
 	case errors.As(err, &e):
 		if ctx.Err() == nil {
 			return err
@@ -129,6 +137,9 @@ func told(ctx context.Context, err error) error {
 		}
 		return &Error{Kind: "cancelled", Message: "the build was cancelled"}
 	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &Error{Kind: "limit", Message: "the disk that holds Pelton's data is full: free some space, then scan the repository again"}
+	}
 	return &Error{Kind: "internal", Message: err.Error()}
 }
 
@@ -137,13 +148,6 @@ func (b *Builder) lock(key string) (unlock func()) {
 	mu := m.(*sync.Mutex)
 	mu.Lock()
 	return mu.Unlock
-}
-
-type job struct {
-	b   *Builder
-	o   Order
-	r   *Result
-	tmp string
 }
 
 func (j *job) log(format string, args ...any) {
@@ -222,7 +226,7 @@ func (j *job) pack(in interpreter, handler string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(filepath.Join(j.tmp, "bundle.json"))
+	f, err := os.Create(filepath.Join(j.tmp, manifest))
 	if err != nil {
 		return err
 	}
@@ -232,26 +236,36 @@ func (j *job) pack(in interpreter, handler string) error {
 	return errors.Join(err, f.Close())
 }
 
+// complete is in a folder of dependencies once it is.
+const complete = ".complete"
+
 // deps makes the shared folder of dependencies once per lock and links it, or the folder sub of
 // it, into the bundle.
 func (j *job) deps(ctx context.Context, digest, link, sub string, install func(ctx context.Context, dir string) error) error {
 	dir := filepath.Join(j.b.o.Home, "deps", j.o.Project, strings.TrimPrefix(digest, "sha256:"))
 	unlock := j.b.lock(dir)
 	defer unlock()
-	if _, err := os.Stat(filepath.Join(dir, ".complete")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, complete)); err != nil || j.o.Force {
 		start := time.Now()
 		tmp := fmt.Sprintf("%s.tmp-%d", dir, os.Getpid())
-		if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o755)); err != nil {
+		if err := errors.Join(os.RemoveAll(tmp), shelf(filepath.Dir(dir))); err != nil {
 			return err
 		}
 		defer os.RemoveAll(tmp)
-		if err := install(ctx, tmp); err != nil {
+		made, err := j.scratch("deps")
+		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(tmp, ".complete"), nil, 0o644); err != nil {
+		if err := install(ctx, made); err != nil {
 			return err
 		}
-		if err := errors.Join(os.RemoveAll(dir), os.Rename(tmp, dir), syncDir(filepath.Dir(dir))); err != nil {
+		if err := errors.Join(j.user.seal(made), os.RemoveAll(filepath.Join(made, complete)), os.Rename(made, tmp), os.Chmod(tmp, 0o755)); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(tmp, complete), nil, 0o644); err != nil {
+			return err
+		}
+		if err := put(tmp, dir); err != nil {
 			return err
 		}
 		j.r.Phases["dependencies"] += time.Since(start)

@@ -37,7 +37,14 @@ func (b *Builder) Lock(ctx context.Context, o LockOrder) ([]LockedFile, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	j := &job{b: b, o: Order{Action: o.Action, Source: o.Dir, Log: o.Log}, r: &Result{}, tmp: tmp}
+	// As the caller: what is locked is the caller's own folder.
+	j := &job{b: b, o: Order{Action: o.Action, Source: o.Dir, Log: o.Log}, r: &Result{}, user: owner{-1, -1}, cache: filepath.Join(b.o.Home, "cache", "lock"), work: tmp, tmp: tmp}
+	if err := os.MkdirAll(j.cache, 0o700); err != nil {
+		return nil, err
+	}
+	if _, err := j.scratch("tmp"); err != nil {
+		return nil, err
+	}
 	// Tools work on a copy: they fail halfway, and leave things beside the lock.
 	work := filepath.Join(tmp, "code")
 	if err := copyTree(o.Dir, work); err != nil {
@@ -55,7 +62,7 @@ func (b *Builder) Lock(ctx context.Context, o LockOrder) ([]LockedFile, error) {
 		return nil, &Error{Kind: "runtime_missing", Message: "the runtime " + o.Action.Runtime + " has no lock file"}
 	}
 	if err != nil {
-		return nil, told(ctx, err)
+		return nil, told(ctx, j.r, err)
 	}
 	var out []LockedFile
 	for _, name := range names {
@@ -161,7 +168,11 @@ func (j *job) npmLock(ctx context.Context, work string, upgrade bool) ([]string,
 			return nil, err
 		}
 	}
-	out, err := j.command(ctx, work, j.npmEnvironment(), npm, "install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+	env, err := j.npmEnvironment()
+	if err != nil {
+		return nil, err
+	}
+	out, err := j.command(ctx, work, env, npm, "install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 	if err != nil {
 		return nil, npmError(out)
 	}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/pelton-run/pelton/functions/formats/action"
@@ -26,8 +27,7 @@ func (j *job) nodejs(ctx context.Context, in interpreter, code string) (handler 
 			handler, err = j.typescript(ctx, in, code)
 			return err
 		}
-		quiet := &job{b: j.b, o: Order{}, r: j.r}
-		out, err := quiet.command(ctx, code, j.environment(), in.path, "--check", j.o.Action.Handler)
+		out, err := j.quiet().command(ctx, code, j.environment(), in.path, "--check", j.o.Action.Handler)
 		if err != nil {
 			return nodeSyntax(out, code)
 		}
@@ -39,19 +39,21 @@ func (j *job) nodejs(ctx context.Context, in interpreter, code string) (handler 
 var nodePlace = regexp.MustCompile(`(?m)^(?:file://)?(/\S+?):(\d+)$`)
 
 func nodeSyntax(out, code string) error {
-	message := "the handler has a syntax error"
+	e := &Error{Kind: "compile", Message: "the handler has a syntax error"}
 	for line := range strings.Lines(out) {
 		if strings.Contains(line, "Error:") {
-			message = strings.TrimSpace(line)
+			e.Message = strings.TrimSpace(line)
 			break
 		}
 	}
 	if m := nodePlace.FindStringSubmatch(out); m != nil {
-		if rel, err := filepath.Rel(code, m[1]); err == nil {
-			message = rel + ":" + m[2] + ": " + message
+		if rel, err := filepath.Rel(code, m[1]); err == nil && filepath.IsLocal(rel) {
+			e.File = rel
+			e.Line, _ = strconv.Atoi(m[2])
+			e.Message = rel + ":" + m[2] + ": " + e.Message
 		}
 	}
-	return &Error{Kind: "compile", Message: message}
+	return e
 }
 
 func (j *job) npmDeps(ctx context.Context, in interpreter, code string) error {
@@ -84,11 +86,11 @@ func (j *job) npmInstall(ctx context.Context, in interpreter, code, dir string) 
 	if err != nil {
 		return err
 	}
-	work := dir + ".work"
-	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o755)); err != nil {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer root.Close()
 	locked := false
 	for _, name := range action.LockFiles["nodejs"] {
 		data, err := os.ReadFile(filepath.Join(code, name))
@@ -96,7 +98,7 @@ func (j *job) npmInstall(ctx context.Context, in interpreter, code, dir string) 
 			continue
 		}
 		locked = locked || name == "package-lock.json"
-		if err := os.WriteFile(filepath.Join(work, name), data, 0o644); err != nil {
+		if err := j.give(root, name, data); err != nil {
 			return err
 		}
 	}
@@ -105,15 +107,19 @@ func (j *job) npmInstall(ctx context.Context, in interpreter, code, dir string) 
 		verb = "install"
 		j.r.Notes = append(j.r.Notes, "installed without a lock: `pelton action lock` writes package-lock.json")
 	}
-	out, err := j.command(ctx, work, j.npmEnvironment(), npm, verb, "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error")
+	env, err := j.npmEnvironment()
+	if err != nil {
+		return err
+	}
+	out, err := j.command(ctx, dir, env, npm, verb, "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error")
 	if err != nil {
 		return npmError(out)
 	}
-	modules := filepath.Join(work, "node_modules")
-	if _, err := os.Stat(modules); errors.Is(err, os.ErrNotExist) {
-		return os.Mkdir(filepath.Join(dir, "node_modules"), 0o755) // every dependency is for development
+	// Without it every dependency is for development.
+	if err := root.Mkdir("node_modules", 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
 	}
-	return os.Rename(modules, filepath.Join(dir, "node_modules"))
+	return nil
 }
 
 // npmOf is npm: the one on PATH, else the one beside node.
@@ -126,15 +132,6 @@ func npmOf(in interpreter) (string, error) {
 		return "", &Error{Kind: "runtime_missing", Message: "npm is missing: " + remedy("npm", "node")}
 	}
 	return beside, nil
-}
-
-// npmEnvironment is what npm works with: our cache, the user's registry and certificates.
-func (j *job) npmEnvironment() []string {
-	env := j.environment("npm_config_cache="+filepath.Join(j.b.o.Home, "cache", "npm"), "npm_config_update_notifier=false")
-	if rc := userNpmrc(); rc != "" {
-		env = append(env, "npm_config_userconfig="+rc)
-	}
-	return env
 }
 
 func npmError(out string) error {
@@ -151,52 +148,103 @@ func npmError(out string) error {
 	return &Error{Kind: "dependency", Message: "the dependencies cannot be installed:\n" + lastLines(out, 10)}
 }
 
-// userNpmrc is the user's npm settings: registry, mirror, certificates.
-func userNpmrc() string {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return ""
+// npmEnvironment is npm's environment, with the user's own settings: registry, mirror, certificates.
+func (j *job) npmEnvironment() ([]string, error) {
+	env := j.environment("npm_config_cache="+filepath.Join(j.cache, "npm"), "npm_config_update_notifier=false")
+	var rc []byte
+	if home, err := os.UserHomeDir(); err == nil {
+		rc, _ = os.ReadFile(filepath.Join(home, ".npmrc")) // most have none
 	}
-	rc := filepath.Join(home, ".npmrc")
-	if _, err := os.Stat(rc); err != nil {
-		return ""
+	for _, kv := range os.Environ() {
+		// Settings of one registry or scope, which shells drop from the environment.
+		if name, ok := strings.CutPrefix(kv, "npm_config_"); ok && (strings.HasPrefix(name, "//") || strings.HasPrefix(name, "@")) {
+			rc = append(rc, name+"\n"...)
+		}
 	}
-	return rc
+	if len(rc) == 0 {
+		return env, nil
+	}
+	path, err := j.share("npmrc", rc)
+	return append(env, "npm_config_userconfig="+path), err
 }
 
 // typescript compiles the handler with its own modules into one file; packages stay outside.
 func (j *job) typescript(ctx context.Context, in interpreter, code string) (string, error) {
+	bin, err := j.esbuild(ctx, in)
+	if err != nil {
+		return "", err
+	}
+	made, err := j.scratch("out")
+	if err != nil {
+		return "", err
+	}
+	// Its source maps name the sources as seen from a folder beside the code.
+	out, err := j.command(ctx, code, j.environment(), bin, j.o.Action.Handler, "--bundle", "--packages=external", "--platform=node",
+		"--format=esm", "--target=node20", "--sourcemap=inline", "--log-level=warning", "--outfile="+filepath.Join(made, compiledHandler))
+	if err != nil {
+		return "", typescriptProblem(out)
+	}
+	if err := j.user.seal(made); err != nil {
+		return "", err
+	}
+	return filepath.Join("code", compiledHandler), os.Rename(filepath.Join(made, compiledHandler), filepath.Join(code, compiledHandler))
+}
+
+const compiledHandler = "handler.compiled.mjs"
+
+// typescriptProblem reads where esbuild found what it does not understand:
+//
+//	✘ [ERROR] Expected ";" but found "is"
+//
+//	    handler.ts:2:5:
+func typescriptProblem(out string) error {
+	e := &Error{Kind: "compile", Message: lastLines(out, 10)}
+	said, place := typescriptSaid.FindStringSubmatch(out), typescriptPlace.FindStringSubmatch(out)
+	if said != nil && place != nil {
+		e.File = place[1]
+		e.Line, _ = strconv.Atoi(place[2])
+		e.Message = place[1] + ":" + place[2] + ": " + said[1]
+	}
+	return e
+}
+
+var (
+	typescriptSaid  = regexp.MustCompile(`(?m)\[ERROR\] (.+)$`)
+	typescriptPlace = regexp.MustCompile(`(?m)^\s+(\S+\.[cm]?[jt]sx?):(\d+):\d+:$`)
+)
+
+// esbuild finds or fetches the compiler of TypeScript.
+func (j *job) esbuild(ctx context.Context, in interpreter) (string, error) {
 	dir := filepath.Join(j.b.o.Home, "tools", "esbuild-"+esbuildVersion)
 	bin := filepath.Join(dir, "node_modules", ".bin", "esbuild")
 	unlock := j.b.lock(dir)
-	if _, err := os.Stat(bin); err != nil {
-		j.log("fetching esbuild %s, the TypeScript compiler, once", esbuildVersion)
-		npm, err := exec.LookPath("npm")
-		if err != nil {
-			npm = filepath.Join(filepath.Dir(in.path), "npm")
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			unlock()
-			return "", err
-		}
-		env := j.environment("npm_config_cache=" + filepath.Join(j.b.o.Home, "cache", "npm"))
-		if rc := userNpmrc(); rc != "" {
-			env = append(env, "npm_config_userconfig="+rc)
-		}
-		out, err := j.command(ctx, dir, env, npm, "install", "--prefix", dir, "--no-audit", "--no-fund", "--loglevel=error", "esbuild@"+esbuildVersion)
-		if err != nil {
-			unlock()
-			if e := network(out, "npm_config_registry"); e != nil {
-				return "", e
-			}
-			return "", &Error{Kind: "dependency", Message: "esbuild could not be fetched:\n" + lastLines(out, 4)}
-		}
+	defer unlock()
+	if _, err := os.Stat(bin); err == nil {
+		return bin, nil
 	}
-	unlock()
-	out, err := j.command(ctx, code, j.environment(), bin, j.o.Action.Handler, "--bundle", "--packages=external", "--platform=node",
-		"--format=esm", "--target=node20", "--sourcemap=inline", "--log-level=warning", "--outfile=handler.compiled.mjs")
+	j.log("fetching esbuild %s, the TypeScript compiler, once", esbuildVersion)
+	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return "", &Error{Kind: "compile", Message: lastLines(out, 10)}
+		npm = filepath.Join(filepath.Dir(in.path), "npm")
 	}
-	return filepath.Join("code", "handler.compiled.mjs"), nil
+	t, err := j.tools()
+	if err != nil {
+		return "", err
+	}
+	made, err := t.scratch("esbuild")
+	if err != nil {
+		return "", err
+	}
+	env, err := t.npmEnvironment()
+	if err != nil {
+		return "", err
+	}
+	out, err := t.command(ctx, made, env, npm, "install", "--prefix", made, "--no-audit", "--no-fund", "--loglevel=error", "esbuild@"+esbuildVersion)
+	if err != nil {
+		if e := network(out, "npm_config_registry"); e != nil {
+			return "", e
+		}
+		return "", &Error{Kind: "dependency", Message: "esbuild could not be fetched:\n" + lastLines(out, 4)}
+	}
+	return bin, errors.Join(os.MkdirAll(filepath.Dir(dir), 0o755), os.RemoveAll(dir), t.user.seal(made), os.Chmod(made, 0o755), os.Rename(made, dir))
 }

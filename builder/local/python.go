@@ -49,8 +49,7 @@ func (j *job) pythonSyntax(ctx context.Context, in interpreter, code string) err
 	if err != nil || len(files) == 0 {
 		return err
 	}
-	quiet := &job{b: j.b, o: Order{}, r: j.r}
-	out, err := quiet.command(ctx, code, j.environment(), in.path, append([]string{"-I", "-S", "-c", checkSyntax}, files...)...)
+	out, err := j.quiet().command(ctx, code, j.environment(), in.path, append([]string{"-I", "-S", "-c", checkSyntax}, files...)...)
 	if err == nil {
 		return nil
 	}
@@ -72,6 +71,10 @@ func (j *job) pipInstall(ctx context.Context, in interpreter, code, dir string) 
 	}
 	env := j.uvEnvironment(in)
 	args := []string{"pip", "install", "--target", dir, "--python", in.path, "--no-compile-bytecode"}
+	code, err = j.ownCopy(code)
+	if err != nil {
+		return err
+	}
 	switch {
 	case has(code, "requirements.lock"):
 		args = append(args, "--require-hashes", "-r", "requirements.lock")
@@ -79,7 +82,7 @@ func (j *job) pipInstall(ctx context.Context, in interpreter, code, dir string) 
 		args = append(args, "-r", "requirements.txt")
 		j.r.Notes = append(j.r.Notes, "installed without a lock: `pelton action lock` writes requirements.lock")
 	case has(code, "uv.lock"):
-		file := filepath.Join(j.tmp, "exported.txt")
+		file := filepath.Join(j.work, "tmp", "exported.txt")
 		if out, err := j.command(ctx, code, env, uv, "export", "--frozen", "--no-dev", "--no-emit-project", "-q", "-o", file); err != nil {
 			return j.pipError(out)
 		}
@@ -95,9 +98,13 @@ func (j *job) pipInstall(ctx context.Context, in interpreter, code, dir string) 
 	return nil
 }
 
-// uvEnvironment is what uv works with: our cache, the machine's Python, pip's index.
+// uvEnvironment is what uv works with: the project's cache, the machine's Python, pip's index.
 func (j *job) uvEnvironment(in interpreter) []string {
-	env := j.environment("UV_CACHE_DIR="+filepath.Join(j.b.o.Home, "cache", "uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1", "UV_LINK_MODE=hardlink", "UV_NO_CONFIG=1")
+	link := "hardlink"
+	if j.user.uid >= 0 {
+		link = "copy" // what is installed becomes ours, the cache stays the project's
+	}
+	env := j.environment("UV_CACHE_DIR="+filepath.Join(j.cache, "uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1", "UV_LINK_MODE="+link, "UV_NO_CONFIG=1")
 	if index := pipIndex(in); index != "" && os.Getenv("UV_INDEX_URL") == "" && os.Getenv("UV_DEFAULT_INDEX") == "" {
 		env = append(env, "UV_DEFAULT_INDEX="+index)
 	}
@@ -142,12 +149,19 @@ func (j *job) uv(ctx context.Context, in interpreter) (string, error) {
 		return bin, nil
 	}
 	j.log("fetching uv %s, the package installer, once", uvWheel)
-	tmp := dir + ".tmp"
-	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(filepath.Dir(dir), 0o755)); err != nil {
+	t, err := j.tools()
+	if err != nil {
 		return "", err
 	}
-	pip := in.path
-	out, err := j.command(ctx, "/", j.environment(), pip, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--target", tmp, "uv=="+uvWheel)
+	made, err := t.scratch("uv")
+	if err != nil {
+		return "", err
+	}
+	env := t.environment()
+	if index := pipIndex(in); index != "" && os.Getenv("PIP_INDEX_URL") == "" {
+		env = append(env, "PIP_INDEX_URL="+index)
+	}
+	out, err := t.command(ctx, "/", env, in.path, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--target", made, "uv=="+uvWheel)
 	if err != nil {
 		if strings.Contains(out, "No module named pip") {
 			return "", &Error{Kind: "runtime_missing", Message: "neither uv nor pip is on this machine: " + remedy("python3-pip", "uv")}
@@ -157,8 +171,28 @@ func (j *job) uv(ctx context.Context, in interpreter) (string, error) {
 		}
 		return "", &Error{Kind: "network", Host: "the package index", Setting: "PIP_INDEX_URL", Message: "uv could not be fetched: check the connection, or set PIP_INDEX_URL to a mirror\n" + lastLines(out, 4)}
 	}
-	if err := os.Rename(tmp, dir); err != nil {
+	return bin, errors.Join(os.MkdirAll(filepath.Dir(dir), 0o755), os.RemoveAll(dir), t.user.seal(made), os.Chmod(made, 0o755), os.Rename(made, dir))
+}
+
+// ownCopy is a copy of the code for a package manager that may write beside its settings; what
+// runs is the original.
+func (j *job) ownCopy(code string) (string, error) {
+	dir := filepath.Join(j.work, "code")
+	if err := errors.Join(os.RemoveAll(dir), copyTree(code, dir)); err != nil || j.user.uid < 0 {
+		return dir, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		return "", err
 	}
-	return bin, nil
+	defer root.Close()
+	var all []string
+	err = fs.WalkDir(root.FS(), ".", func(p string, _ fs.DirEntry, err error) error {
+		all = append(all, p)
+		return err
+	})
+	for _, p := range all {
+		err = errors.Join(err, root.Lchown(p, j.user.uid, j.user.gid))
+	}
+	return dir, err
 }

@@ -38,6 +38,7 @@ type BuildOrdered struct {
 	Path          string                 `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`             // folder inside the repository, for messages
 	Repository    string                 `protobuf:"bytes,8,opt,name=repository,proto3" json:"repository,omitempty"` // its name, for messages
 	Dev           bool                   `protobuf:"varint,9,opt,name=dev,proto3" json:"dev,omitempty"`              // from a watched folder: before other orders
+	Force         bool                   `protobuf:"varint,10,opt,name=force,proto3" json:"force,omitempty"`         // make it again although it is there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,6 +136,13 @@ func (x *BuildOrdered) GetDev() bool {
 	return false
 }
 
+func (x *BuildOrdered) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
 // BuildCancelled: stop the order if it runs, drop it if it waits. Key "BuildCancelled".
 type BuildCancelled struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -188,6 +196,68 @@ func (x *BuildCancelled) GetProject() string {
 	return ""
 }
 
+// BuildDropped: nobody may use the build any more; its artifact is removed unless it was made or
+// found again at or after that time. Key "BuildDropped".
+type BuildDropped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Build         string                 `protobuf:"bytes,2,opt,name=build,proto3" json:"build,omitempty"`
+	AtUnixMs      int64                  `protobuf:"varint,3,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BuildDropped) Reset() {
+	*x = BuildDropped{}
+	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BuildDropped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BuildDropped) ProtoMessage() {}
+
+func (x *BuildDropped) ProtoReflect() protoreflect.Message {
+	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BuildDropped.ProtoReflect.Descriptor instead.
+func (*BuildDropped) Descriptor() ([]byte, []int) {
+	return file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BuildDropped) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *BuildDropped) GetBuild() string {
+	if x != nil {
+		return x.Build
+	}
+	return ""
+}
+
+func (x *BuildDropped) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
 // ActionOffered: a build exists and may be used. Key "ActionOffered".
 type ActionOffered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -206,7 +276,7 @@ type ActionOffered struct {
 
 func (x *ActionOffered) Reset() {
 	*x = ActionOffered{}
-	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[2]
+	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +288,7 @@ func (x *ActionOffered) String() string {
 func (*ActionOffered) ProtoMessage() {}
 
 func (x *ActionOffered) ProtoReflect() protoreflect.Message {
-	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[2]
+	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +301,7 @@ func (x *ActionOffered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActionOffered.ProtoReflect.Descriptor instead.
 func (*ActionOffered) Descriptor() ([]byte, []int) {
-	return file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDescGZIP(), []int{2}
+	return file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ActionOffered) GetProject() string {
@@ -319,7 +389,7 @@ type WorkflowFound struct {
 
 func (x *WorkflowFound) Reset() {
 	*x = WorkflowFound{}
-	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[3]
+	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -331,7 +401,7 @@ func (x *WorkflowFound) String() string {
 func (*WorkflowFound) ProtoMessage() {}
 
 func (x *WorkflowFound) ProtoReflect() protoreflect.Message {
-	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[3]
+	mi := &file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -344,7 +414,7 @@ func (x *WorkflowFound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowFound.ProtoReflect.Descriptor instead.
 func (*WorkflowFound) Descriptor() ([]byte, []int) {
-	return file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDescGZIP(), []int{3}
+	return file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *WorkflowFound) GetProject() string {
@@ -428,7 +498,7 @@ var File_builder_internal_infra_contracts_repository_v1_repository_proto protore
 
 const file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDesc = "" +
 	"\n" +
-	"?builder/internal/infra/contracts/repository/v1/repository.proto\x12\x1abuilder.from.repository.v1\"\x86\x02\n" +
+	"?builder/internal/infra/contracts/repository/v1/repository.proto\x12\x1abuilder.from.repository.v1\"\x9c\x02\n" +
 	"\fBuildOrdered\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x14\n" +
@@ -442,10 +512,17 @@ const file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDe
 	"\n" +
 	"repository\x18\b \x01(\tR\n" +
 	"repository\x12\x10\n" +
-	"\x03dev\x18\t \x01(\bR\x03dev\"E\n" +
+	"\x03dev\x18\t \x01(\bR\x03dev\x12\x14\n" +
+	"\x05force\x18\n" +
+	" \x01(\bR\x05force\"E\n" +
 	"\x0eBuildCancelled\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12\x18\n" +
-	"\aproject\x18\x02 \x01(\tR\aproject\"\x8b\x02\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\"\\\n" +
+	"\fBuildDropped\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05build\x18\x02 \x01(\tR\x05build\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x03 \x01(\x03R\batUnixMs\"\x8b\x02\n" +
 	"\rActionOffered\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
 	"\x05build\x18\x02 \x01(\tR\x05build\x12\x1f\n" +
@@ -496,18 +573,19 @@ func file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDes
 	return file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDescData
 }
 
-var file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_builder_internal_infra_contracts_repository_v1_repository_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_builder_internal_infra_contracts_repository_v1_repository_proto_goTypes = []any{
 	(*BuildOrdered)(nil),   // 0: builder.from.repository.v1.BuildOrdered
 	(*BuildCancelled)(nil), // 1: builder.from.repository.v1.BuildCancelled
-	(*ActionOffered)(nil),  // 2: builder.from.repository.v1.ActionOffered
-	(*WorkflowFound)(nil),  // 3: builder.from.repository.v1.WorkflowFound
-	nil,                    // 4: builder.from.repository.v1.WorkflowFound.BuildsEntry
-	nil,                    // 5: builder.from.repository.v1.WorkflowFound.BrokenEntry
+	(*BuildDropped)(nil),   // 2: builder.from.repository.v1.BuildDropped
+	(*ActionOffered)(nil),  // 3: builder.from.repository.v1.ActionOffered
+	(*WorkflowFound)(nil),  // 4: builder.from.repository.v1.WorkflowFound
+	nil,                    // 5: builder.from.repository.v1.WorkflowFound.BuildsEntry
+	nil,                    // 6: builder.from.repository.v1.WorkflowFound.BrokenEntry
 }
 var file_builder_internal_infra_contracts_repository_v1_repository_proto_depIdxs = []int32{
-	4, // 0: builder.from.repository.v1.WorkflowFound.builds:type_name -> builder.from.repository.v1.WorkflowFound.BuildsEntry
-	5, // 1: builder.from.repository.v1.WorkflowFound.broken:type_name -> builder.from.repository.v1.WorkflowFound.BrokenEntry
+	5, // 0: builder.from.repository.v1.WorkflowFound.builds:type_name -> builder.from.repository.v1.WorkflowFound.BuildsEntry
+	6, // 1: builder.from.repository.v1.WorkflowFound.broken:type_name -> builder.from.repository.v1.WorkflowFound.BrokenEntry
 	2, // [2:2] is the sub-list for method output_type
 	2, // [2:2] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
@@ -526,7 +604,7 @@ func file_builder_internal_infra_contracts_repository_v1_repository_proto_init()
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDesc), len(file_builder_internal_infra_contracts_repository_v1_repository_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
