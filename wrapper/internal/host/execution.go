@@ -37,6 +37,7 @@ type execution struct {
 	to       *stream // attached, nil = nobody
 	sent     uint64  // seq of the last message given to `to`
 	alone    time.Time
+	soon     *time.Timer // wakes the stream for what can wait a moment
 }
 
 // tell appends a message and wakes the attached stream.
@@ -68,6 +69,32 @@ func (x *execution) tell(m *pb.FromAction) {
 	}
 	x.append(m)
 	to := x.to
+	switch m.Body.(type) {
+	case *pb.FromAction_Instance, *pb.FromAction_Phase:
+		// These are for people who watch: they wait a moment for the result, which then leaves with
+		// them in one piece. Most executions have ended by then.
+		if x.soon == nil {
+			x.soon = time.AfterFunc(watchable, x.wake)
+		}
+		to = nil
+	case *pb.FromAction_Done, *pb.FromAction_Failed:
+		if x.soon != nil {
+			x.soon.Stop()
+		}
+	}
+	x.mu.Unlock()
+	if to != nil {
+		to.signal()
+	}
+}
+
+// watchable is how long news of phases may wait for something that has to leave at once.
+const watchable = 3 * time.Millisecond
+
+func (x *execution) wake() {
+	x.mu.Lock()
+	to := x.to
+	x.soon = nil
 	x.mu.Unlock()
 	if to != nil {
 		to.signal()

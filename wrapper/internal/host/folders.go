@@ -5,8 +5,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // folders hands out the working folders of executions. One that its execution left as empty as it
@@ -18,7 +20,15 @@ type folders struct {
 	mu    sync.Mutex
 	next  int
 	clean []string
+	seen  map[string]stamps // of folders that were found untouched
 }
+
+// stamps are when a folder and the two in it were last changed.
+type stamps [3]time.Time
+
+// tick is more than the step of a file system's clock: a change within one step of another leaves
+// no trace in the time.
+const tick = 20 * time.Millisecond
 
 // take gives a folder that holds an empty work/ and an empty tmp/.
 func (f *folders) take() (string, error) {
@@ -49,6 +59,9 @@ func (f *folders) take() (string, error) {
 // goes; a folder that user code changed otherwise goes whole.
 func (f *folders) giveBack(dir string) {
 	if !f.untouched(dir) {
+		f.mu.Lock()
+		delete(f.seen, dir)
+		f.mu.Unlock()
 		_ = os.RemoveAll(dir)
 		return
 	}
@@ -60,6 +73,48 @@ func (f *folders) giveBack(dir string) {
 // untouched tells whether the folder holds an empty work/ and an empty tmp/, still of mode 0700,
 // and nothing else.
 func (f *folders) untouched(dir string) bool {
+	now, ok := stampsOf(dir)
+	if !ok {
+		return false
+	}
+	f.mu.Lock()
+	before, known := f.seen[dir]
+	f.mu.Unlock()
+	if known && before == now {
+		return true
+	}
+	if !f.empty(dir) {
+		return false
+	}
+	if after, ok := stampsOf(dir); !ok || after != now {
+		return false
+	}
+	newest := slices.MaxFunc(now[:], time.Time.Compare)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen == nil {
+		f.seen = map[string]stamps{}
+	}
+	delete(f.seen, dir)
+	if time.Since(newest) > tick { // from here on every change shows
+		f.seen[dir] = now
+	}
+	return true
+}
+
+// stampsOf are the times of a folder's parts; not ok where they are not as they were made.
+func stampsOf(dir string) (s stamps, ok bool) {
+	for i, d := range [3]string{dir, dir + "/work", dir + "/tmp"} {
+		info, err := os.Lstat(d)
+		if err != nil || info.Mode() != os.ModeDir|0o700 {
+			return s, false
+		}
+		s[i] = info.ModTime()
+	}
+	return s, true
+}
+
+func (f *folders) empty(dir string) bool {
 	top, err := os.Open(dir)
 	if err != nil {
 		return false
@@ -70,10 +125,6 @@ func (f *folders) untouched(dir string) bool {
 		return false
 	}
 	for _, name := range []string{"work", "tmp"} {
-		info, err := os.Lstat(filepath.Join(dir, name))
-		if err != nil || info.Mode() != os.ModeDir|0o700 {
-			return false
-		}
 		d, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return false
