@@ -50,6 +50,7 @@ type location struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
 	Column  int    `json:"column"`
+	Path    string `json:"path"` // of the field
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 }
@@ -60,6 +61,9 @@ func (l location) String() string {
 		where += fmt.Sprintf(":%d", l.Line)
 	}
 	s := l.Message
+	if l.Path != "" {
+		s = l.Path + ": " + s
+	}
 	if where != "" {
 		s = where + ": " + s
 	}

@@ -50,6 +50,9 @@ func Place(l sdk.Location) string {
 	if l.IsWarning() {
 		b.WriteString("warning: ")
 	}
+	if l.Path != "" {
+		b.WriteString(l.Path + ": ")
+	}
 	b.WriteString(l.Message)
 	if l.Remedy != "" {
 		b.WriteString(" (" + l.Remedy + ")")

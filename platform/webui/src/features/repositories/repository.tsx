@@ -198,7 +198,8 @@ function Found({ project, scan }: { project: string; scan: Scan }) {
                 <Text key={i} size="sm" c={x.warning ? "yellow.8" : "red"}>
                   {x.file}
                   {x.line ? `:${x.line}` : ""}
-                  {x.column ? `:${x.column}` : ""}: {x.message}
+                  {x.column ? `:${x.column}` : ""}: {x.path && `${x.path}: `}
+                  {x.message}
                   {x.remedy && (
                     <Text span c="dimmed">
                       {" "}

@@ -122,7 +122,8 @@ function ProblemList({ problems }: { problems: WorkflowProblem[] }) {
         {problems.map((p, i) => (
           <Text key={i} size="sm">
             {p.file && `${p.file}:`}
-            {p.line}:{p.column}: {p.message}
+            {p.line}:{p.column}: {p.path && `${p.path}: `}
+            {p.message}
             {p.proposal && (
               <Text span c="dimmed">
                 {" "}
