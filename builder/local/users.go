@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
 )
 
 // owner is whom a build runs as; a negative uid is ourselves.
@@ -36,15 +39,43 @@ func (o *owners) of(project string) (owner, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return owner{}, fmt.Errorf("read %s: %w", o.file, err)
 	}
+	block, begun := ids[blockKey]
+	if !begun {
+		block = blockOf(o.file)
+		ids[blockKey] = block
+	}
 	n, known := ids[project]
 	if !known {
-		n = len(ids)
+		n = len(ids) - 1 // of what is kept, the block is no user
+		if n >= blockSize {
+			return owner{}, fault.New(fault.Exhausted, "there are users for the builds of %d projects, and all are given", blockSize-1)
+		}
 		ids[project] = n
+	}
+	if !known || !begun {
 		if err := o.save(ids); err != nil {
 			return owner{}, err
 		}
 	}
-	return owner{o.first.uid + n, o.first.gid + n}, nil
+	return owner{o.first.uid + block + n, o.first.gid + block + n}, nil
+}
+
+// Every home has a block of users of its own: what one Pelton clears away by its user must not be
+// what another one of the same machine runs.
+const (
+	blockKey  = "/block" // no project has this name
+	blockSize = 1000
+	blocks    = 4000
+)
+
+func blockOf(file string) int {
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		abs = file
+	}
+	h := fnv.New32a()
+	h.Write([]byte(abs))
+	return int(h.Sum32()%blocks) * blockSize
 }
 
 func (o *owners) save(ids map[string]int) error {

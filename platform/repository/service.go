@@ -33,7 +33,11 @@ type Config struct {
 	Home       string // for clones
 	FilesDir   string // of the filestore
 	AllowLocal bool   // file:// repositories and folders
+	Retention  Retention
 }
+
+// Retention is how long what nobody needs is kept.
+type Retention = app.Retention
 
 // Deps of the service.
 type Deps struct {
@@ -81,6 +85,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	s.app = app.New(app.Deps{
 		Store: s.store, Git: git.Source{Dir: filepath.Join(cfg.Home, "clones"), AllowLocal: cfg.AllowLocal}, Folder: folder.Source{}, Watcher: folder.Watcher{},
 		Files: dirfiles.Store{Dir: cfg.FilesDir}, Events: hubEvents{s.hub}, Now: deps.Now, NewID: id.New, Log: deps.Log,
+		Retention: cfg.Retention,
 	})
 	s.api = httpapi.API{Service: s.app, Store: s.store, Hub: s.hub, Verify: deps.Verify, Now: deps.Now}
 	return s, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -103,7 +104,19 @@ func writeState(home string, s state) error {
 // users gives each project a user of its own where we are root, kept in a file.
 type users struct{ file string }
 
-const firstUID = 210000
+// Every home has a block of users of its own for the actions of its projects, so that user code of
+// one Pelton reaches no process of another one of the same machine.
+const (
+	firstUID  = 5_000_000
+	blockSize = 1000
+	blocks    = 4000
+)
+
+func (u users) block() int {
+	h := fnv.New32a()
+	h.Write([]byte(u.file)) // below the home, whose path is absolute
+	return firstUID + int(h.Sum32()%blocks)*blockSize
+}
 
 func (u users) of(project string) (int, int, error) {
 	ids := map[string]int{}
@@ -117,7 +130,7 @@ func (u users) of(project string) (int, int, error) {
 	if id, ok := ids[project]; ok {
 		return id, id, nil
 	}
-	ids[project] = firstUID + len(ids)
+	ids[project] = u.block() + len(ids)
 	if data, err = json.Marshal(ids); err != nil {
 		return 0, 0, err
 	}

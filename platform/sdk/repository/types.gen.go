@@ -83,6 +83,21 @@ type BuildLogLines struct {
 	Lines []string `json:"lines"`
 }
 
+// BuildRequest An action to build, by its id or by its folder.
+type BuildRequest struct {
+	// Action The id of the action, with or without its version.
+	Action string `json:"action,omitempty"`
+
+	// Force Whether to build even when the same content was built before.
+	Force bool `json:"force,omitempty"`
+
+	// Path The folder of the action in its repository.
+	Path string `json:"path,omitempty"`
+
+	// Repository The name or the id of the repository, where an action of this name is in more than one.
+	Repository string `json:"repository,omitempty"`
+}
+
 // BuildState The state of a build.
 type BuildState = string
 

@@ -38,6 +38,7 @@ type Order struct {
 	SourceDigest string
 	SourceSize   int64
 	Dev          bool
+	Force        bool // although the bundle is there
 }
 
 // Found is a workflow that a scan read.
@@ -53,6 +54,7 @@ type Outcome struct {
 	Orders     []Order        // new ones
 	Offers     []domain.Build // succeeded before, offered again for this place
 	Workflows  []Found
+	KeepScans  int // of the repository, this one included
 }
 
 // Store keeps everything and, in the same transactions, hands messages to the outbox.
@@ -65,6 +67,15 @@ type Store interface {
 	SaveScan(ctx context.Context, o Outcome) error
 	Scans(ctx context.Context, project, repository string, limit int, before string) ([]domain.Scan, error)
 	Scan(ctx context.Context, project, id string) (domain.Scan, error)
+
+	// PruneScans forgets all but the newest scans of every repository.
+	PruneScans(ctx context.Context, keep int) error
+
+	OrderBuild(ctx context.Context, o Order) error
+	// CollectBuilds forgets up to limit builds that failed or were cancelled before a time, with their
+	// logs, unless they are the newest of their place, and has the builder drop the digests that no
+	// build is left to name. It returns how many are forgotten.
+	CollectBuilds(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// LatestBuilds are the newest orders of the given digests.
 	LatestBuilds(ctx context.Context, project string, digests []string) (map[string]domain.Build, error)

@@ -29,6 +29,8 @@ type Deps struct {
 	Now     func() time.Time
 	NewID   func() string
 	Log     *slog.Logger
+
+	Retention Retention
 }
 
 // Service is the use cases. Safe for concurrent use.
@@ -43,10 +45,11 @@ type Service struct {
 
 // New makes the use cases.
 func New(d Deps) *Service {
+	d.Retention = d.Retention.OrDefaults()
 	return &Service{Deps: d, scanning: map[string]*sync.Mutex{}, watching: map[string]context.CancelFunc{}, told: map[string]string{}, base: context.Background()}
 }
 
-// Run watches the folders that are to be watched, until ctx ends.
+// Run watches the folders that are to be watched, and collects what is old, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.base = ctx
@@ -60,7 +63,7 @@ func (s *Service) Run(ctx context.Context) error {
 			s.watch(r, true)
 		}
 	}
-	<-ctx.Done()
+	s.collect(ctx)
 	return nil
 }
 
@@ -142,18 +145,24 @@ func (s *Service) Scan(ctx context.Context, project, id string) (domain.Scan, er
 	return s.scan(ctx, r)
 }
 
-// scan reads the repository; two scans of one repository follow each other.
-func (s *Service) scan(ctx context.Context, r domain.Repository) (domain.Scan, error) {
+// alone keeps others from reading the repository until unlock is called.
+func (s *Service) alone(repository string) (unlock func()) {
 	s.mu.Lock()
-	lock := s.scanning[r.ID]
+	lock := s.scanning[repository]
 	if lock == nil {
 		lock = &sync.Mutex{}
-		s.scanning[r.ID] = lock
+		s.scanning[repository] = lock
 	}
 	s.mu.Unlock()
 	lock.Lock()
-	defer lock.Unlock()
-	o := Outcome{Repository: r, Scan: domain.Scan{ID: s.NewID(), Project: r.Project, RepositoryID: r.ID, State: "finished", StartedAt: s.Now()}}
+	return lock.Unlock
+}
+
+// scan reads the repository; two scans of one repository follow each other.
+func (s *Service) scan(ctx context.Context, r domain.Repository) (domain.Scan, error) {
+	unlock := s.alone(r.ID)
+	defer unlock()
+	o := Outcome{Repository: r, KeepScans: s.Retention.Scans, Scan: domain.Scan{ID: s.NewID(), Project: r.Project, RepositoryID: r.ID, State: "finished", StartedAt: s.Now()}}
 	s.Events.Publish(r.Project, Event{Type: "scan_started", Repository: r.ID, Scan: o.Scan.ID})
 	err := s.read(ctx, r, &o)
 	if err != nil {
@@ -214,6 +223,9 @@ func (s *Service) read(ctx context.Context, r domain.Repository, o *Outcome) err
 	defer co.Close()
 	o.Scan.Commit = co.Commit
 	actions, workflows, err := places(co.FS)
+	if fault.As(err) != nil {
+		return err
+	}
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "the repository cannot be read")
 	}
@@ -326,7 +338,10 @@ func (s *Service) decide(ctx context.Context, r domain.Repository, co Checkout, 
 				continue // the same content fails the same way; a save of other content is another build
 			}
 		}
-		digest, size, err := s.Files.PutTree(ctx, r.Project, co.FS, f.dir)
+		digest, size, err := s.snapshot(ctx, r.Project, co, f.dir, f.digest)
+		if errors.Is(err, errChanged) {
+			continue // the change is seen by another scan
+		}
 		if err != nil {
 			return err
 		}
@@ -334,6 +349,21 @@ func (s *Service) decide(ctx context.Context, r domain.Repository, co Checkout, 
 		o.Orders = append(o.Orders, Order{Build: b, SourceDigest: digest, SourceSize: size, Dev: r.Watch})
 	}
 	return nil
+}
+
+var errChanged = errors.New("the folder changed while it was read")
+
+// snapshot keeps the source of a build. A watched folder may change between the moment that its
+// digest was taken and the end of the copy: what would be built then is not what the digest names.
+func (s *Service) snapshot(ctx context.Context, project string, co Checkout, dir, build string) (digest string, size int64, err error) {
+	digest, size, err = s.Files.PutTree(ctx, project, co.FS, dir)
+	if err != nil || co.Commit != "" {
+		return digest, size, err
+	}
+	if now, err := action.Digest(co.FS, dir); err != nil || now != build {
+		return "", 0, errors.Join(errChanged, err)
+	}
+	return digest, size, nil
 }
 
 // Limits of a scan.
@@ -354,7 +384,7 @@ func places(fsys fs.FS) (actions, workflows []string, err error) {
 			return err
 		}
 		if count++; count > maxEntries {
-			return fmt.Errorf("it holds more than %d files and folders", maxEntries)
+			return fault.New(fault.Invalid, "the repository holds more than %d files and folders: keep data and dependencies out of it, or in folders that are ignored", maxEntries)
 		}
 		if p != "." && action.Skip(d.Name()) {
 			if d.IsDir() {
@@ -363,12 +393,12 @@ func places(fsys fs.FS) (actions, workflows []string, err error) {
 			return nil
 		}
 		if strings.Count(p, "/") > maxDepth {
-			return fmt.Errorf("%s lies more than %d folders deep", p, maxDepth)
+			return fault.New(fault.Invalid, "%s lies more than %d folders deep: lay the repository out flatter", p, maxDepth)
 		}
 		if d.IsDir() {
 			if action.Find(fsys, p) != "" {
 				if actions = append(actions, p); len(actions) > maxActions {
-					return fmt.Errorf("it holds more than %d actions", maxActions)
+					return fault.New(fault.Invalid, "the repository holds more than %d actions: spread them over several", maxActions)
 				}
 			}
 			return nil

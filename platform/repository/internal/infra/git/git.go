@@ -4,6 +4,7 @@ package git
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,18 +22,38 @@ import (
 )
 
 // Limits of a repository.
-const (
-	MaxBytes    = 512 << 20
-	MaxFile     = 64 << 20
-	MaxFiles    = 20000
-	MaxDepth    = 32
-	MaxDuration = 2 * time.Minute
-)
+type Limits struct {
+	Bytes    int64         // of the clone, and of the files at its newest commit. Defaults to 512 MiB
+	File     int64         // of one file. Defaults to 64 MiB
+	Files    int           // Defaults to 20000
+	Depth    int           // of folders. Defaults to 32
+	Duration time.Duration // of clone and export. Defaults to 2 min
+}
+
+func (l Limits) orDefaults() Limits {
+	if l.Bytes == 0 {
+		l.Bytes = 512 << 20
+	}
+	if l.File == 0 {
+		l.File = 64 << 20
+	}
+	if l.Files == 0 {
+		l.Files = 20000
+	}
+	if l.Depth == 0 {
+		l.Depth = 32
+	}
+	if l.Duration == 0 {
+		l.Duration = 2 * time.Minute
+	}
+	return l
+}
 
 // Source clones into a folder below Dir and removes it when the checkout is closed.
 type Source struct {
 	Dir        string
 	AllowLocal bool // file:// repositories
+	Limits     Limits
 }
 
 // Checkout implements app.Source.
@@ -40,7 +61,8 @@ func (s Source) Checkout(ctx context.Context, r domain.Repository) (app.Checkout
 	if strings.HasPrefix(r.URL, "file://") && !s.AllowLocal {
 		return app.Checkout{}, fault.InvalidField("url", "repositories of the server's own disk are not allowed", "give an https:// URL, or set repository.local: true")
 	}
-	ctx, cancel := context.WithTimeout(ctx, MaxDuration)
+	s.Limits = s.Limits.orDefaults()
+	ctx, cancel := context.WithTimeout(ctx, s.Limits.Duration)
 	defer cancel()
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return app.Checkout{}, err
@@ -52,7 +74,7 @@ func (s Source) Checkout(ctx context.Context, r domain.Repository) (app.Checkout
 	closeAll := func() { os.RemoveAll(tmp) }
 	watch, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	go guardSize(watch, stop, tmp)
+	go guardSize(watch, stop, tmp, s.Limits.Bytes)
 	o := &gogit.CloneOptions{URL: r.URL, Depth: 1, SingleBranch: true, Tags: gogit.NoTags, RecurseSubmodules: gogit.NoRecurseSubmodules}
 	if r.Branch != "" {
 		o.ReferenceName = plumbing.NewBranchReferenceName(r.Branch)
@@ -60,12 +82,12 @@ func (s Source) Checkout(ctx context.Context, r domain.Repository) (app.Checkout
 	repo, err := gogit.PlainCloneContext(watch, filepath.Join(tmp, "git"), true, o)
 	if err != nil {
 		closeAll()
-		return app.Checkout{}, explain(ctx, watch, r, err)
+		return app.Checkout{}, s.explain(ctx, watch, r, err)
 	}
 	commit, err := s.export(watch, repo, filepath.Join(tmp, "tree"))
 	if err != nil {
 		closeAll()
-		return app.Checkout{}, explain(ctx, watch, r, err)
+		return app.Checkout{}, s.explain(ctx, watch, r, err)
 	}
 	root, err := os.OpenRoot(filepath.Join(tmp, "tree"))
 	if err != nil {
@@ -78,7 +100,7 @@ func (s Source) Checkout(ctx context.Context, r domain.Repository) (app.Checkout
 var errTooLarge = errors.New("too large")
 
 // guardSize ends a clone that fills the disk.
-func guardSize(ctx context.Context, stop context.CancelCauseFunc, dir string) {
+func guardSize(ctx context.Context, stop context.CancelCauseFunc, dir string, limit int64) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -96,21 +118,21 @@ func guardSize(ctx context.Context, stop context.CancelCauseFunc, dir string) {
 			}
 			return nil
 		})
-		if total > MaxBytes {
+		if total > limit {
 			stop(errTooLarge)
 			return
 		}
 	}
 }
 
-func explain(ctx, watch context.Context, r domain.Repository, err error) error {
+func (s Source) explain(ctx, watch context.Context, r domain.Repository, err error) error {
 	switch {
 	case fault.As(err) != nil:
 		return err
 	case errors.Is(context.Cause(watch), errTooLarge):
-		return fault.InvalidField("url", "the repository is larger than 512 MiB", "keep large data out of it")
+		return fault.InvalidField("url", fmt.Sprintf("the repository is larger than %d MiB", s.Limits.Bytes>>20), "keep large data out of it")
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fault.InvalidField("url", "the repository took longer than two minutes", "keep it small, or check the connection to its host")
+		return fault.InvalidField("url", "the repository took longer than "+s.Limits.Duration.String(), "keep it small, or check the connection to its host")
 	case errors.Is(err, transport.ErrRepositoryNotFound), errors.Is(err, gogit.ErrRepositoryNotExists):
 		return fault.InvalidField("url", "there is no Git repository at "+r.URL, "check the URL")
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
@@ -159,14 +181,14 @@ func (s Source) export(ctx context.Context, repo *gogit.Repository, dir string) 
 		switch {
 		case !filepath.IsLocal(f.Name):
 			return fault.New(fault.Invalid, "the repository holds the name %q, which leaves it", f.Name)
-		case count > MaxFiles:
-			return fault.New(fault.Invalid, "the repository holds more than %d files", MaxFiles)
-		case f.Size > MaxFile:
-			return fault.New(fault.Invalid, "%s is larger than %d MiB", f.Name, MaxFile>>20)
-		case total > MaxBytes:
-			return fault.New(fault.Invalid, "the repository's files are larger than %d MiB", MaxBytes>>20)
-		case strings.Count(f.Name, "/") > MaxDepth:
-			return fault.New(fault.Invalid, "%s lies more than %d folders deep", f.Name, MaxDepth)
+		case count > s.Limits.Files:
+			return fault.New(fault.Invalid, "the repository holds more than %d files", s.Limits.Files)
+		case f.Size > s.Limits.File:
+			return fault.New(fault.Invalid, "%s is larger than %d MiB", f.Name, s.Limits.File>>20)
+		case total > s.Limits.Bytes:
+			return fault.New(fault.Invalid, "the repository's files are larger than %d MiB", s.Limits.Bytes>>20)
+		case strings.Count(f.Name, "/") > s.Limits.Depth:
+			return fault.New(fault.Invalid, "%s lies more than %d folders deep", f.Name, s.Limits.Depth)
 		}
 		return write(root, f)
 	})

@@ -40,6 +40,7 @@ func (a API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/repositories/{id}/scans", authn.Viewer, a.listScans)
 	route("GET "+prefix+"/scans/{id}", authn.Viewer, a.getScan)
 	route("GET "+prefix+"/builds", authn.Viewer, a.listBuilds)
+	route("POST "+prefix+"/builds", authn.Developer, a.addBuild)
 	route("GET "+prefix+"/builds/{id}", authn.Viewer, a.getBuild)
 	route("GET "+prefix+"/builds/{id}/log", authn.Viewer, a.buildLog)
 	route("POST "+prefix+"/builds/{id}/cancel", authn.Developer, a.cancelBuild)
@@ -277,6 +278,29 @@ func (a API) listBuilds(w http.ResponseWriter, r *http.Request) error {
 		next = found[len(found)-1].ID
 	}
 	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(items, next))
+}
+
+// addBuild orders a build: 201, or 200 with the build that makes another one unnecessary.
+func (a API) addBuild(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Repository string `json:"repository"`
+		Action     string `json:"action"`
+		Path       string `json:"path"`
+		Force      bool   `json:"force"`
+	}
+	if err := httpx.DecodeJSON(r, &in, 1<<20); err != nil {
+		return err
+	}
+	b, ordered, err := a.Service.Build(r.Context(), app.BuildRequest{Project: r.PathValue("project"), Repository: in.Repository, Action: in.Action, Path: in.Path, Force: in.Force})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if ordered {
+		status = http.StatusCreated
+		w.Header().Set("Location", "/repository/v1/projects/"+b.Project+"/builds/"+b.ID)
+	}
+	return httpx.WriteJSON(w, status, buildOf(b))
 }
 
 func (a API) getBuild(w http.ResponseWriter, r *http.Request) error {

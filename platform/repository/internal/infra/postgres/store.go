@@ -119,7 +119,7 @@ func (s *Store) SaveScan(ctx context.Context, o app.Outcome) error {
 		if _, err := tx.Exec(ctx, s.sql.Get("scan_add"), sc.ID, sc.Project, sc.RepositoryID, sc.Commit, sc.State, sc.Error, actions, workflows, sc.StartedAt, sc.FinishedAt); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, s.sql.Get("scan_prune"), sc.RepositoryID); err != nil {
+		if _, err := tx.Exec(ctx, s.sql.Get("scan_prune"), sc.RepositoryID, o.KeepScans); err != nil {
 			return err
 		}
 		for _, order := range o.Orders {
@@ -157,7 +157,7 @@ func (s *Store) order(ctx context.Context, tx pgx.Tx, o app.Order) error {
 	}
 	m, err := outbox.NewMessage(exchange, &repositoryv1.BuildOrdered{
 		OrderId: b.ID, Project: b.Project, Build: b.Build, ActionJson: b.ActionJSON, SourceDigest: o.SourceDigest, SourceSize: o.SourceSize,
-		Path: b.Path, Repository: b.Repository, Dev: o.Dev,
+		Path: b.Path, Repository: b.Repository, Dev: o.Dev, Force: o.Force,
 	}, s.now())
 	if err != nil {
 		return err

@@ -116,9 +116,9 @@ func (a *API) response(w http.ResponseWriter, r *http.Request, route *route, pro
 	if err := json.Unmarshal(rendered, &out); err != nil {
 		return fault.Wrap(err, fault.Internal, "the trigger's response")
 	}
-	status := http.StatusOK
-	if n, err := strconv.Atoi(out.Status.String()); err == nil && n >= 200 && n < 600 {
-		status = n
+	status, err := statusOf(out.Status)
+	if err != nil {
+		return err
 	}
 	var file struct {
 		File string `json:"$file"`
@@ -126,8 +126,12 @@ func (a *API) response(w http.ResponseWriter, r *http.Request, route *route, pro
 		Type string `json:"type"`
 	}
 	if json.Unmarshal(out.Body, &file) == nil && file.File != "" {
+		return a.stream(w, r, project, stored{file.File, file.Name, file.Type}, status, out.Headers)
+	}
+	if status == http.StatusNoContent || status == http.StatusNotModified {
 		setHeaders(w, out.Headers)
-		return a.stream(w, r, project, file.File, file.Name, file.Type)
+		w.WriteHeader(status)
+		return nil
 	}
 	var text string
 	if json.Unmarshal(out.Body, &text) == nil {
@@ -141,10 +145,23 @@ func (a *API) response(w http.ResponseWriter, r *http.Request, route *route, pro
 	return httpx.WriteJSON(w, status, a.links(project, res.ID, out.Body))
 }
 
+// statusOf is the status that the trigger's response gives, 200 without one.
+func statusOf(given json.Number) (int, error) {
+	if given == "" {
+		return http.StatusOK, nil
+	}
+	n, err := strconv.Atoi(given.String())
+	if err != nil || n < 200 || n > 599 {
+		return 0, fault.New(fault.Unprocessable, "the run has completed, but the trigger's response.status is %s: it has to be a whole number from 200 to 599", given)
+	}
+	return n, nil
+}
+
 func setHeaders(w http.ResponseWriter, headers map[string]string) {
 	for k, v := range headers {
 		switch http.CanonicalHeaderKey(k) {
-		case "Set-Cookie", "Content-Security-Policy", "Clear-Site-Data", "X-Content-Type-Options", "Strict-Transport-Security", "Content-Length", "Transfer-Encoding", "Connection":
+		case "Set-Cookie", "Content-Security-Policy", "Clear-Site-Data", "X-Content-Type-Options", "Strict-Transport-Security", "Content-Length", "Content-Range",
+			"Transfer-Encoding", "Connection", "Trailer", "Pelton-Run", "Access-Control-Allow-Credentials":
 			continue // not for user content to decide
 		}
 		w.Header().Set(k, v)
@@ -242,21 +259,37 @@ func (a *API) file(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if bytes.Contains(v, []byte(`"$file":"`+digest+`"`)) || bytes.Contains(v, []byte(`"$dir":"`+digest+`"`)) {
-			return a.stream(w, r, project, digest, r.URL.Query().Get("name"), r.URL.Query().Get("type"))
+			w.Header().Set("Pelton-Run", run)
+			return a.stream(w, r, project, stored{digest, r.URL.Query().Get("name"), r.URL.Query().Get("type")}, http.StatusOK, nil)
 		}
 	}
 	return fault.New(fault.NotFound, "the run's result has no such file")
 }
 
-func (a *API) stream(w http.ResponseWriter, r *http.Request, project, digest, name, kind string) error {
-	f, _, err := a.Files.Open(r.Context(), project, digest)
+// stored is a file of the filestore with what it is to be called.
+type stored struct{ digest, name, kind string }
+
+// stream sends a file: with status 200 in the ranges that the caller asks for, else as a whole.
+func (a *API) stream(w http.ResponseWriter, r *http.Request, project string, s stored, status int, headers map[string]string) error {
+	f, size, err := a.Files.Open(r.Context(), project, s.digest)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	httpx.UserContent(w.Header(), name, kind)
-	w.Header().Set("ETag", `"`+digest+`"`)
-	http.ServeContent(w, r, "", time.Time{}, f)
+	httpx.UserContent(w.Header(), s.name, s.kind)
+	setHeaders(w, headers)
+	if status == http.StatusOK {
+		w.Header().Set("ETag", `"`+s.digest+`"`)
+		http.ServeContent(w, r, "", time.Time{}, f)
+		return nil
+	}
+	if status != http.StatusNoContent && status != http.StatusNotModified {
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	}
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = io.Copy(w, f) // the caller may have gone
+	}
 	return nil
 }
 

@@ -35,6 +35,10 @@ type reader struct {
 // their types want, a JSON or multipart body by name, or the body as `body:` says.
 func (a *API) read(w http.ResponseWriter, r *http.Request, route *route, params map[string]string) (domain.Values, domain.Value, error) {
 	g := &reader{api: a, r: r, route: route, inputs: domain.Values{}}
+	tooLarge := fault.New(fault.TooLarge, "the body is larger than %d bytes: send less, or raise maxBytes of the trigger", route.with.MaxBytes)
+	if r.ContentLength > route.with.MaxBytes {
+		return nil, nil, tooLarge
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, route.with.MaxBytes)
 	for name, v := range params {
 		g.text(name, v, "path")
@@ -65,7 +69,7 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, route *route, params 
 	if err := g.body(event); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return nil, nil, fault.New(fault.TooLarge, "the body is larger than %d bytes", large.Limit)
+			return nil, nil, tooLarge
 		}
 		return nil, nil, err
 	}
@@ -168,7 +172,7 @@ func (g *reader) body(event map[string]any) error {
 	}
 	switch {
 	case kind == "multipart/form-data":
-		return g.multipart(params["boundary"])
+		return g.multipart(params["boundary"], event)
 	case g.route.with.Body != "":
 		return g.whole(g.route.with.Body, kind)
 	case g.r.ContentLength == 0 || g.r.Method == http.MethodGet || g.r.Method == http.MethodHead:
@@ -182,6 +186,7 @@ func (g *reader) body(event map[string]any) error {
 		if err := g.r.ParseForm(); err != nil {
 			return fault.Wrap(err, fault.Invalid, "the form cannot be read")
 		}
+		event["body"] = flat(g.r.PostForm)
 		for name := range g.r.PostForm {
 			g.text(name, g.r.PostForm.Get(name), "form")
 		}
@@ -278,11 +283,15 @@ func fileName(disposition, fallback string) string {
 	return fallback
 }
 
-// multipart reads a form: files are streamed into the filestore, fields are texts.
-func (g *reader) multipart(boundary string) error {
+// multipart reads a form: files are streamed into the filestore, fields are texts. A mapping sees
+// them all as event.body.
+func (g *reader) multipart(boundary string, event map[string]any) error {
 	if boundary == "" {
 		return fault.New(fault.Unsupported, "the multipart body has no boundary")
 	}
+	fields := map[string]any{}
+	event["body"] = fields
+	mapped := len(g.route.trigger.Inputs) > 0
 	parts := multipart.NewReader(g.r.Body, boundary)
 	for {
 		part, err := parts.NextPart()
@@ -293,36 +302,47 @@ func (g *reader) multipart(boundary string) error {
 			return fault.Wrap(err, fault.Invalid, "the form cannot be read")
 		}
 		name := part.FormName()
-		it, ok := g.item(name)
-		if !ok {
+		it, known := g.item(name)
+		if !known && !mapped {
 			g.wrong(name, "is no input of the workflow", "its inputs are "+g.names())
 			continue
 		}
-		if it.Type == "file" {
-			file := part.FileName()
-			if file == "" {
-				file = name
-			}
-			kind := part.Header.Get("Content-Type")
-			if kind == "" || kind == "application/octet-stream" {
-				if guess := mime.TypeByExtension(path.Ext(file)); guess != "" {
-					kind = guess
-				}
-			}
-			if g.inputs[name], err = g.put(part, path.Base(path.Clean("/"+file)), kind); err != nil {
+		if known && it.Type == "file" || !known && part.FileName() != "" {
+			ref, err := g.upload(part, name)
+			if err != nil {
 				return err
+			}
+			fields[name] = json.RawMessage(ref)
+			if known {
+				g.inputs[name] = ref
 			}
 			continue
 		}
 		data, err := io.ReadAll(io.LimitReader(part, maxText+1))
 		if err != nil {
-			return err
+			return fault.Wrap(err, fault.Invalid, "the form cannot be read")
 		}
 		if len(data) > maxText {
 			return fault.New(fault.TooLarge, "the field %s is larger than %d MiB", name, maxText>>20)
 		}
+		fields[name] = string(data)
 		g.text(name, string(data), "form")
 	}
+}
+
+// upload keeps a file of a form.
+func (g *reader) upload(part *multipart.Part, name string) (domain.Value, error) {
+	file := part.FileName()
+	if file == "" {
+		file = name
+	}
+	kind := part.Header.Get("Content-Type")
+	if kind == "" || kind == "application/octet-stream" {
+		if guess := mime.TypeByExtension(path.Ext(file)); guess != "" {
+			kind = guess
+		}
+	}
+	return g.put(part, path.Base(path.Clean("/"+file)), kind)
 }
 
 func (g *reader) put(r io.Reader, name, kind string) (domain.Value, error) {

@@ -1,10 +1,15 @@
 // Package userapi serves the HTTP triggers of deployed workflows under /user-api/<project>/.
+//
+// A run starts with the trigger's own method alone. HEAD is answered for links (results, files) and
+// refused for triggers, since it must not change anything; OPTIONS tells the methods of a path and
+// grants nothing to pages of other origins.
 package userapi
 
 import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -180,29 +185,11 @@ func (a *API) Handler() http.Handler {
 func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	project := r.PathValue("project")
 	parts := strings.Split(strings.Trim(r.PathValue("path"), "/"), "/")
-	var found *route
-	var params map[string]string
-	var methods []string
-	for _, c := range a.table(project) {
-		p, ok := c.match(parts)
-		if !ok {
-			continue
-		}
-		if c.with.Method != r.Method && c.with.Method != "ANY" {
-			methods = append(methods, c.with.Method)
-			continue
-		}
-		// A path without parameters is nearer than one with.
-		if found == nil || len(p) < len(params) {
-			found, params = c, p
-		}
+	found, params, methods := a.find(project, parts, r.Method)
+	if found == nil && len(methods) > 0 {
+		return wrongMethod(w, r, methods)
 	}
 	if found == nil {
-		if len(methods) > 0 {
-			w.Header().Set("Allow", strings.Join(methods, ", "))
-			httpx.WriteProblem(w, httpx.Problem{Type: "https://pelton.dev/problems/method-not-allowed", Title: "The method is not allowed", Status: http.StatusMethodNotAllowed, Detail: "call it with " + strings.Join(methods, " or ")})
-			return nil
-		}
 		return fault.New(fault.NotFound, "no deployed workflow of project %s listens to %s: `pelton workflow list` shows what is deployed", project, r.URL.Path)
 	}
 	if err := a.allowed(r, project, found.with.Auth); err != nil {
@@ -215,7 +202,8 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	started, err := a.UseCases.StartRun(r.Context(), app.StartRun{Project: project, DeploymentID: found.deployment.ID, Inputs: inputs, Event: event,
+	// The request is complete: a caller who hangs up now has started the run all the same.
+	started, err := a.UseCases.StartRun(context.WithoutCancel(r.Context()), app.StartRun{Project: project, DeploymentID: found.deployment.ID, Inputs: inputs, Event: event,
 		Trigger: app.Trigger{Kind: "http", ID: found.trigger.ID}, IdempotencyKey: r.Header.Get("Idempotency-Key"), Traceparent: r.Header.Get("Traceparent")})
 	if err != nil {
 		return err
@@ -238,6 +226,48 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.answer(w, r, found, project, res)
+}
+
+// find is the trigger that listens to the path and method, else the methods that the path has.
+func (a *API) find(project string, parts []string, method string) (found *route, params map[string]string, methods []string) {
+	for _, c := range a.table(project) {
+		p, ok := c.match(parts)
+		if !ok {
+			continue
+		}
+		if !c.takes(method) {
+			methods = append(methods, c.methods()...)
+			continue
+		}
+		// A path without parameters is nearer than one with.
+		if found == nil || len(p) < len(params) {
+			found, params = c, p
+		}
+	}
+	slices.Sort(methods)
+	return found, params, slices.Compact(methods)
+}
+
+// anyMethod are the methods of a trigger that takes ANY.
+var anyMethod = []string{http.MethodDelete, http.MethodGet, http.MethodPatch, http.MethodPost, http.MethodPut}
+
+func (r *route) methods() []string {
+	if r.with.Method == "ANY" {
+		return anyMethod
+	}
+	return []string{r.with.Method}
+}
+
+func (r *route) takes(method string) bool { return slices.Contains(r.methods(), method) }
+
+func wrongMethod(w http.ResponseWriter, r *http.Request, methods []string) error {
+	w.Header().Set("Allow", strings.Join(append(methods, http.MethodOptions), ", "))
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	httpx.WriteProblem(w, httpx.Problem{Type: "https://pelton.dev/problems/method-not-allowed", Title: "The method is not allowed", Status: http.StatusMethodNotAllowed, Detail: "call it with " + strings.Join(methods, " or ")})
+	return nil
 }
 
 // allowed checks the credential that the trigger wants.

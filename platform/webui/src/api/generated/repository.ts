@@ -60,7 +60,11 @@ export interface paths {
          */
         get: operations["listBuilds"];
         put?: never;
-        post?: never;
+        /**
+         * Build an action
+         * @description Orders a build of an action that the newest scan of its repository found; one that is there already is told unless force asks for another. This needs the role developer.
+         */
+        post: operations["orderBuild"];
         delete?: never;
         options?: never;
         head?: never;
@@ -350,6 +354,23 @@ export interface components {
         BuildLogLines: {
             /** @description The lines. */
             lines: string[];
+        };
+        /** @description An action to build, by its id or by its folder. */
+        BuildRequest: {
+            /**
+             * @description The id of the action, with or without its version.
+             * @example word-count
+             */
+            action?: string;
+            /** @description Whether to build even when the same content was built before. */
+            force?: boolean;
+            /**
+             * @description The folder of the action in its repository.
+             * @example actions/word-count
+             */
+            path?: string;
+            /** @description The name or the id of the repository, where an action of this name is in more than one. */
+            repository?: string;
         };
         /**
          * @description The state of a build.
@@ -804,6 +825,55 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    orderBuild: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The action to build. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BuildRequest"];
+            };
+        };
+        responses: {
+            /** @description The build that makes another one unnecessary. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Build"];
+                };
+            };
+            /** @description The build that was ordered. */
+            201: {
+                headers: {
+                    /** @description The path of the build. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Build"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];

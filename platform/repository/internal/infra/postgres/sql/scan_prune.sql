@@ -1,1 +1,1 @@
-DELETE FROM scan WHERE repository_id = $1 AND id < (SELECT id FROM scan WHERE repository_id = $1 ORDER BY id DESC OFFSET 200 LIMIT 1)
+DELETE FROM scan WHERE repository_id = $1 AND id <= (SELECT id FROM scan WHERE repository_id = $1 ORDER BY id DESC OFFSET $2 LIMIT 1)
