@@ -78,6 +78,7 @@ func (p *pool) launch() (*instance, error) {
 		}
 		args = append(args, "--uid", strconv.Itoa(uid), "--gid", strconv.Itoa(gid))
 	}
+	r.turnLog()
 	log, err := os.OpenFile(filepath.Join(r.cfg.LogDir, "wrappers.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -349,6 +350,7 @@ func (r *Runner) adopt() error {
 		inst := &instance{record: rec, pool: p, file: file, runs: map[string]*running{}}
 		if p.inst == nil && inst.alive() && inst.dial() == nil && inst.answers() {
 			p.inst = inst
+			p.idle = time.AfterFunc(r.cfg.Idle, p.stopIdle) // unless something is asked of it
 			r.cfg.Log.Info("took over a wrapper", "instance", rec.Name, "build", rec.Build)
 			go inst.receive()
 			continue
@@ -370,4 +372,15 @@ func (i *instance) answers() bool {
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 	_, err = i.client.Describe(ctx, &pb.DescribeRequest{Needs: []string{"session", "attach"}})
 	return err == nil
+}
+
+// logLimit is when the wrappers' log is put aside; one before it is kept.
+const logLimit = 16 << 20
+
+// turnLog puts a log aside that has grown large. Wrappers that run go on writing into the old one.
+func (r *Runner) turnLog() {
+	file := filepath.Join(r.cfg.LogDir, "wrappers.log")
+	if info, err := os.Stat(file); err == nil && info.Size() > logLimit {
+		_ = os.Rename(file, file+".1")
+	}
 }
