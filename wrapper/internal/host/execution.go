@@ -38,6 +38,24 @@ type execution struct {
 	sent     uint64  // seq of the last message given to `to`
 	alone    time.Time
 	soon     *time.Timer // wakes the stream for what can wait a moment
+
+	credited bool  // the runner says how much it takes
+	logs     int64 // bytes of logs that it takes yet
+	outputs  int64 // bytes of outputs
+}
+
+// credit lets that many more bytes of logs and outputs through. Before the first credit nothing is
+// held back; from then on a log line beyond its budget is dropped and counted, an output waits.
+func (x *execution) credit(c *pb.Credit) {
+	x.mu.Lock()
+	x.credited = true
+	x.logs += c.GetLogs()
+	x.outputs += c.GetOutputs()
+	to := x.to
+	x.mu.Unlock()
+	if to != nil {
+		to.signal()
+	}
 }
 
 // tell appends a message and wakes the attached stream.
@@ -57,11 +75,13 @@ func (x *execution) tell(m *pb.FromAction) {
 		x.alone = time.Now()
 	case *pb.FromAction_Log:
 		// A reader that does not keep up loses log lines, counted, and never results.
-		if x.keptSize > keepBytes && (x.to == nil || x.seq-x.sent > 20000) {
+		size := int64(proto.Size(m))
+		if (x.keptSize > keepBytes && (x.to == nil || x.seq-x.sent > 20000)) || (x.credited && x.logs < size) {
 			x.dropped++
 			x.mu.Unlock()
 			return
 		}
+		x.logs -= size
 		if x.dropped > 0 {
 			x.append(dropNotice(x.dropped))
 			x.dropped = 0
@@ -147,6 +167,22 @@ func (x *execution) next(s *stream, n int) (out []*pb.FromAction, more, ended bo
 		i--
 	}
 	out = x.kept[i:min(i+n, len(x.kept))]
+	if x.credited {
+		for k, m := range out {
+			if m.GetOutput() == nil {
+				continue
+			}
+			size := int64(proto.Size(m))
+			if x.outputs < size { // it and what follows it wait for the next credit
+				out = out[:k]
+				if k > 0 {
+					x.sent = out[k-1].Seq
+				}
+				return append([]*pb.FromAction(nil), out...), false, false
+			}
+			x.outputs -= size
+		}
+	}
 	if len(out) > 0 {
 		x.sent = out[len(out)-1].Seq
 	}

@@ -274,3 +274,46 @@ func TestUsage(t *testing.T) {
 		}
 	}
 }
+
+// Silence is told to be life.
+func TestHeartbeat(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	a := action{runtime: "python3", isolation: "reuse", flags: []string{"--heartbeat", "20ms"},
+		handler: "import os, time\n\ndef handle(inputs):\n    while not os.path.exists(inputs['gate']):\n        time.sleep(0.01)\n    return {}\n",
+		inputs:  []map[string]any{item("gate", "string")}}
+	i := a.start(t)
+	id := i.send(&pb.Start{Inputs: map[string][]byte{"gate": []byte(strconv.Quote(gate))}})
+	for beats := 0; beats < 3; {
+		m, err := i.stream.Recv()
+		require.NoError(t, err)
+		if m.GetHeartbeat() != nil {
+			require.Equal(t, id, m.ExecutionId)
+			beats++
+		}
+	}
+	require.NoError(t, os.WriteFile(gate, nil, 0o644))
+	require.NotNil(t, i.collect(id).done)
+}
+
+// A runner that gives credit gets no more than that: lines beyond it are dropped and counted, results
+// wait, and another execution of the same stream is not held up.
+func TestCredit(t *testing.T) {
+	a := action{runtime: "python3", isolation: "fork",
+		handler: "def handle(inputs):\n    for n in range(1000):\n        print('line', n)\n    return [{'n': n} for n in range(5)]\n", outputs: []map[string]any{item("n", "integer")}}
+	i := a.start(t)
+	id := "flood"
+	start := &pb.Start{Filestore: "file://" + i.files, Context: &pb.Context{}}
+	require.NoError(t, i.stream.Send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_Start{Start: start}}))
+	require.NoError(t, i.stream.Send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_Credit{Credit: &pb.Credit{Logs: 500}}}))
+	quiet := i.collect(i.send(&pb.Start{})) // reads past the flood's messages
+	require.NotNil(t, quiet.done)
+	require.Len(t, quiet.logs, 1000)
+	require.Len(t, quiet.outputs, 5)
+	require.NoError(t, i.stream.Send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_Attach{Attach: &pb.Attach{FromSeq: 1}}}))
+	require.NoError(t, i.stream.Send(&pb.ToAction{ExecutionId: id, Body: &pb.ToAction_Credit{Credit: &pb.Credit{Outputs: 1 << 20}}}))
+	o := i.collect(id)
+	require.NotNil(t, o.done, "%v", o.failed)
+	require.Len(t, o.outputs, 5, "a result is never lost")
+	require.Less(t, len(o.logs), 1000)
+	require.Contains(t, strings.Join(o.logs, " "), "log lines were dropped")
+}

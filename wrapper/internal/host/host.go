@@ -25,7 +25,7 @@ import (
 const Version = "1"
 
 // Features tells what this wrapper can do.
-var Features = []string{"session", "execute", "attach", "reuse", "fork", "fresh", "sources", "files", "directories", "refs", "masking"}
+var Features = []string{"session", "execute", "attach", "reuse", "fork", "fresh", "sources", "files", "directories", "refs", "masking", "credit", "heartbeat"}
 
 // Config of a Host.
 type Config struct {
@@ -39,6 +39,7 @@ type Config struct {
 	UID, GID int
 	Lease    time.Duration // of an execution that nobody is attached to
 	DiskMax  int64         // bytes that an execution's folder may hold
+	Beat     time.Duration // between heartbeats of executions under way. Defaults to 10 s
 	Log      *slog.Logger
 }
 
@@ -59,6 +60,9 @@ type Host struct {
 
 // New makes a Host.
 func New(cfg Config) *Host {
+	if cfg.Beat <= 0 {
+		cfg.Beat = 10 * time.Second
+	}
 	return &Host{cfg: cfg, folders: &folders{root: filepath.Join(cfg.StateDir, "x"), uid: cfg.UID, gid: cfg.GID}, slots: make(chan struct{}, cfg.Bundle.Concurrency), runs: map[string]*execution{}, alone: time.Now()}
 }
 

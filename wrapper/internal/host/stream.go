@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -74,6 +75,8 @@ func (h *Host) serve(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], 
 			x.detach(s)
 		}
 	}()
+	beat := time.NewTicker(h.cfg.Beat)
+	defer beat.Stop()
 	var over error
 	closed := false
 	for {
@@ -86,6 +89,10 @@ func (h *Host) serve(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], 
 		}
 		select {
 		case <-s.wake:
+		case <-beat.C:
+			if err := s.beat(call); err != nil {
+				return err
+			}
 		case over = <-received:
 			if over != nil {
 				return over
@@ -95,6 +102,20 @@ func (h *Host) serve(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], 
 			return nil
 		}
 	}
+}
+
+// beat tells that the executions of the stream go on, also when they say nothing for long: proxies
+// on the way cut what is silent.
+func (s *stream) beat(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+	s.mu.Lock()
+	runs := append([]*execution(nil), s.runs...)
+	s.mu.Unlock()
+	for _, x := range runs {
+		if err := call.Send(&pb.FromAction{ExecutionId: x.id, Body: &pb.FromAction_Heartbeat{Heartbeat: &pb.Heartbeat{}}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // receive deals with what the runner sends.
@@ -145,6 +166,10 @@ func (s *stream) take(m *pb.ToAction) error {
 			case x.cancel <- body.Cancel:
 			default:
 			}
+		}
+	case *pb.ToAction_Credit:
+		if x := s.attached(id); x != nil {
+			x.credit(body.Credit)
 		}
 	case *pb.ToAction_EventAck, *pb.ToAction_RunResult:
 		if x := s.attached(id); x != nil {

@@ -41,7 +41,7 @@ import (
 type options struct {
 	socket, listen, bundle, state, instance, key, audience string
 	uid, gid, parent                                       int
-	lease                                                  time.Duration
+	beat, lease                                            time.Duration
 	preload                                                bool
 	diskMiB                                                int64
 	concurrency                                            int
@@ -66,6 +66,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	f.IntVar(&o.gid, "gid", -1, "group id of user code")
 	f.IntVar(&o.parent, "parent", 0, "process whose end, with nobody attached, is ours")
 	f.DurationVar(&o.lease, "detach-lease", 30*time.Second, "how long an execution lives with nobody attached")
+	f.DurationVar(&o.beat, "heartbeat", 10*time.Second, "between heartbeats of executions under way")
 	f.BoolVar(&o.preload, "preload", false, "load user code before the first execution")
 	f.IntVar(&o.concurrency, "concurrency", 0, "executions at a time; 0 = as the bundle says")
 	f.Int64Var(&o.diskMiB, "disk-mib", 10<<10, "limit of an execution's files")
@@ -115,7 +116,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	})
 	h := host.New(host.Config{
 		Bundle: b, Pool: pool, StateDir: o.state, Instance: o.instance, Address: o.socket, Audience: o.audience, Key: key,
-		UID: o.uid, GID: o.gid, Lease: o.lease, DiskMax: o.diskMiB << 20, Log: log,
+		UID: o.uid, GID: o.gid, Lease: o.lease, Beat: o.beat, DiskMax: o.diskMiB << 20, Log: log,
 	})
 	l, err := listen(o.socket)
 	if err != nil {
