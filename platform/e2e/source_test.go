@@ -96,3 +96,38 @@ async def run(service: RyaxSourceProtocol, input_values):
 	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(text), "limit: 200", "limit: 3", 1)), 0o644))
 	require.NoError(t, harness.Until(ctx, "the new revision counts", func() (bool, error) { return count() >= 203, nil }))
 }
+
+// TestSourceSettings: a source's settings read variables and secrets; a secret is masked in what it prints.
+func TestSourceSettings(t *testing.T) {
+	dir := workspace(t, merge(
+		map[string]string{
+			"actions/once/action.yaml": "apiVersion: pelton.dev/v1\nkind: Source\nspec:\n  runtime: python3\n  inputs: [{name: greeting, type: string}, {name: token, type: password}, {name: n, type: integer}]\n  outputs: [{name: told, type: string}]\n",
+			"actions/once/source.py": `import asyncio
+
+
+async def run(service, inputs):
+    print("the token is", inputs["token"])
+    await service.create_run({"told": f"{inputs['greeting']} {len(inputs['token'])} {inputs['n']}"})
+    await asyncio.sleep(3600)
+`,
+			"workflows/told.yaml": workflowYAML("told", "  inputs: [{name: told, type: string}]\n  triggers: [{id: once, uses: ./actions/once, with: {greeting: \"hello ${vars.who}\", token: \"${secrets.api_token}\", n: \"${vars.n}\"}}]\n  steps: [{id: a, uses: ./actions/same, with: {told: \"${inputs.told}\"}}]\n  result: {told: \"${steps.a.told}\"}\n"),
+		},
+		python("actions/same", "[{name: told, type: string}]", "[{name: told, type: string}]", "def handle(inputs):\n    return {'told': inputs['told']}\n")))
+	p := start(t)
+	ctx := deadline(t, time.Minute)
+	require.NoError(t, p.JSON(ctx, http.MethodPut, "/runner/v1/projects/default/secrets/api_token", map[string]any{"value": "hush-hush-12"}, nil))
+	require.NoError(t, p.JSON(ctx, http.MethodPut, "/runner/v1/projects/default/variables/who", map[string]any{"value": "Ada"}, nil))
+	require.NoError(t, p.JSON(ctx, http.MethodPut, "/runner/v1/projects/default/variables/n", map[string]any{"value": 7}, nil))
+	deploy(t, p, dir, "told")
+	var page struct{ Items []struct{ ID string } }
+	require.NoError(t, harness.Until(ctx, "the source's run has ended", func() (bool, error) {
+		err := p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/runs?workflow=told&state=completed", nil, &page)
+		return len(page.Items) == 1, err
+	}))
+	r, err := p.WaitRun(ctx, page.Items[0].ID)
+	require.NoError(t, err)
+	require.Equal(t, `"hello Ada 12 7"`, string(r.Result["told"]))
+	log := p.LogTail(200)
+	require.Contains(t, log, "the token is •••")
+	require.NotContains(t, log, "hush-hush-12")
+}

@@ -240,7 +240,8 @@ func (w *Workflow) CheckUses(file string, resolve Resolver) problem.List {
 	return r.list
 }
 
-// checkSource checks a source's settings, which are its inputs: literals in this version.
+// checkSource checks a source's settings, which are its inputs: values, and expressions over what
+// there is before any run.
 func (w *Workflow) checkSource(r *problems, t Trigger, a action.Action) {
 	with := t.node.Get("with")
 	given := map[string]bool{}
@@ -251,10 +252,8 @@ func (w *Workflow) checkSource(r *problems, t Trigger, a action.Action) {
 			r.add(v.node, nearestInput(v.Name, a.Inputs), "%s has no input %q", a.ID, v.Name)
 			continue
 		}
-		if texts, err := expr.Texts(v.JSON); err != nil || len(texts) > 0 {
-			r.add(v.node, "write the value itself", "expressions in a source's settings are not supported yet by this version")
-		} else if m := action.CheckValue(a.Inputs[i], v.JSON); m != "" {
-			r.add(v.node, "give a "+a.Inputs[i].Type, "%s", m)
+		if w.checkSetting(r, v) {
+			w.checkType(r, v, a.Inputs[i], nil, w.scope(nil, false))
 		}
 	}
 	for _, it := range a.Inputs {

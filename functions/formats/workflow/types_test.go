@@ -80,3 +80,37 @@ func TestTypesThatDoNot(t *testing.T) {
 		require.Contains(t, got[0], want, line)
 	}
 }
+
+func TestSourceSettings(t *testing.T) {
+	source := action.Action{ID: "src", Kind: "Source", Inputs: every.Inputs}
+	look := func(with string) []string {
+		yaml := head + "  triggers: [{id: s, uses: src, with: {" + with + "}}]\n  steps:\n    - {id: a, uses: every}\n"
+		w, problems := workflow.Parse("w.yaml", []byte(yaml))
+		if !problems.Errors() {
+			problems = append(problems, w.CheckUses("w.yaml", func(uses string) (action.Action, error) {
+				if uses == "src" {
+					return source, nil
+				}
+				return every, nil
+			})...)
+		}
+		return texts(problems)
+	}
+	require.Empty(t, look(`s: "x ${vars.x}", i: "${vars.n}", l: [1, "${secrets.t}"], b: true`))
+	for with, want := range map[string]string{
+		`s: "${inputs.city}"`:    "a source starts before any run: its settings may read vars and secrets, and not inputs",
+		`s: "${steps.a.s}"`:      "and not steps",
+		`i: "n ${vars.n}"`:       `this is a string and the input "i" is an integer`,
+		`i: "${vars.n + \"x\"}"`: "",
+		`i: "x"`:                 "integer",
+		`s: "${vars.}"`:          "is not valid",
+		`s: "${vars.x"`:          "close every ${ with }",
+	} {
+		got := look(with)
+		if want == "" {
+			continue // what a variable holds is known at run time only
+		}
+		require.Len(t, got, 1, "%s: %v", with, got)
+		require.Contains(t, got[0], want, with)
+	}
+}

@@ -188,3 +188,26 @@ func (s *Service) DeleteVariable(ctx context.Context, project, name string) erro
 func (s *Service) SourceCursor(ctx context.Context, deploymentID, trigger string) ([]byte, error) {
 	return s.deps.Store.SourceCursor(ctx, deploymentID, trigger)
 }
+
+// SourceSettings evaluates the settings of a source trigger over the project's variables and
+// secrets as they are now; hide are the secrets among them. See UseCases.
+func (s *Service) SourceSettings(project string, t domain.TriggerSpec) (settings domain.Values, hide [][]byte, err error) {
+	written := map[string]json.RawMessage{}
+	if len(t.With) > 0 {
+		if err := json.Unmarshal(t.With, &written); err != nil {
+			return nil, nil, fault.Wrap(err, fault.Invalid, "the settings of the trigger %s cannot be read", t.ID)
+		}
+	}
+	sc := domain.EventScope(nil, s.engine.secrets.variables(project), s.engine.secrets.of(project))
+	settings = domain.Values{}
+	for name, raw := range written {
+		e, err := s.deps.Compiler.Value(raw, domain.Env{})
+		if err != nil {
+			return nil, nil, fault.Wrap(err, fault.Invalid, "the setting %s of the trigger %s: %s", name, t.ID, err)
+		}
+		if settings[name], err = e.Eval(sc); err != nil {
+			return nil, nil, fault.Wrap(err, fault.Invalid, "the setting %s of the trigger %s: %s", name, t.ID, err)
+		}
+	}
+	return settings, sc.Used, nil
+}

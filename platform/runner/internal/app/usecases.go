@@ -59,6 +59,9 @@ type UseCases interface {
 	PutVariable(ctx context.Context, project, name string, value domain.Value) error
 	DeleteVariable(ctx context.Context, project, name string) error
 
+	// SourceSettings evaluates a source trigger's settings, whose expressions read variables and
+	// secrets; hide are the values to mask.
+	SourceSettings(project string, t domain.TriggerSpec) (settings domain.Values, hide [][]byte, err error)
 	// SourceCursor is the last durable cursor of a source trigger, nil at first.
 	SourceCursor(ctx context.Context, deploymentID, trigger string) ([]byte, error)
 }

@@ -153,14 +153,12 @@ func (m *Manager) once(ctx context.Context, s source, look bool) app.Ended {
 	if err != nil {
 		return app.Ended{Error: &domain.StepError{Kind: "unavailable", Message: err.Error()}}
 	}
-	inputs := domain.Values{}
-	if len(s.trigger.With) > 0 {
-		if err := json.Unmarshal(s.trigger.With, &inputs); err != nil {
-			return app.Ended{Error: &domain.StepError{Kind: "invalid_input", Message: err.Error()}}
-		}
+	inputs, hide, err := m.cases.SourceSettings(s.deployment.Project, s.trigger)
+	if err != nil {
+		return app.Ended{Error: &domain.StepError{Kind: "invalid_input", Message: err.Error()}}
 	}
 	x := app.Execution{ID: "source-" + s.deployment.ID + "-" + s.trigger.ID, Project: s.deployment.Project, Workflow: s.deployment.Definition.Workflow,
-		Step: s.trigger.ID, Attempt: 1, Inputs: inputs, Build: s.build, Cursor: cursor}
+		Step: s.trigger.ID, Attempt: 1, Inputs: inputs, Secrets: hide, Build: s.build, Cursor: cursor}
 	if s.build.DynamicOutputs {
 		if x.DynamicOutputs, err = s.definitions(); err != nil {
 			return app.Ended{Error: &domain.StepError{Kind: "internal", Message: err.Error()}}
