@@ -203,7 +203,24 @@ func (s *Service) Undeploy(ctx context.Context, project, deploymentID string) er
 
 // Deployments lists a project's deployments. See UseCases.
 func (s *Service) Deployments(ctx context.Context, project string, all bool) ([]Deployment, error) {
-	return s.deps.Store.Deployments(ctx, project, all)
+	list, err := s.deps.Store.Deployments(ctx, project, all)
+	for i := range list {
+		s.asServed(&list[i])
+	}
+	return list, err
+}
+
+// asServed shows a deployment as live only once calls find it: between the commit that makes it live
+// and the moment from which its triggers listen, it is still on its way.
+func (s *Service) asServed(d *Deployment) {
+	if d.State != DeploymentLive {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.ContainsFunc(s.live, func(l Deployment) bool { return l.ID == d.ID }) {
+		d.State = DeploymentDeploying
+	}
 }
 
 // Deployment gives one deployment.
@@ -212,6 +229,7 @@ func (s *Service) Deployment(ctx context.Context, project, id string) (Deploymen
 	if err == nil && d.Project != project {
 		return Deployment{}, fault.New(fault.NotFound, "there is no deployment %s in project %s", id, project)
 	}
+	s.asServed(&d)
 	return d, err
 }
 

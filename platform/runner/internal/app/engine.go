@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,6 +77,7 @@ type liveRun struct {
 	s        *domain.State
 	summary  RunSummary
 	seq      int64
+	tail     *queued // its newest row, while it is being written
 	timer    timer
 	done     chan struct{} // closed when the end is durable, or the run is given up
 	result   *RunResult    // set before done is closed when the end is durable
@@ -202,11 +204,12 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 		sh.timers.set(&r.timer, r, tr.Due)
 	}
 	if tr.Row == nil && amend == nil {
-		sh.run(r, tr.Commands)
+		sh.run(r, sh.hold(r, tr.Commands))
 		return
 	}
 	r.seq++
 	q := &queued{run: r, commands: tr.Commands}
+	r.tail = q
 	q.Entry = Entry{Run: r.s.ID, Seq: r.seq, Row: tr.Row}
 	q.Committed = func(_ *Entry, err error) {
 		sh.post(message{do: func(sh *shard) { sh.committed(q, err) }})
@@ -221,9 +224,29 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 	sh.pending = append(sh.pending, &q.Entry)
 }
 
+// hold keeps back cancels while a row of the run is being written: the start that a cancel is for may
+// wait for just that row, and would go out after it.
+func (sh *shard) hold(r *liveRun, cmds []domain.Command) []domain.Command {
+	if r.tail == nil {
+		return cmds
+	}
+	var now []domain.Command
+	for _, c := range cmds {
+		if c.Kind == domain.CommandCancel {
+			r.tail.commands = append(slices.Clip(r.tail.commands), c)
+		} else {
+			now = append(now, c)
+		}
+	}
+	return now
+}
+
 // committed acts upon a row that is durable.
 func (sh *shard) committed(q *queued, err error) {
 	r := q.run
+	if r.tail == q {
+		r.tail = nil
+	}
 	if q.started != nil {
 		q.started(err)
 	}
