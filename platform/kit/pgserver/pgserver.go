@@ -57,6 +57,7 @@ type Server struct {
 	cmd      *exec.Cmd
 	done     chan struct{} // closed when cmd has ended
 	watch    sync.WaitGroup
+	fresh    bool // passwords were made just now
 }
 
 const (
@@ -106,6 +107,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	if err := s.stopStale(ctx); err != nil {
 		return nil, err
+	}
+	if s.fresh {
+		if err := s.tellPasswords(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.launch(ctx); err != nil {
 		return nil, err
@@ -202,9 +208,16 @@ func (s *Server) readPasswords() error {
 		return err
 	}
 	tmp := file + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
+	_, err = f.Write(data)
+	// On the disk before anything uses them: a database whose passwords nobody has is hard to open.
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	s.fresh = true
 	return os.Rename(tmp, file)
 }
 
