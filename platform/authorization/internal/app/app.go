@@ -3,7 +3,6 @@ package app
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/pelton-run/pelton/platform/authorization/internal/domain"
@@ -55,8 +54,7 @@ type Service struct {
 	Now    func() time.Time
 	NewID  func() string
 
-	mu     sync.Mutex
-	failed map[string][]time.Time
+	throttle throttle
 }
 
 // Start makes the first administrator and project; password is empty when they were there.
@@ -74,36 +72,6 @@ func (s *Service) Start(ctx context.Context) (password string, err error) {
 	return password, nil
 }
 
-// limits of failed logins
-const (
-	failures = 5
-	window   = time.Minute
-)
-
-func (s *Service) tooMany(key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var recent []time.Time
-	for _, t := range s.failed[key] {
-		if s.Now().Sub(t) < window {
-			recent = append(recent, t)
-		}
-	}
-	if s.failed == nil || len(s.failed) > 10000 {
-		s.failed = map[string][]time.Time{}
-	}
-	s.failed[key] = recent
-	return len(recent) >= failures
-}
-
-func (s *Service) fail(keys ...string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range keys {
-		s.failed[k] = append(s.failed[k], s.Now())
-	}
-}
-
 // Token is a login.
 type Token struct {
 	Token     string
@@ -112,8 +80,8 @@ type Token struct {
 
 // Login checks a name and password. address is the caller's, for the limit of failures.
 func (s *Service) Login(ctx context.Context, name, password, address string) (Token, error) {
-	byName, byAddress := "n:"+name, "a:"+address
-	if s.tooMany(byName) || s.tooMany(byAddress) {
+	succeeded, ok := s.throttle.attempt(s.Now(), "n:"+name, "a:"+address)
+	if !ok {
 		return Token{}, fault.New(fault.Exhausted, "too many failed logins: wait a minute")
 	}
 	a, err := s.Store.AccountByName(ctx, name)
@@ -125,9 +93,9 @@ func (s *Service) Login(ctx context.Context, name, password, address string) (To
 		hash = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	}
 	if ok := s.Crypto.CheckPassword(hash, password); !ok || err != nil {
-		s.fail(byName, byAddress)
 		return Token{}, fault.New(fault.Unauthenticated, "the name or the password is wrong")
 	}
+	succeeded()
 	return s.token(a)
 }
 

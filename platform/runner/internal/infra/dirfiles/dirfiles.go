@@ -55,8 +55,8 @@ func (s Store) Put(_ context.Context, project string, r io.Reader) (digest strin
 		if err != nil {
 			os.Remove(tmp)
 		}
-		if errors.Is(err, syscall.ENOSPC) {
-			err = fault.Wrap(err, fault.Unavailable, "the disk is full")
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = fault.Wrap(err, fault.Unavailable, "the disk that holds Pelton's data is full: free some space, then try again")
 		}
 	}()
 	h := sha256.New()

@@ -312,7 +312,7 @@ func (g *reader) multipart(boundary string, event map[string]any) error {
 			if err != nil {
 				return err
 			}
-			fields[name] = json.RawMessage(ref)
+			fields[name] = ref
 			if known {
 				g.inputs[name] = ref
 			}
