@@ -46,7 +46,7 @@ ui-test: build ## the web page: unit tests, and as a person uses it in a real br
 	@sh platform/tools/uitest.sh
 
 lint: ## golangci-lint with a reasoned list of linters
-	@go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI) run ./...
+	@GOLANGCI_LINT_CACHE="$(CURDIR)/build/lint-cache" go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI) run ./...
 
 verify: ## generated files are up to date, contracts match, other platforms compile
 	@sh platform/tools/verify.sh
