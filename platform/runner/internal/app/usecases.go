@@ -35,8 +35,20 @@ type UseCases interface {
 	// trigger, vars): for answers to callers. Secrets are refused.
 	Render(ctx context.Context, project, runID string, template domain.Value) (domain.Value, error)
 	// Cancel orders the end of a run; durable when it returns. commandID makes it idempotent
-	// ("" = a new one). Cancelling an ended run is a conflict.
+	// ("" = a new one), here and in the orders below. An order to an ended run is a conflict.
 	Cancel(ctx context.Context, project, runID, commandID, reason string) error
+	// Signal sends a signal that a wait step of the run takes, now or when it gets there. The
+	// payload is checked against the step's schema.
+	Signal(ctx context.Context, project, runID, commandID, name string, payload domain.Value) error
+	// Decide answers a step that waits for a person. A step that does not is a conflict.
+	Decide(ctx context.Context, project, runID, commandID string, d Decision) error
+	// Pause lets what is under way end and starts nothing new, until Resume.
+	Pause(ctx context.Context, project, runID, commandID, reason string) error
+	Resume(ctx context.Context, project, runID, commandID string) error
+	// Retry starts a new run that keeps what an ended one has finished.
+	Retry(ctx context.Context, o RetryRun) (StartedRun, error)
+	// Waits lists the steps of a project's runs that wait for a signal or a person, the oldest first.
+	Waits(ctx context.Context, q WaitQuery) (items []Wait, nextCursor string, err error)
 
 	Runs(ctx context.Context, q RunQuery) (items []RunSummary, nextCursor string, err error)
 	GetRun(ctx context.Context, project, runID string) (RunDetail, error)
@@ -113,6 +125,21 @@ type StartRun struct {
 	EventKey       string       // sources: unique per (deployment, trigger); a second one returns the first's run
 	Cursor         []byte       // sources: committed with the run
 	Traceparent    string
+
+	id      string        // derived ids of runs that runs start, "" = a new one
+	offers  domain.Values // inputs that are given if the workflow has them
+	retried domain.Value  // with keep: that run's event
+	keep    *domain.State // the run whose finished steps are kept
+	from    string        // with keep: the step from which on everything runs again
+}
+
+// RetryRun orders a run that goes on where an earlier one failed.
+type RetryRun struct {
+	Project string
+	Run     string // an ended one
+	From    string // the step from which on everything runs again, "" = from what failed
+	Newest  bool   // follow the workflow's live revision instead of the run's own
+	Key     string // idempotency key
 }
 
 // StartedRun is the answer to StartRun.
@@ -167,6 +194,9 @@ type RunDetail struct {
 	Result domain.Values
 	Failed *domain.StepError
 	Steps  []StepRun // in the order of the file, then by item path
+	// Handler is the run of the workflow's failure handler, or why there is none.
+	Handler   string
+	NotUndone int // step runs whose undo failed
 }
 
 // StepRun is one passage through a step.
@@ -185,6 +215,20 @@ type StepRun struct {
 	List       bool // Outputs is a list result; else at most one entry
 	Error      *domain.StepError
 	Attempts   []Attempt
+	Kind       string    // action | workflow | wait | switch | collect
+	Wait       *WaitView // what it waits for, nil = it does not
+	Caught     bool      // Error was caught
+	Child      string    // the run of a sub-workflow
+	Undoes     string    // the step that this one takes back
+}
+
+// WaitView is what a step run waits for.
+type WaitView struct {
+	Kind     string // retry | time | signal | approval | consent | lost | slot | cache | pass
+	Text     string // the signal's name, the question, the key
+	Until    time.Time
+	HeldBy   []string // slot: runs that hold the places
+	Position int      // slot: place in the queue from 1, 0 = not known
 }
 
 // Attempt is one try of a step run.

@@ -79,7 +79,7 @@ func (s *State) applyRun(f *Fact) bool {
 	case FactCancelling:
 		s.Status, s.Cause, s.Reason, s.Paused = RunCancelling, f.Command, f.Reason, false
 	case FactConcluding:
-		s.verdict = &verdict{f.Run, f.Err, f.Other}
+		s.verdict = &Verdict{f.Run, f.Err, f.Other}
 		if s.undos = s.undoable(); len(s.undos) > 0 {
 			s.Status = RunUndoing
 		}

@@ -30,7 +30,7 @@ func (s *State) Handle(ev Event, now time.Time, jitter float64) (Transition, err
 	for _, n := range s.freed {
 		t.cmds = append(t.cmds, Command{Kind: CommandRelease, node: n})
 	}
-	return Transition{Row: t.row, Commands: t.cmds, Due: t.due}, t.err
+	return Transition{Row: t.row, Commands: t.cmds, Due: t.due, Waits: t.waits}, t.err
 }
 
 // order handles what comes from people and from the limits and caches around the run.
@@ -67,16 +67,32 @@ type turn struct {
 	row    []byte
 	cmds   []Command
 	queue  []*node
+	waits  []WaitChange
 	due    int64
 	err    error
 }
 
 func (t *turn) emit(f *Fact) {
 	f.At = t.now
+	t.noteWait(f)
 	if err := t.s.apply(f); err != nil && t.err == nil {
 		t.err = err
 	}
 	t.row = appendFact(t.row, f)
+}
+
+// noteWait tells of what begins and what ends to wait for somebody outside.
+func (t *turn) noteWait(f *Fact) {
+	switch f.Kind {
+	case FactWaitStarted:
+		if f.Wait.outside() {
+			t.waits = append(t.waits, WaitChange{Step: f.Step, Path: f.Path, Wait: f.Wait, Text: f.Reason, Due: f.Due, Since: t.now})
+		}
+	case FactStepEnded, FactApproved:
+		if n := t.s.find(f.Step, f.Path); n != nil && n.wait.outside() {
+			t.waits = append(t.waits, WaitChange{Step: f.Step, Path: f.Path, Wait: n.wait, Text: n.text, Over: true})
+		}
+	}
 }
 
 func (t *turn) noteDue(at int64) {

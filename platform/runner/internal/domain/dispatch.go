@@ -289,3 +289,29 @@ func (s *State) ShownInputs() Values {
 	}
 	return in
 }
+
+// Child is the run that the attempt of a command has started, "" if it is no sub-workflow's.
+func (s *State) Child(c Command) string {
+	n := c.node
+	p := &s.Plan.Nodes[n.step]
+	if p.Spec.Kind != "workflow" {
+		return ""
+	}
+	for _, h := range n.history {
+		if h.Number == c.Attempt {
+			return ChildID(ExecutionID(s.ID, p.Spec.ID, n.path, c.Attempt), h.Started)
+		}
+	}
+	return ""
+}
+
+// Question is what a CommandAsk asks.
+func (s *State) Question(c Command) string { return c.node.text }
+
+// ReasonOf tells in words why a step run waits or was skipped.
+func (s *State) ReasonOf(step int32, path []int32) string {
+	if n := s.find(step, path); n != nil {
+		return s.reasonText(n)
+	}
+	return ""
+}

@@ -35,6 +35,18 @@ type Transition struct {
 	Row      []byte // nil: nothing to journal
 	Commands []Command
 	Due      int64 // Unix micros of the earliest new due time, 0 = none; then send EventTick
+	Waits    []WaitChange
+}
+
+// WaitChange tells that a step run began or ceased to wait for somebody outside.
+type WaitChange struct {
+	Step  int32
+	Path  []int32
+	Wait  WaitKind
+	Text  string
+	Due   int64 // Unix micros, 0 = without end
+	Since int64
+	Over  bool
 }
 
 // Event is something that the state machine reacts to.

@@ -39,6 +39,9 @@ func (w WaitKind) String() string {
 // person tells that a person decides.
 func (w WaitKind) person() bool { return w == WaitApproval || w == WaitConsent || w == WaitLost }
 
+// outside tells that it ends by a signal or a decision.
+func (w WaitKind) outside() bool { return w == WaitSignal || w.person() }
+
 // node is one place of a step: the root, or one item of a passage, forEach or loop.
 type node struct {
 	kind     nodeKind

@@ -3,6 +3,7 @@ package domain
 import (
 	"encoding/json"
 	"errors"
+	"time"
 )
 
 // begin lets a step run enter its next stage.
@@ -67,7 +68,7 @@ func (t *turn) enter(n *node, step int32, path []int32, sc *Scope) error {
 }
 
 // after is the time d from now, 0 if d is.
-func (t *turn) after(d interface{ Microseconds() int64 }) int64 {
+func (t *turn) after(d time.Duration) int64 {
 	us := d.Microseconds()
 	if us == 0 {
 		return 0
@@ -144,6 +145,31 @@ func (t *turn) lookedUp(e EventLookedUp) {
 	if !t.s.Paused {
 		t.begin(n)
 	}
+}
+
+// CacheKey tells which outputs a CommandLookUp or CommandKeep is about.
+func (s *State) CacheKey(c Command) (build, key string) {
+	if b := s.Plan.Nodes[c.node.step].Build; b != nil {
+		build = b.Digest
+	}
+	return build, c.node.cacheKey
+}
+
+// ForCache gives the outputs that a CommandKeep is about, nil if they are not to be kept:
+// passwords never are.
+func (s *State) ForCache(c Command) (outputs []Values, list bool, ttl time.Duration) {
+	p := &s.Plan.Nodes[c.node.step]
+	if c.node.state != StepCompleted || p.Spec.Cache == nil {
+		return nil, false, 0
+	}
+	for _, o := range c.node.outputs {
+		for _, v := range o {
+			if Sealed(v) {
+				return nil, false, 0
+			}
+		}
+	}
+	return c.node.outputs, c.node.list, p.Spec.Cache.TTL
 }
 
 // choose carries out a switch.

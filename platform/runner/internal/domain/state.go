@@ -55,7 +55,7 @@ type State struct {
 	active    []*node // what an attempt is under way for, or that waits
 	freed     []*node // gave their places back since the last transition
 	signals   []signal
-	verdict   *verdict
+	verdict   *Verdict
 	undos     []*node // what is to be taken back, in order
 	undone    int     // how many of them have ended
 	handling  bool    // the failure handler was asked for by this incarnation
@@ -76,11 +76,11 @@ type signal struct {
 	payload Value
 }
 
-// verdict is how the run will end, once undos and the failure handler are through.
-type verdict struct {
-	state RunState
-	err   *StepError
-	step  int32
+// Verdict is how the run will end, once undos and the failure handler are through.
+type Verdict struct {
+	State RunState
+	Err   *StepError
+	Step  int32 // -1 = none
 }
 
 type loaded struct {

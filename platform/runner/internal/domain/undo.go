@@ -74,14 +74,14 @@ func (t *turn) concluding() {
 		return
 	}
 	v := s.verdict
-	if v.state == RunFailed && s.Plan.OnFailure != "" && s.Handler == "" {
+	if v.State == RunFailed && s.Plan.OnFailure != "" && s.Handler == "" {
 		if !s.handling {
 			s.handling = true
 			t.cmds = append(t.cmds, Command{Kind: CommandHandle})
 		}
 		return
 	}
-	t.endRun(v.state, nil, v.err, v.step)
+	t.endRun(v.State, nil, v.Err, v.Step)
 }
 
 // handled ends the run once its failure handler is durable.
@@ -106,3 +106,6 @@ func (s *State) NotUndone() int {
 	}
 	return count
 }
+
+// Verdict is how the run will end, or nil as long as that is open.
+func (s *State) Verdict() *Verdict { return s.verdict }

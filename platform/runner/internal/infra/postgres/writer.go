@@ -228,6 +228,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	j.ids, j.seqs, j.rows = j.ids[:0], j.seqs[:0], j.rows[:0]
 	var starts startColumns
 	var ends []*app.RunSummary
+	var waits waitColumns
 	var commands []string
 	var claims, cursors []*app.Entry
 	plain = true
@@ -246,6 +247,9 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		if e.Start != nil {
 			starts.add(id, e.Start)
 		}
+		if e.Sleep != nil || e.Wake || e.State != "" || e.Waits != nil {
+			waits.add(id, e)
+		}
 		if e.End != nil {
 			ends = append(ends, e.End)
 		}
@@ -259,7 +263,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			cursors = append(cursors, e)
 		}
 	}
-	if plain && !resend && len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
+	if plain && !resend && waits.empty() && len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -277,6 +281,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
 	}
+	waits.queue(b, q)
 	if len(commands) > 0 {
 		b.Queue(q["delete_commands"], commands)
 	}
