@@ -95,6 +95,15 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("a watcher sees what happens up to the end", func(t *testing.T) { watched(t, open) })
 	t.Run("a project's feed tells starts, logs and ends", func(t *testing.T) { fed(t, open) })
 	t.Run("deployments supersede each other and tell why they fail", func(t *testing.T) { deployed(t, open) })
+	t.Run("signals and decisions let waiting runs go on, across restarts", func(t *testing.T) { signalled(t, open) })
+	t.Run("a decision is asked for, checked and listed", func(t *testing.T) { decided(t, open) })
+	t.Run("a run that only waits leaves memory and comes back in time", func(t *testing.T) { slept(t, open) })
+	t.Run("a sub-workflow is one run, whatever happens to the runner", func(t *testing.T) { called(t, open) })
+	t.Run("a failed run starts its handler once", func(t *testing.T) { handledFailure(t, open) })
+	t.Run("a cached step runs once", func(t *testing.T) { cachedStep(t, open) })
+	t.Run("a paused run starts nothing", func(t *testing.T) { paused(t, open) })
+	t.Run("a retry keeps what was finished", func(t *testing.T) { retriedRun(t, open) })
+	t.Run("what was done is taken back", func(t *testing.T) { undone(t, open) })
 	t.Run("values in the filestore are loaded when an expression needs them", func(t *testing.T) { large(t, open) })
 }
 
