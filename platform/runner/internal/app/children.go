@@ -50,6 +50,9 @@ func (sh *shard) callWorkflow(r *liveRun, d domain.Dispatch, sink *attemptSink) 
 	ev, _ := json.Marshal(callEvent{Run: r.s.ID, Workflow: r.summary.Workflow, Step: d.Step, Depth: r.depth() + 1})
 	o := StartRun{id: d.Child, Project: project, Workflow: d.Workflow, Inputs: d.Inputs, Event: ev, Trigger: Trigger{Kind: triggerWorkflow, ID: d.Step}}
 	go func() {
+		if !e.svc.isUp(e.stop) {
+			return
+		}
 		sink.Phase("queued", e.now())
 		if err := e.svc.startDerived(e.stop, o); err != nil {
 			if e.stop.Err() == nil {
@@ -74,6 +77,16 @@ func (sh *shard) callWorkflow(r *liveRun, d domain.Dispatch, sink *attemptSink) 
 		sink.Phase("returned", e.now())
 		sink.Ended(childEnd(d, res, sink))
 	}()
+}
+
+// isUp waits until the runner takes calls, false if it stops before.
+func (s *Service) isUp(ctx context.Context) bool {
+	select {
+	case <-s.ready:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // childEnd is what the end of a sub-workflow's run means for the step that started it.
@@ -168,6 +181,9 @@ func (sh *shard) handleFailure(r *liveRun) {
 	}
 	ev, _ := json.Marshal(event)
 	go func() {
+		if !e.svc.isUp(e.stop) {
+			return
+		}
 		o := StartRun{id: id, Project: s.Project, Workflow: name, Event: ev, Trigger: Trigger{Kind: triggerFailure, ID: s.ID}, offers: event}
 		err := e.svc.startDerived(e.stop, o)
 		switch {

@@ -313,11 +313,24 @@ func (sh *shard) cancelAttempt(r *liveRun, c domain.Command) {
 		sh.e.exec.Cancel(id, c.Reason, sh.e.grace)
 		return
 	}
-	e, project := sh.e, r.s.Project
+	e, project, sink := sh.e, r.s.Project, r.sinks[id]
 	go func() {
-		err := e.svc.Cancel(e.stop, project, child, "parent:"+id, c.Reason)
-		if err != nil && e.stop.Err() == nil && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.NotFound) {
-			e.log.Warn("the run of a sub-workflow could not be cancelled", "run", child, "error", err)
+		if !e.svc.isUp(e.stop) {
+			return
+		}
+		// The child may be about to start: it is cancelled as soon as it is there.
+		for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+			err := e.svc.Cancel(e.stop, project, child, "parent:"+id, c.Reason)
+			if err == nil || fault.Is(err, fault.Conflict) || sink == nil || sink.isOver() {
+				return
+			}
+			t := time.NewTimer(wait)
+			select {
+			case <-e.stop.Done():
+				t.Stop()
+				return
+			case <-t.C:
+			}
 		}
 	}()
 }

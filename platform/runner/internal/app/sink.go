@@ -147,6 +147,12 @@ func (k *attemptSink) Ended(e Ended) {
 	k.sh.post(message{sink: k, end: ev})
 }
 
+func (k *attemptSink) isOver() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.over
+}
+
 // fail ends an attempt that could not be sent.
 func (k *attemptSink) fail(err error) {
 	var se *domain.StepError
