@@ -202,6 +202,14 @@ type RunDetail struct {
 	Handler   string
 	NotUndone int       // step runs whose undo failed
 	Wait      *WaitView // what a queued run waits for
+	Parent    *Parent   // the run that started it, nil = none did
+}
+
+// Parent is the run whose step called this one, or whose failure this one handles.
+type Parent struct {
+	Run      string `json:"run"`
+	Workflow string `json:"workflow"`
+	Step     string `json:"step"` // the step that called it, or that failed
 }
 
 // StepRun is one passage through a step.
@@ -234,6 +242,10 @@ type WaitView struct {
 	Until    time.Time
 	HeldBy   []string // slot: runs that hold the places
 	Position int      // slot: place in the queue from 1, 0 = not known
+	// Form is what an approval asks for besides yes or no, and Approvers who may decide: user
+	// names, key:<name> or role:<role>; empty = everyone who may operate runs.
+	Form      []domain.Item
+	Approvers []string
 }
 
 // Attempt is one try of a step run.
