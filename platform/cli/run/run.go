@@ -18,12 +18,13 @@ import (
 func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "run", Short: "Start runs and look at them"}
 	f.AddProject(cmd)
-	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil))
+	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil),
+		NewCmdSignal(f, nil), NewCmdApprove(f, nil), NewCmdReject(f, nil), NewCmdPause(f, nil), NewCmdResume(f, nil), NewCmdRetry(f, nil), NewCmdWaits(f, nil))
 	return cmd
 }
 
 // States of a run, as --state takes them.
-var states = []string{"pending", "running", "waiting", "cancelling", "completed", "failed", "cancelled"}
+var states = []string{"queued", "running", "waiting", "paused", "undoing", "cancelling", "completed", "failed", "cancelled"}
 
 // ListOptions of `pelton run list`.
 type ListOptions struct {
@@ -140,6 +141,7 @@ func describe(w io.Writer, r sdk.Run) {
 		took = " in " + took
 	}
 	fmt.Fprintf(w, "run %s of %s revision %d: %s%s\n", r.ID, r.Workflow, r.Revision, r.State, took)
+	around(w, r)
 	rows := make([][]string, 0, len(r.Steps))
 	for _, s := range r.Steps {
 		rows = append(rows, stepRow(s))
@@ -151,6 +153,7 @@ func describe(w io.Writer, r sdk.Run) {
 			fmt.Fprintln(w, r.Error.Stack)
 		}
 	}
+	next(w, r)
 	if len(r.Result) > 0 && string(r.Result) != "null" && r.State == "completed" {
 		fmt.Fprintf(w, "result %s\n", r.Result)
 	}
@@ -165,10 +168,7 @@ func in(step string) string {
 
 // stepRow: the phases are those of the last attempt, from one mark to the next.
 func stepRow(s sdk.StepRun) []string {
-	row := []string{stepName(s.Step, s.ItemPath), s.State, strconv.Itoa(len(s.Attempts)), "", "", "", "", "", s.Reason}
-	if s.Error != nil {
-		row[8] = s.Error.Message
-	}
+	row := []string{stepName(s.Step, s.ItemPath), s.State, strconv.Itoa(len(s.Attempts)), "", "", "", "", "", note(s)}
 	if len(s.Attempts) == 0 {
 		return row
 	}
