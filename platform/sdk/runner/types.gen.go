@@ -230,6 +230,21 @@ type LogRecord struct {
 	Stream string `json:"stream"`
 }
 
+// OutputPart One result of an attempt, told as it came; a list result has several.
+type OutputPart struct {
+	// Attempt The number of the attempt.
+	Attempt int `json:"attempt"`
+
+	// Index Its place among the results of the attempt, counting from 0.
+	Index int `json:"index"`
+
+	// List Whether it is one of a list, which more may follow.
+	List bool `json:"list"`
+
+	// Values Named values, as inputs, outputs and results are.
+	Values Values `json:"values"`
+}
+
 // Outputs The outputs of a step, a list of them for a list result.
 type Outputs = json.RawMessage
 
@@ -369,6 +384,9 @@ type RunEvent struct {
 
 	// Log One record that a step wrote.
 	Log *LogRecord `json:"log,omitempty"`
+
+	// Output One result of an attempt, told as it came; a list result has several.
+	Output *OutputPart `json:"output,omitempty"`
 
 	// Run One run; inputs, result and steps are there only where one run is read.
 	Run *Run `json:"run,omitempty"`

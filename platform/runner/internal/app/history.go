@@ -279,6 +279,9 @@ func detail(sum RunSummary, st *domain.State, sinks map[string]*attemptSink) Run
 				StartedAt: micros(a.Started), FinishedAt: micros(a.Ended), Phases: a.Phases, Error: a.Err, Usage: a.Usage}
 			if k := sinks[x.Execution]; k != nil && a.State == domain.AttemptStarted {
 				k.fill(&x)
+				if part := k.partial(); part != nil {
+					sr.Outputs, sr.List = part, true
+				}
 			}
 			sr.Attempts = append(sr.Attempts, x)
 		}

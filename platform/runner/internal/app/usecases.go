@@ -223,9 +223,9 @@ type StepRun struct {
 	Items      int    // forEach and fan-out: number of items, -1 = not a list
 	StartedAt  time.Time
 	FinishedAt time.Time
-	Inputs     domain.Values // secrets show as "•••"
-	Outputs    []domain.Values
-	List       bool // Outputs is a list result; else at most one entry
+	Inputs     domain.Values   // secrets show as "•••"
+	Outputs    []domain.Values // of a running list: what has come so far
+	List       bool            // Outputs is a list result; else at most one entry
 	Error      *domain.StepError
 	Attempts   []Attempt
 	Kind       string    // action | workflow | wait | switch | collect
@@ -291,12 +291,21 @@ type LogRecord struct {
 	domain.LogLine
 }
 
+// OutputPart is one result of an attempt, as it came.
+type OutputPart struct {
+	Attempt int32
+	Index   int           // its place among the attempt's results, from 0
+	List    bool          // one of a list, which more may follow
+	Values  domain.Values // passwords show as "•••"
+}
+
 // RunEvent is one thing that happened to a watched run.
 type RunEvent struct {
-	Kind     string // run | step | attempt | phase | progress | log | resync
+	Kind     string // run | step | attempt | phase | progress | output | log | resync
 	Run      *RunSummary
-	Step     *StepRun // step: without inputs and outputs
-	Attempt  *Attempt // attempt, phase, progress: with StepID and ItemPath
+	Step     *StepRun    // step: without inputs and outputs
+	Attempt  *Attempt    // attempt, phase, progress: with StepID and ItemPath
+	Output   *OutputPart // output: with StepID and ItemPath
 	StepID   string
 	ItemPath []int32
 	Log      *LogRecord

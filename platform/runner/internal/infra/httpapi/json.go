@@ -190,6 +190,14 @@ type eventJSON struct {
 	StepRun  *stepJSON    `json:"step_run,omitempty"`
 	Attempt  *attemptJSON `json:"attempt,omitempty"`
 	Log      *logJSON     `json:"log,omitempty"`
+	Output   *outputJSON  `json:"output,omitempty"`
+}
+
+type outputJSON struct {
+	Attempt int32         `json:"attempt"`
+	Index   int           `json:"index"`
+	List    bool          `json:"list"`
+	Values  domain.Values `json:"values"`
 }
 
 func event(e app.RunEvent) eventJSON {
@@ -206,6 +214,9 @@ func event(e app.RunEvent) eventJSON {
 	}
 	if e.Log != nil {
 		j.Log = ptr(logOf(*e.Log))
+	}
+	if o := e.Output; o != nil {
+		j.Output = &outputJSON{o.Attempt, o.Index, o.List, o.Values}
 	}
 	return j
 }

@@ -789,6 +789,19 @@ export interface components {
              */
             stream: "stdout" | "stderr" | "logger" | "system";
         };
+        /** @description One result of an attempt, told as it came; a list result has several. */
+        OutputPart: {
+            /**
+             * Format: int32
+             * @description The number of the attempt.
+             */
+            attempt: number;
+            /** @description Its place among the results of the attempt, counting from 0. */
+            index: number;
+            /** @description Whether it is one of a list, which more may follow. */
+            list: boolean;
+            values: components["schemas"]["Values"];
+        };
         /** @description The outputs of a step, a list of them for a list result. */
         Outputs: components["schemas"]["Values"] | components["schemas"]["ValuesList"];
         /** @description The run that started another one. */
@@ -945,6 +958,7 @@ export interface components {
             /** @description The indices of the items that the passage is for, outermost first. */
             item_path?: number[];
             log?: components["schemas"]["LogRecord"];
+            output?: components["schemas"]["OutputPart"];
             run?: components["schemas"]["Run"];
             /** @description The id of the step. */
             step?: string;
@@ -953,7 +967,7 @@ export interface components {
              * @description What happened; after resync events were lost, and the run is to be read anew.
              * @enum {string}
              */
-            type: "snapshot" | "run" | "step" | "attempt" | "phase" | "progress" | "log" | "resync" | "end";
+            type: "snapshot" | "run" | "step" | "attempt" | "phase" | "progress" | "output" | "log" | "resync" | "end";
         };
         /** @description A page of runs. */
         RunList: {
