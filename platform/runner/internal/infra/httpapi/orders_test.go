@@ -203,9 +203,13 @@ func (b *bench) reach(run, state string) answer {
 		if !ok {
 			continue
 		}
-		var e struct{ Run *struct{ State string } }
+		var e struct {
+			Type string
+			Run  *struct{ State string }
+		}
 		require.NoError(b, json.Unmarshal(data, &e))
-		if e.Run != nil && e.Run.State == state {
+		// An end counts once it is durable, which the last event tells.
+		if e.Run != nil && e.Run.State == state && (e.Type == "end" || !domain.RunState(state).Ended()) {
 			return b.call("GET", "/runs/"+run, "")
 		}
 	}
