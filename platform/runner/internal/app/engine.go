@@ -48,6 +48,7 @@ type engine struct {
 	stop    context.Context
 	svc     *Service
 	keeper  *limits.Keeper
+	bulk    sync.WaitGroup // bulk orders under way
 	caps    *capBook
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
 	sleepAfter time.Duration
@@ -407,6 +408,10 @@ func (r *liveRun) ended() RunSummary {
 	if r.s.ErrStep >= 0 {
 		sum.ErrorStep = r.s.Plan.Nodes[r.s.ErrStep].Spec.ID
 	}
+	if r.s.Status == domain.RunFailed {
+		sum.Fingerprint = fingerprint(sum.Workflow, sum.ErrorStep, r.s.Err)
+	}
+	sum.CPUMicros, sum.GiBSeconds = r.s.Cost()
 	return sum
 }
 

@@ -84,7 +84,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 		runID = s.deps.NewID()
 	}
 	sum := RunSummary{ID: runID, Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
-		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC()}
+		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Tags: tagsOf(plan, inputs)}
 	r := s.newRun(sum, plan)
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err
@@ -444,12 +444,10 @@ func (s *Service) Retry(ctx context.Context, o RetryRun) (StartedRun, error) {
 	if _, ok := plan.StepIndex(o.From); o.From != "" && !ok {
 		return StartedRun{}, fault.InvalidField("from", fmt.Sprintf("the workflow %s has no step %q", plan.Workflow, o.From), "name one of its steps")
 	}
-	in := domain.Values{}
-	for k, v := range st.Inputs {
-		if in[k], err = s.engine.secrets.of(o.Project).Unseal(v); err != nil {
-			return StartedRun{}, fault.Wrap(err, fault.Internal, "open the input %s", k)
-		}
+	in, err := s.openInputs(o.Project, st)
+	if err != nil {
+		return StartedRun{}, err
 	}
 	return s.StartRun(ctx, StartRun{Project: o.Project, DeploymentID: dep, Inputs: in, Trigger: sum.Trigger, retried: st.Event,
-		IdempotencyKey: o.Key, keep: st, from: o.From})
+		IdempotencyKey: o.Key, keep: st, from: o.From, retryOf: sum.ID})
 }

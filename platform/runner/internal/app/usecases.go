@@ -47,6 +47,15 @@ type UseCases interface {
 	Resume(ctx context.Context, project, runID, commandID string) error
 	// Retry starts a new run that keeps what an ended one has finished.
 	Retry(ctx context.Context, o RetryRun) (StartedRun, error)
+	// Again starts a new run with the inputs of an earlier one, edited.
+	Again(ctx context.Context, o RunAgain) (StartedRun, error)
+	// Failures groups failed runs by cause; Cost sums what runs have used, by workflow and day.
+	Failures(ctx context.Context, project, workflow string, since time.Time, limit int) ([]FailureGroup, error)
+	Cost(ctx context.Context, project, workflow string, since, until time.Time, byDay bool) ([]CostRow, error)
+	// BulkOrder orders something for every run that a query finds; plan only counts them.
+	BulkOrder(ctx context.Context, kind string, q RunQuery, plan bool) (Bulk, int, error)
+	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
+	StopBulk(ctx context.Context, project, id string) error
 	// Waits lists the steps of a project's runs that wait for a signal or a person, the oldest first.
 	Waits(ctx context.Context, q WaitQuery) (items []Wait, nextCursor string, err error)
 
@@ -135,6 +144,7 @@ type StartRun struct {
 	retried domain.Value  // with keep: that run's event
 	keep    *domain.State // the run whose finished steps are kept
 	from    string        // with keep: the step from which on everything runs again
+	retryOf string        // the run that this one repeats
 }
 
 // RetryRun orders a run that goes on where an earlier one failed.
@@ -170,8 +180,17 @@ type RunQuery struct {
 	Project  string
 	Workflow string // "" = all
 	State    domain.RunState
-	Limit    int    // 0 = 50, at most 1000
-	Cursor   string // of the page before
+	States   []domain.RunState // any of these; besides State
+	From     time.Time         // created at or after
+	To       time.Time         // created before
+	Error    string            // part of the error's message, in any case
+	Kind     string            // the error's kind
+	Group    string            // the fingerprint of failures of one cause
+	Trigger  string            // the trigger's kind
+	Inputs   []string          // name=value of small plain inputs, all of them
+	RetryOf  string            // runs that repeat this one
+	Limit    int               // 0 = 50, at most 1000
+	Cursor   string            // of the page before
 }
 
 // RunSummary is one run in a list.
@@ -189,6 +208,12 @@ type RunSummary struct {
 	ErrorKind  string
 	Error      string
 	ErrorStep  string
+
+	Fingerprint string   // groups failures of one cause
+	RetryOf     string   // the run that this one repeats
+	Tags        []string // with its start: small plain inputs as name=value
+	CPUMicros   int64    // of all attempts, once it has ended
+	GiBSeconds  float64  // memory times time, likewise
 }
 
 // RunDetail is one run with everything that happened to it.
