@@ -19,6 +19,7 @@ func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "run", Short: "Start runs and look at them"}
 	f.AddProject(cmd)
 	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil),
+		NewCmdSignal(f, nil), NewCmdApprove(f, nil), NewCmdReject(f, nil), NewCmdPause(f, nil), NewCmdResume(f, nil), NewCmdRetry(f, nil), NewCmdWaits(f, nil),
 		NewCmdAgain(f, nil), NewCmdFailures(f, nil), NewCmdCost(f, nil), NewCmdBulk(f, nil))
 	return cmd
 }
@@ -147,6 +148,7 @@ func describe(w io.Writer, r sdk.Run) {
 		took = " in " + took
 	}
 	fmt.Fprintf(w, "run %s of %s revision %d: %s%s\n", r.ID, r.Workflow, r.Revision, r.State, took)
+	around(w, r)
 	rows := make([][]string, 0, len(r.Steps))
 	for _, s := range r.Steps {
 		rows = append(rows, stepRow(s))
@@ -158,6 +160,7 @@ func describe(w io.Writer, r sdk.Run) {
 			fmt.Fprintln(w, r.Error.Stack)
 		}
 	}
+	next(w, r)
 	if len(r.Result) > 0 && string(r.Result) != "null" && r.State == "completed" {
 		fmt.Fprintf(w, "result %s\n", r.Result)
 	}
@@ -172,10 +175,7 @@ func in(step string) string {
 
 // stepRow: the phases are those of the last attempt, from one mark to the next.
 func stepRow(s sdk.StepRun) []string {
-	row := []string{stepName(s.Step, s.ItemPath), s.State, strconv.Itoa(len(s.Attempts)), "", "", "", "", "", s.Reason}
-	if s.Error != nil {
-		row[8] = s.Error.Message
-	}
+	row := []string{stepName(s.Step, s.ItemPath), s.State, strconv.Itoa(len(s.Attempts)), "", "", "", "", "", note(s)}
 	if len(s.Attempts) == 0 {
 		return row
 	}
