@@ -64,6 +64,7 @@ func (w Watcher) Watch(ctx context.Context, dir string, changed func()) error {
 	if err := add(n, dir, ignored); err != nil {
 		return err
 	}
+	changed()
 	var quiet <-chan time.Time
 	for {
 		select {
