@@ -44,7 +44,7 @@ chaos: build ## kills of the platform, its wrappers and the database at random u
 	  go run ./platform/tools/testpg -- go test -count=1 -run TestChaos -v -timeout 60m ./platform/e2e
 
 unit: build ## Go tests alone
-	@go run ./platform/tools/testpg -- go test ./...
+	@go run ./platform/tools/testpg -- go run ./platform/tools/gotest ./...
 
 ui-test: build ## the web page: unit tests, and as a person uses it in a real browser
 	@sh platform/tools/uitest.sh
