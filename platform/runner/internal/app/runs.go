@@ -135,11 +135,17 @@ func (s *Service) deploymentFor(ctx context.Context, o StartRun) (string, error)
 	if o.DeploymentID != "" {
 		return s.pinned(ctx, o)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if id := s.byName[o.Project+"/"+o.Workflow]; id != "" {
+	if id := s.liveID(o); id != "" {
 		return id, nil
 	}
+	if err := s.Refresh(ctx); err != nil { // another replica may have made it live just now
+		return "", err
+	}
+	if id := s.liveID(o); id != "" {
+		return id, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	names := []string{}
 	for _, d := range s.live {
 		if d.Project == o.Project {
@@ -153,6 +159,13 @@ func (s *Service) deploymentFor(ctx context.Context, o StartRun) (string, error)
 	e := fault.New(fault.NotFound, "workflow %q is not deployed in project %s: %s", o.Workflow, o.Project, remedy)
 	e.Fields = []fault.Field{{Path: "workflow", Message: "is not deployed", Remedy: remedy}}
 	return "", e
+}
+
+// liveID is the live deployment of a workflow, "" = none.
+func (s *Service) liveID(o StartRun) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byName[o.Project+"/"+o.Workflow]
 }
 
 // pinned checks a deployment named by id: live, or superseded and not stopped by hand.
@@ -331,6 +344,12 @@ func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, 
 		if err != nil || res.State.Ended() {
 			return res, err
 		}
+		if owner, there := s.elsewhere(ctx, runID); there {
+			if far, err := s.awaitThere(ctx, owner, project, runID); far != nil || err != nil {
+				return value(far), err
+			}
+			continue
+		}
 		if awake == nil { // it only waits: look once more, in case it came back just now
 			awake = s.awake(runID)
 			continue
@@ -344,6 +363,13 @@ func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, 
 			return RunResult{}, errStopping()
 		}
 	}
+}
+
+func value(r *RunResult) RunResult {
+	if r == nil {
+		return RunResult{}
+	}
+	return *r
 }
 
 // awaitHere waits for a run in memory. Both answers are nil if it left memory without an end.
