@@ -151,6 +151,9 @@ func (e *engine) held() bool {
 	return e.svc.alone() || e.now().Sub(t.begun) < time.Duration(t.until.Load())
 }
 
+// Held tells whether this replica may act for its runs just now.
+func (s *Service) Held() bool { return s.engine.held() }
+
 // begin begins an incarnation.
 func (s *Service) begin(ctx context.Context) (int64, error) {
 	i := Incarnation{Name: s.cfg.Name}
