@@ -170,11 +170,18 @@ func (s *Service) liveID(o StartRun) string {
 
 // pinned checks a deployment named by id: live, or superseded and not stopped by hand.
 func (s *Service) pinned(ctx context.Context, o StartRun) (string, error) {
-	s.mu.Lock()
-	i := slices.IndexFunc(s.live, func(d Deployment) bool { return d.ID == o.DeploymentID && d.Project == o.Project })
-	s.mu.Unlock()
-	if i >= 0 {
-		return o.DeploymentID, nil
+	for try := range 2 {
+		s.mu.Lock()
+		i := slices.IndexFunc(s.live, func(d Deployment) bool { return d.ID == o.DeploymentID && d.Project == o.Project })
+		s.mu.Unlock()
+		if i >= 0 {
+			return o.DeploymentID, nil
+		}
+		if try == 0 { // another replica may have made it live just now
+			if err := s.Refresh(ctx); err != nil {
+				return "", err
+			}
+		}
 	}
 	d, err := s.Deployment(ctx, o.Project, o.DeploymentID)
 	if err != nil {
