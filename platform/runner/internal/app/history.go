@@ -87,7 +87,9 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 	if !sum.State.Ended() && !st.Status.Ended() {
 		sum.State = st.Shown()
 	}
-	return detail(sum, st, nil), nil
+	d = detail(sum, st, nil)
+	s.explain(st, &d)
+	return d, nil
 }
 
 // detailHere gives a run that this replica has in memory, unless it is so large that its journal
@@ -97,6 +99,7 @@ func (s *Service) detailHere(ctx context.Context, project, runID string) (RunDet
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		if r.s.Nodes() < largeRun {
 			d = detail(r.ended(), r.s, r.sinks)
+			s.explain(r.s, &d)
 		}
 	})
 	if err != nil {

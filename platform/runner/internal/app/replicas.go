@@ -71,8 +71,9 @@ type Replicas interface {
 	Owner(ctx context.Context, run string) (Incarnation, bool, error)
 	// Inbox lists the commands to an incarnation's runs, the oldest first.
 	Inbox(ctx context.Context, owner int64) ([]InboxCommand, error)
-	// HoldSource makes an incarnation the keeper of a source, unless another one that lives is.
-	// free tells whether it may take one that nobody has kept before.
+	// HoldSource makes an incarnation the keeper of a source, or of something else that one replica
+	// does at a time, unless another one that lives is. free tells whether it may take what nobody
+	// has kept before.
 	HoldSource(ctx context.Context, place string, owner int64, free bool) (mine bool, err error)
 	// PeerKey is a secret of this database, by which its replicas know each other.
 	PeerKey(ctx context.Context) (string, error)
@@ -263,6 +264,9 @@ func (s *Service) takeOver(ctx context.Context, fence int64) error {
 		}
 		s.tenure.owed = s.tenure.owed[1:]
 		s.tellLive() // a source may be ours now
+		if s.up.Load() {
+			s.resumeBulks(ctx)
+		}
 	}
 	return nil
 }
@@ -480,6 +484,12 @@ func (s *Service) HoldSource(ctx context.Context, place string) (bool, error) {
 	if err := s.isReady(); err != nil {
 		return false, err
 	}
+	return s.hold(ctx, "source "+place, false)
+}
+
+// hold makes this replica the keeper of something that one replica does at a time. What nobody has
+// kept before goes to the replica that is chosen for it, or to this one if it is asked for here.
+func (s *Service) hold(ctx context.Context, place string, here bool) (bool, error) {
 	if s.alone() {
 		return true, nil
 	}
@@ -488,7 +498,7 @@ func (s *Service) HoldSource(ctx context.Context, place string) (bool, error) {
 	for _, p := range s.others() {
 		live = append(live, p.Fence)
 	}
-	return s.deps.Store.HoldSource(ctx, place, fence, rendezvous.Choose("source "+place, live) == fence)
+	return s.deps.Store.HoldSource(ctx, place, fence, here || rendezvous.Choose(place, live) == fence)
 }
 
 // others are the replicas that live, without this one.
@@ -517,6 +527,7 @@ func (s *Service) forgetRuns() {
 	}
 	s.mu.Unlock()
 	s.tenure.owed = nil
+	s.engine.keeper.Reset()
 }
 
 func errNotServing() error {

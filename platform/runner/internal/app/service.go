@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -36,6 +37,9 @@ type Config struct {
 	// SleepAfter is how far off its next due time must be for a run that only waits to leave
 	// memory. Defaults to 30 s.
 	SleepAfter time.Duration
+	// MaxSteps is how many action steps may be under way at a time over all projects. Defaults to
+	// no bound; the compute has bounds of its own.
+	MaxSteps int
 }
 
 // Deps is what the use cases need. All but Heir, Peers, Metrics and Log are required.
@@ -76,7 +80,8 @@ type Service struct {
 	byName    map[string]string // project/workflow -> live deployment
 	changed   chan struct{}
 	refreshed time.Time
-	marks     []string // of the live deployments, when they were last read
+	carrying  map[string]bool // bulk orders
+	marks     []string        // of the live deployments, when they were last read
 	plans     map[string]*domain.Plan
 	starts    map[string]chan struct{} // idempotency keys being started
 	under     map[string]int           // runs under way by project
@@ -113,10 +118,10 @@ func New(cfg Config, deps Deps) *Service {
 		deps.Log = slog.Default()
 	}
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now, life: newLifetime(), book: &currentJournal{},
-		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}}
+		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}, carrying: map[string]bool{}}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
-		journal: s.book, stop: s.life}
+		journal: s.book, stop: s.life, keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}
 	if deps.Now != nil {
 		s.tenure = newTenure(deps.Now())
 	}
@@ -199,6 +204,7 @@ func (s *Service) incarnation(ctx context.Context) error {
 		err = s.takeOver(ctx, fence)
 	}
 	if err == nil {
+		e.keeper.Open()
 		s.startTasks(ctx, fence, &wg)
 		s.up.Store(true)
 		s.nowReady()
@@ -209,6 +215,7 @@ func (s *Service) incarnation(ctx context.Context) error {
 	s.up.Store(false)
 	cancel(nil)
 	wg.Wait()
+	e.bulk.Wait()
 	stopWriters()
 	writing.Wait()
 	s.tellLive()
@@ -228,6 +235,7 @@ func (s *Service) incarnation(ctx context.Context) error {
 func (s *Service) startTasks(ctx context.Context, fence int64, wg *sync.WaitGroup) {
 	wg.Go(func() { s.finishDeploying(ctx) })
 	wg.Go(func() { s.wakeLoop(ctx) })
+	wg.Go(func() { s.resumeBulks(ctx) })
 	if s.alone() {
 		return
 	}
@@ -280,7 +288,7 @@ func (s *Service) keepPartitions(ctx context.Context) {
 	}
 }
 
-// loadSettings reads the secrets and variables of all projects.
+// loadSettings reads the secrets, variables and caps of all projects.
 func (s *Service) loadSettings(ctx context.Context) error {
 	secrets, err := s.deps.Store.Secrets(ctx)
 	if err != nil {
@@ -291,6 +299,13 @@ func (s *Service) loadSettings(ctx context.Context) error {
 		return err
 	}
 	s.engine.secrets.replace(secrets, vars)
+	caps, err := s.deps.Store.Caps(ctx)
+	if err != nil {
+		return err
+	}
+	for project, c := range caps {
+		s.applyCaps(project, c)
+	}
 	return nil
 }
 
@@ -382,6 +397,7 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	for _, c := range l.Logged {
 		r.logged[domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt)] = c.Lines
 	}
+	s.restorePlaces(r)
 	sh := s.engine.shardOf(l.ID)
 	sh.post(message{do: func(sh *shard) {
 		if sh.runs[l.ID] != nil {
@@ -399,11 +415,13 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 }
 
 func (s *Service) newRun(sum RunSummary, plan *domain.Plan) *liveRun {
-	return &liveRun{
+	r := &liveRun{
 		s: domain.NewState(domain.Run{ID: sum.ID, Project: sum.Project, Deployment: sum.Deployment, CreatedAt: sum.CreatedAt.UnixMicro(),
 			Trigger: domain.TriggerRef(sum.Trigger)}, plan),
 		summary: sum, stored: sum.State, done: make(chan struct{}), sinks: map[string]*attemptSink{},
 	}
+	r.s.Capped = !s.engine.caps.of(sum.Project).empty()
+	return r
 }
 
 func (s *Service) isReady() error {

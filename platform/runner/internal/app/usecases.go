@@ -51,6 +51,15 @@ type UseCases interface {
 	Resume(ctx context.Context, project, runID, commandID string) error
 	// Retry starts a new run that keeps what an ended one has finished.
 	Retry(ctx context.Context, o RetryRun) (StartedRun, error)
+	// Again starts a new run with the inputs of an earlier one, edited.
+	Again(ctx context.Context, o RunAgain) (StartedRun, error)
+	// Failures groups failed runs by cause; Cost sums what runs have used, by workflow and day.
+	Failures(ctx context.Context, project, workflow string, since time.Time, limit int) ([]FailureGroup, error)
+	Cost(ctx context.Context, project, workflow string, since, until time.Time, byDay bool) ([]CostRow, error)
+	// BulkOrder orders something for every run that a query finds; plan only counts them.
+	BulkOrder(ctx context.Context, kind string, q RunQuery, plan bool) (Bulk, int, error)
+	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
+	StopBulk(ctx context.Context, project, id string) error
 	// Waits lists the steps of a project's runs that wait for a signal or a person, the oldest first.
 	Waits(ctx context.Context, q WaitQuery) (items []Wait, nextCursor string, err error)
 
@@ -67,6 +76,10 @@ type UseCases interface {
 	// WatchProject streams the starts, ends and log records of all runs of a project from now
 	// on until ctx is done. A slow reader loses events and gets "resync".
 	WatchProject(ctx context.Context, project string) <-chan ProjectEvent
+
+	// Caps bounds how many action steps of a project are under way at a time.
+	Caps(ctx context.Context, project string) (Caps, error)
+	PutCaps(ctx context.Context, project string, c Caps) error
 
 	SecretNames(ctx context.Context, project string) ([]SecretInfo, error)
 	PutSecret(ctx context.Context, project, name, value string) error
@@ -138,6 +151,7 @@ type StartRun struct {
 	retried domain.Value  // with keep: that run's event
 	keep    *domain.State // the run whose finished steps are kept
 	from    string        // with keep: the step from which on everything runs again
+	retryOf string        // the run that this one repeats
 }
 
 // RetryRun orders a run that goes on where an earlier one failed.
@@ -173,8 +187,17 @@ type RunQuery struct {
 	Project  string
 	Workflow string // "" = all
 	State    domain.RunState
-	Limit    int    // 0 = 50, at most 1000
-	Cursor   string // of the page before
+	States   []domain.RunState // any of these; besides State
+	From     time.Time         // created at or after
+	To       time.Time         // created before
+	Error    string            // part of the error's message, in any case
+	Kind     string            // the error's kind
+	Group    string            // the fingerprint of failures of one cause
+	Trigger  string            // the trigger's kind
+	Inputs   []string          // name=value of small plain inputs, all of them
+	RetryOf  string            // runs that repeat this one
+	Limit    int               // 0 = 50, at most 1000
+	Cursor   string            // of the page before
 }
 
 // RunSummary is one run in a list.
@@ -192,6 +215,12 @@ type RunSummary struct {
 	ErrorKind  string
 	Error      string
 	ErrorStep  string
+
+	Fingerprint string   // groups failures of one cause
+	RetryOf     string   // the run that this one repeats
+	Tags        []string // with its start: small plain inputs as name=value
+	CPUMicros   int64    // of all attempts, once it has ended
+	GiBSeconds  float64  // memory times time, likewise
 }
 
 // RunDetail is one run with everything that happened to it.
@@ -203,7 +232,8 @@ type RunDetail struct {
 	Steps  []StepRun // in the order of the file, then by item path
 	// Handler is the run of the workflow's failure handler, or why there is none.
 	Handler   string
-	NotUndone int // step runs whose undo failed
+	NotUndone int       // step runs whose undo failed
+	Wait      *WaitView // what a queued run waits for
 }
 
 // StepRun is one passage through a step.

@@ -76,6 +76,9 @@ func (s *State) Idle() bool {
 		return false
 	}
 	for _, n := range s.active {
+		if n.holds {
+			return false
+		}
 		switch n.wait {
 		case WaitRetry, WaitTime, WaitSignal, WaitApproval, WaitConsent, WaitLost, WaitPass:
 		default:
@@ -96,6 +99,11 @@ func (s *State) NextDue() int64 {
 		}
 	}
 	return due
+}
+
+// Cost is what the attempts that have ended used: CPU microseconds, and GiB of memory times seconds.
+func (s *State) Cost() (cpuMicros int64, gibSeconds float64) {
+	return s.cpuMicros, s.byteMicros / (1 << 30) / 1e6
 }
 
 // Claim is a place that a step run holds or waits for.
