@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -161,4 +162,25 @@ func (c *cluster) trouble(ctx context.Context, t *testing.T, k int) {
 	p.Kill()
 	pause(time.Duration(rand.IntN(600)) * time.Millisecond)
 	require.NoError(t, p.Restart(ctx))
+}
+
+// TestReplicasKeepSources: a source runs at one replica at a time and goes on at another when that dies,
+// without a lost or a doubled event. Every replica answers a trigger.
+func TestReplicasKeepSources(t *testing.T) {
+	c := startCluster(t, 3)
+	deploy(t, c.replicas[0], counted(t), "counted")
+	ctx := deadline(t, 3*time.Minute)
+	deploy(t, c.replicas[0], filepath.Join(harness.Root(), "functions", "examples", "hello"), "hello")
+	for i, p := range c.replicas {
+		status, _, body := post(t, p, "/hello", "application/json", `{"name":"Ada"}`)
+		require.Equal(t, http.StatusOK, status, "replica %d: %s", i, body)
+	}
+	for i, p := range c.replicas {
+		need := 20 * (i + 1)
+		require.NoError(t, harness.Until(ctx, "some runs have started", func() (bool, error) { return countRuns(ctx, t, p) >= need, nil }))
+		p.Kill()
+		require.NoError(t, p.Restart(ctx))
+	}
+	require.NoError(t, harness.Until(ctx, "every event has its run", func() (bool, error) { return countRuns(ctx, t, c.any()) >= 200, nil }))
+	eachOnce(ctx, t, c.any())
 }

@@ -345,8 +345,21 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 	return found, nil
 }
 
-// Await blocks until the run has ended. See UseCases.
+// Await blocks until the run has ended, whoever acts for it. See UseCases.
 func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, error) {
+	for {
+		res, err := s.await(ctx, project, runID)
+		// One that has lost its lease begins anew: its callers wait for that.
+		if s.alone() || !fault.Is(err, fault.Unavailable) || s.stopping.Load() {
+			return res, err
+		}
+		if err := s.pause(ctx); err != nil {
+			return RunResult{}, err
+		}
+	}
+}
+
+func (s *Service) await(ctx context.Context, project, runID string) (RunResult, error) {
 	var awake <-chan struct{}
 	for {
 		var run *liveRun

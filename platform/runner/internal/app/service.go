@@ -71,7 +71,9 @@ type Service struct {
 	ready  chan struct{}
 	up     atomic.Bool // an incarnation is under way and its runs are taken up
 	now    func() time.Time
-	tenure *tenure
+	// stopping tells that Run's context is done.
+	stopping atomic.Bool
+	tenure   *tenure
 	life   *lifetime
 	book   *currentJournal
 
@@ -142,6 +144,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.deps.Store.EnsurePartitions(ctx, s.now()); err != nil {
 		return fmt.Errorf("make the journal's partitions: %w", err)
 	}
+	defer context.AfterFunc(ctx, func() { s.stopping.Store(true) })()
 	for wait := time.Duration(0); ; {
 		began := s.now()
 		err := s.incarnation(ctx)
