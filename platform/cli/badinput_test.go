@@ -56,14 +56,14 @@ func TestBadInput(t *testing.T) {
 		err  string
 	}{
 		{"runs", 2, "pelton: unknown command \"runs\" for \"pelton\"\nDid you mean this?\n\trun\n"},
-		{"run lst", 2, "pelton: unknown command \"lst\" for \"pelton run\": did you mean list?\n  `pelton run --help` lists the commands\n"},
+		{"run lst", 2, "pelton: unknown command \"lst\" for \"pelton run\": did you mean cost or list?\n  `pelton run --help` lists the commands\n"},
 		{"secret sett", 2, "pelton: unknown command \"sett\" for \"pelton secret\": did you mean set?\n  `pelton secret --help` lists the commands\n"},
 		{"run list -o jsn", 2, "pelton: --output \"jsn\" is none of [table json yaml name] (did you mean json?)\n"},
 		{"run list --limt 3", 2, "pelton: unknown flag: --limt\n  `pelton run list --help` lists the flags\n"},
 		{"run list --limit x", 2, "pelton: invalid argument \"x\" for \"--limit\" flag: strconv.ParseInt: parsing \"x\": invalid syntax\n  `pelton run list --help` lists the flags\n"},
 		{"run list --limit 0", 2, "pelton: --limit 0 is not between 1 and 200\n"},
 		{"run list --limit 201", 2, "pelton: --limit 201 is not between 1 and 200\n"},
-		{"run list --state complete", 2, "pelton: --state \"complete\" is none of [pending running waiting cancelling completed failed cancelled] (did you mean completed?)\n"},
+		{"run list --state complete", 2, "pelton: --state \"complete\" is none of [queued running waiting paused cancelling undoing completed failed cancelled] (did you mean completed?)\n"},
 		{"run list more", 2, "pelton: \"more\" is one argument too many: pelton run list [flags]\n"},
 		{"run show", 2, "pelton: RUN is missing: pelton run show RUN [flags]\n"},
 		{"run show a b", 2, "pelton: \"b\" is one argument too many: pelton run show RUN [flags]\n"},
