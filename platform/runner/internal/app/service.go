@@ -74,8 +74,8 @@ type Service struct {
 	// stopping tells that Run's context is done.
 	stopping atomic.Bool
 	tenure   *tenure
-	life   *lifetime
-	book   *currentJournal
+	life     *lifetime
+	book     *currentJournal
 
 	mu        sync.Mutex
 	live      []Deployment
