@@ -228,9 +228,8 @@ func TestNodesComeAndGo(t *testing.T) {
 	var working sync.WaitGroup
 	working.Go(func() { // things end
 		for {
-			any := false
 			for _, m := range w.members() {
-				any = m.end() || any
+				m.end()
 			}
 			select {
 			case <-stop:
