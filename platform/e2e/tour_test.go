@@ -183,6 +183,7 @@ func (r *tour) studio() {
 	require.NoError(r, r.p.WaitLive(deadline(r.T, time.Minute), "gate"))
 	require.Equal(r, "Pelton action", r.call("getActionSchema", "GET", "/studio/v1/schemas/action.json", "", 200)["title"])
 	require.Equal(r, "Pelton workflow", r.call("getWorkflowSchema", "GET", "/studio/v1/schemas/workflow.json", "", 200)["title"])
+	require.Equal(r, "Pelton workflow test", r.call("getWorkflowTestSchema", "GET", "/studio/v1/schemas/workflow-test.json", "", 200)["title"])
 	r.call("listActions", "GET", base+"/actions", "", 200)
 	r.call("getAction", "GET", base+"/actions/gate", "", 200)
 	r.call("getAction", "GET", base+"/actions/none", "", 404)
