@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -46,6 +47,8 @@ type engine struct {
 	grace   time.Duration
 	stop    context.Context
 	svc     *Service
+	keeper  *limits.Keeper
+	caps    *capBook
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
 	sleepAfter time.Duration
 }
@@ -287,6 +290,12 @@ func (sh *shard) run(r *liveRun, cmds []domain.Command) {
 		case domain.CommandForget:
 			id, _, _ := r.s.Target(c)
 			sh.e.exec.Forget(id)
+		case domain.CommandAdmit:
+			sh.admitRun(r)
+		case domain.CommandAcquire:
+			sh.acquire(r, c)
+		case domain.CommandRelease:
+			sh.release(r, c)
 		case domain.CommandLookUp:
 			sh.lookUp(r, c)
 		case domain.CommandKeep:
@@ -350,6 +359,9 @@ func (sh *shard) ask(r *liveRun, c domain.Command) {
 func (sh *shard) finish(r *liveRun) {
 	if m := sh.e.metrics.RunEnded; m != nil {
 		m(r.summary.Project, r.summary.Workflow, r.s.Status, time.Duration(r.s.Finished-r.s.Started)*time.Microsecond)
+	}
+	if limited(r.s.Plan) {
+		sh.e.keeper.Release(r.s.ID)
 	}
 	sum := r.ended()
 	r.result = &RunResult{ID: sum.ID, Workflow: sum.Workflow, State: sum.State, Result: r.s.Result, Error: r.s.Err, Step: sum.ErrorStep}

@@ -71,6 +71,7 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		if r.s.Nodes() < largeRun {
 			d = detail(r.ended(), r.s, r.sinks)
+			s.explain(r.s, &d)
 		}
 	})
 	if err != nil {
@@ -87,7 +88,9 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 	if err != nil {
 		return RunDetail{}, err
 	}
-	return detail(sum, st, nil), nil
+	d = detail(sum, st, nil)
+	s.explain(st, &d)
+	return d, nil
 }
 
 // Replay hands every run of a project to each, newest first, made of its journal alone. The

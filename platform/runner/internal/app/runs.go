@@ -54,6 +54,13 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if err != nil {
 		return StartedRun{}, err
 	}
+	_, own, err := keysOf(plan, inputs, vars, o.event())
+	if err != nil {
+		return StartedRun{}, err
+	}
+	if o.IdempotencyKey == "" && o.keep == nil {
+		o.IdempotencyKey = own
+	}
 	dedup := s.dedup(o, plan, dep, inputs)
 	if dedup != nil {
 		release, err := s.reserve(ctx, dedup.Scope+"\x00"+dedup.Key)
@@ -86,7 +93,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	durable := make(chan error, 1)
 	sh.post(message{do: func(sh *shard) {
 		sh.runs[sum.ID] = r
-		sh.step(r, domain.EventStarted{Inputs: inputs, Vars: vars, Event: o.event(), Keep: o.keep, From: o.from}, func(q *queued) {
+		sh.step(r, domain.EventStarted{Inputs: inputs, Vars: vars, Event: o.event(), Keep: o.keep, From: o.from, Queued: limited(plan)}, func(q *queued) {
 			q.Start, q.Dedup = &r.summary, dedup
 			if o.Cursor != nil {
 				q.Cursor = &SourceCursor{Deployment: dep, Trigger: o.Trigger.ID, Cursor: o.Cursor}
@@ -120,7 +127,11 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if m := s.deps.Metrics.RunStarted; m != nil {
 		m(o.Project, plan.Workflow)
 	}
-	return StartedRun{ID: sum.ID, State: domain.RunRunning, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt}, nil
+	state := domain.RunRunning
+	if limited(plan) {
+		state = domain.RunQueued
+	}
+	return StartedRun{ID: sum.ID, State: state, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt}, nil
 }
 
 // event is what expressions see as trigger.

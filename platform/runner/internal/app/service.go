@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -29,6 +30,9 @@ type Config struct {
 	// SleepAfter is how far off its next due time must be for a run that only waits to leave
 	// memory. Defaults to 30 s.
 	SleepAfter time.Duration
+	// MaxSteps is how many action steps may be under way at a time over all projects. Defaults to
+	// no bound; the compute has bounds of its own.
+	MaxSteps int
 }
 
 // Deps is what the use cases need. All but Metrics and Log are required.
@@ -97,7 +101,8 @@ func New(cfg Config, deps Deps) *Service {
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now,
 		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
-		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter}
+		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
+		keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}
 	for range cfg.Shards {
 		s.engine.shards = append(s.engine.shards, newShard(s.engine))
 	}
@@ -144,6 +149,7 @@ func (s *Service) Run(ctx context.Context) error {
 		err = s.recover(ctx)
 	}
 	if err == nil {
+		e.keeper.Open()
 		wg.Go(func() { s.finishDeploying(ctx) })
 		wg.Go(func() { s.wakeLoop(ctx) })
 		close(s.ready)
@@ -194,6 +200,13 @@ func (s *Service) load(ctx context.Context) error {
 		for _, v := range vs {
 			s.engine.secrets.putVar(project, v.Name, v.Value)
 		}
+	}
+	caps, err := s.deps.Store.Caps(ctx)
+	if err != nil {
+		return err
+	}
+	for project, c := range caps {
+		s.engine.caps.put(project, c)
 	}
 	standing, err := s.deps.Store.Standing(ctx)
 	if err != nil {
@@ -278,6 +291,7 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	for _, c := range l.Logged {
 		r.logged[domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt)] = c.Lines
 	}
+	s.restorePlaces(r)
 	sh := s.engine.shardOf(l.ID)
 	sh.post(message{do: func(sh *shard) {
 		if sh.runs[l.ID] != nil {
@@ -295,11 +309,13 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 }
 
 func (s *Service) newRun(sum RunSummary, plan *domain.Plan) *liveRun {
-	return &liveRun{
+	r := &liveRun{
 		s: domain.NewState(domain.Run{ID: sum.ID, Project: sum.Project, Deployment: sum.Deployment, CreatedAt: sum.CreatedAt.UnixMicro(),
 			Trigger: domain.TriggerRef(sum.Trigger)}, plan),
 		summary: sum, stored: sum.State, done: make(chan struct{}), sinks: map[string]*attemptSink{},
 	}
+	r.s.Capped = !s.engine.caps.of(sum.Project).empty()
+	return r
 }
 
 func (s *Service) isReady() error {

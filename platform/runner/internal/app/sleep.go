@@ -28,7 +28,8 @@ func (sh *shard) settle(q *queued, tr *domain.Transition) {
 		return
 	}
 	shown := r.s.Shown()
-	if shown == domain.RunWaiting && r.awaited == 0 && len(r.watchers) == 0 {
+	// A run that holds its workflow's key stays: a keeper that starts anew learns of it from memory.
+	if shown == domain.RunWaiting && r.awaited == 0 && len(r.watchers) == 0 && r.s.Plan.RunKey == nil {
 		if due := time.UnixMicro(r.s.NextDue()); due.Sub(sh.e.now()) > sh.e.sleepAfter {
 			q.Sleep = &Sleep{Due: due}
 		}

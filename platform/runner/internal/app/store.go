@@ -172,6 +172,10 @@ type Store interface {
 	// Standing lists the deployments of all projects that are deploying or live.
 	Standing(ctx context.Context) ([]Deployment, error)
 
+	// Caps gives the caps of every project that has some; PutCaps replaces a project's.
+	Caps(ctx context.Context) (map[string]Caps, error)
+	PutCaps(ctx context.Context, project string, c Caps) error
+
 	Secrets(ctx context.Context) ([]SealedSecret, error)
 	PutSecret(ctx context.Context, s SealedSecret) error
 	DeleteSecret(ctx context.Context, project, name string) error

@@ -64,6 +64,10 @@ type UseCases interface {
 	// on until ctx is done. A slow reader loses events and gets "resync".
 	WatchProject(ctx context.Context, project string) <-chan ProjectEvent
 
+	// Caps bounds how many action steps of a project are under way at a time.
+	Caps(ctx context.Context, project string) (Caps, error)
+	PutCaps(ctx context.Context, project string, c Caps) error
+
 	SecretNames(ctx context.Context, project string) ([]SecretInfo, error)
 	PutSecret(ctx context.Context, project, name, value string) error
 	DeleteSecret(ctx context.Context, project, name string) error
@@ -196,7 +200,8 @@ type RunDetail struct {
 	Steps  []StepRun // in the order of the file, then by item path
 	// Handler is the run of the workflow's failure handler, or why there is none.
 	Handler   string
-	NotUndone int // step runs whose undo failed
+	NotUndone int       // step runs whose undo failed
+	Wait      *WaitView // what a queued run waits for
 }
 
 // StepRun is one passage through a step.

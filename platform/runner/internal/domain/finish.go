@@ -103,7 +103,7 @@ func (t *turn) checkEnd() {
 	}
 	switch s.Status {
 	case RunRunning:
-		if s.open > 0 || s.waitEnd {
+		if s.open > 0 || s.waitEnd || s.Paused {
 			return
 		}
 		t.finish()

@@ -76,6 +76,9 @@ func (s *State) Idle() bool {
 		return false
 	}
 	for _, n := range s.active {
+		if n.holds {
+			return false
+		}
 		switch n.wait {
 		case WaitRetry, WaitTime, WaitSignal, WaitApproval, WaitConsent, WaitLost, WaitPass:
 		default:

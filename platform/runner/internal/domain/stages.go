@@ -39,7 +39,7 @@ func (t *turn) enter(n *node, step int32, path []int32, sc *Scope) error {
 		t.await(n, step, path, WaitConsent, t.after(a.Timeout), t.after(a.Reminder), title)
 		return nil
 	}
-	if p.CacheKey != nil && (n == nil || !n.missed) {
+	if p.CacheKey != nil && (n == nil || !n.missed && n.wait != WaitSlot) {
 		key, err := t.words(p.CacheKey, sc)
 		if err != nil {
 			return err

@@ -104,6 +104,11 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("a paused run starts nothing", func(t *testing.T) { paused(t, open) })
 	t.Run("a retry keeps what was finished", func(t *testing.T) { retriedRun(t, open) })
 	t.Run("what was done is taken back", func(t *testing.T) { undone(t, open) })
+	t.Run("runs with one key take turns", func(t *testing.T) { runKeys(t, open) })
+	t.Run("a run is skipped, or cancels the oldest, by its policy", func(t *testing.T) { runPolicies(t, open) })
+	t.Run("starts keep to their rate, and a workflow's own key starts one run", func(t *testing.T) { rates(t, open) })
+	t.Run("steps with one key never overlap, whatever happens to the runner", func(t *testing.T) { stepKeys(t, open) })
+	t.Run("caps bound what is under way", func(t *testing.T) { capped(t, open) })
 	t.Run("values in the filestore are loaded when an expression needs them", func(t *testing.T) { large(t, open) })
 }
 

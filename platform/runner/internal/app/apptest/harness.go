@@ -112,6 +112,9 @@ func (r *Runner) Restart() {
 	r.start(r.Config)
 }
 
+// Again starts a new service after Stop.
+func (r *Runner) Again() { r.t.Helper(); r.start(r.Config) }
+
 // Usurp starts a new service while the old one still runs, as after a partition: the old
 // one must find itself fenced. It returns what the old one's Run returned.
 func (r *Runner) Usurp(poke func(old *app.Service)) error {

@@ -177,3 +177,60 @@ func lastOf[T any](ids []pgtype.UUID, values []T) ([]pgtype.UUID, []T) {
 	}
 	return outIDs, out
 }
+
+// Caps gives the caps of every project. See app.Store.
+func (s *Store) Caps(ctx context.Context) (map[string]app.Caps, error) {
+	type row struct {
+		Project, Kind, Name string
+		Value               int
+	}
+	rows, err := collect[row](ctx, s, "cap", "caps")
+	out := map[string]app.Caps{}
+	for _, r := range rows {
+		c := out[r.Project]
+		switch r.Kind {
+		case "project":
+			c.Project = r.Value
+		case "workflow":
+			c.Workflows = with(c.Workflows, r.Name, r.Value)
+		case "action":
+			c.Actions = with(c.Actions, r.Name, r.Value)
+		}
+		out[r.Project] = c
+	}
+	return out, err
+}
+
+func with(m map[string]int, name string, v int) map[string]int {
+	if m == nil {
+		m = map[string]int{}
+	}
+	m[name] = v
+	return m
+}
+
+// PutCaps replaces a project's caps. See app.Store.
+func (s *Store) PutCaps(ctx context.Context, project string, c app.Caps) error {
+	var kinds, names []string
+	var values []int32
+	add := func(kind, name string, v int) {
+		if v > 0 {
+			kinds, names, values = append(kinds, kind), append(names, name), append(values, int32(v))
+		}
+	}
+	add("project", "", c.Project)
+	for name, v := range c.Workflows {
+		add("workflow", name, v)
+	}
+	for name, v := range c.Actions {
+		add("action", name, v)
+	}
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, s.q["delete_caps"], project); err != nil || len(kinds) == 0 {
+			return err
+		}
+		_, err := tx.Exec(ctx, s.q["put_caps"], project, kinds, names, values)
+		return err
+	})
+	return pg.Translate(err, "cap")
+}

@@ -32,8 +32,17 @@ CREATE TABLE step_cache (
 );
 CREATE INDEX step_cache_expires_at ON step_cache (expires_at);
 
+-- How many action steps may be under way at a time: of a project, a workflow, an action.
+CREATE TABLE step_cap (
+    project text NOT NULL,
+    kind    text NOT NULL,
+    name    text NOT NULL,
+    value   integer NOT NULL,
+    PRIMARY KEY (project, kind, name)
+);
+
 ALTER TABLE inbox ADD COLUMN IF NOT EXISTS payload bytea NOT NULL DEFAULT '';
 CREATE INDEX inbox_by_run ON inbox (run);
 -- +goose Down
 DROP INDEX inbox_by_run;
-DROP TABLE step_cache, awaiting, sleeping;
+DROP TABLE step_cap, step_cache, awaiting, sleeping;
