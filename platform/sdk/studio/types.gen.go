@@ -317,6 +317,27 @@ type RevisionList struct {
 	NextCursor string `json:"next_cursor,omitempty"`
 }
 
+// Runnable What a workflow would run as.
+type Runnable struct {
+	// Builds The builds of the actions of its repository, by their folders.
+	Builds map[string]string `json:"builds"`
+
+	// Definition The message studio.v1.Definition with pinned builds.
+	Definition []byte `json:"definition,omitempty"`
+
+	// Path Its file in the repository, absent without one.
+	Path string `json:"path,omitempty"`
+
+	// Problems What is wrong with it.
+	Problems []WorkflowProblem `json:"problems"`
+
+	// State Whether it can run, waits for the build of an action, or has errors.
+	State string `json:"state"`
+
+	// Yaml Its text.
+	Yaml string `json:"yaml"`
+}
+
 // Step One step of a workflow.
 type Step struct {
 	// ForEach The list whose items the step runs for.

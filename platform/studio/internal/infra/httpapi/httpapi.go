@@ -42,6 +42,7 @@ func (a API) Handler() *openapi.Mux {
 	route("POST "+prefix+"/workflows/check", authn.Viewer, a.check)
 	route("GET "+prefix+"/workflows/{name}", authn.Viewer, a.workflow)
 	route("PUT "+prefix+"/workflows/{name}", authn.Developer, a.save)
+	route("GET "+prefix+"/workflows/{name}/definition", authn.Viewer, a.definition)
 	route("GET "+prefix+"/workflows/{name}/revisions", authn.Viewer, a.revisions)
 	route("GET "+prefix+"/workflows/{name}/revisions/{number}", authn.Viewer, a.revision)
 	route("POST "+prefix+"/workflows/{name}/deploy", authn.Operator, a.deploy)
