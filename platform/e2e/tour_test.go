@@ -200,6 +200,8 @@ func (r *tour) studio() {
 		r.call("listRevisions", "GET", base+"/workflows/gate/revisions?cursor="+next, "", 200)
 	}
 	r.call("listRevisions", "GET", base+"/workflows/gate/revisions?cursor=bm9uZQ", "", 400)
+	r.call("compileWorkflow", "POST", base+"/workflows/compile", `{"yaml":"kind: Workflow"}`, 200)
+	r.call("compileWorkflow", "POST", base+"/workflows/compile", `{}`, 400)
 	r.call("getRevision", "GET", base+"/workflows/gate/revisions/1", "", 200)
 	r.call("getRevision", "GET", base+"/workflows/gate/revisions/999", "", 404)
 	r.call("undeployWorkflow", "POST", base+"/workflows/gate/undeploy", "", 202)
@@ -247,6 +249,10 @@ func (r *tour) runner(gate string) {
 	page := r.call("listRuns", "GET", base+"/runs?workflow=gate&limit=1", "", 200)
 	r.call("listRuns", "GET", base+"/runs?state=completed&cursor="+page["next_cursor"].(string), "", 200)
 	r.call("listRuns", "GET", base+"/runs?state=ended", "", 400)
+	test := "apiVersion: pelton.dev/v1\\nkind: WorkflowTest\\nworkflow: %s\\ninputs: {gate: /none}\\nstubs: {a: [{outputs: {gate: x}, delay: 1d}], b: [{outputs: {gate: x}}]}\\nexpect: {}"
+	require.Equal(r, "passed", r.call("runTest", "POST", base+"/tests", fmt.Sprintf(`{"test":"`+test+`"}`, "gate"), 200)["state"])
+	r.call("runTest", "POST", base+"/tests", fmt.Sprintf(`{"test":"`+test+`"}`, "none"), 404)
+	r.call("runTest", "POST", base+"/tests", `{"test":"kind: WorkflowTest"}`, 400)
 	deployment := first(r.call("listDeployments", "GET", base+"/deployments?all=true", "", 200))["id"].(string)
 	r.call("getDeployment", "GET", base+"/deployments/"+deployment, "", 200)
 	file := r.send("putFile", "POST", base+"/files?name=a.json", "application/json", `{"a":1}`, 201)["$file"].(string)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/studio/internal/domain"
 )
 
@@ -15,45 +14,25 @@ const (
 	Broken   = "broken"   // it has errors
 )
 
-// Runnable is the newest state of a workflow as the runner would get it: what the newest scan
-// wants, else the newest revision.
+// Runnable is a workflow as the runner would get it.
 type Runnable struct {
 	State      string
-	Path       string // its file in the source, empty without one
-	YAML       string
-	Builds     map[string]string // the scan's actions: folder -> build
 	Problems   []domain.Problem
 	Definition []byte // studio.v1.Definition, nil unless it is ready
 }
 
-// Runnable gives the newest state of a workflow without saving or deploying it.
-func (s *Service) Runnable(ctx context.Context, project, name string) (Runnable, error) {
-	w, err := s.Store.Workflow(ctx, project, name)
-	if err != nil {
-		return Runnable{}, err
-	}
-	if w.WantedYAML == "" {
-		newest, err := s.Store.Revisions(ctx, project, name, 0, 1)
-		if err != nil {
-			return Runnable{}, err
-		}
-		if len(newest) == 0 {
-			return Runnable{}, fault.New(fault.NotFound, "the workflow %q has no revision yet", name)
-		}
-		r, err := s.Store.Revision(ctx, project, name, newest[0].Number)
-		return Runnable{State: Ready, YAML: r.YAML, Problems: []domain.Problem{}, Definition: r.Definition}, err
-	}
-	out := Runnable{State: Building, Path: w.Path, YAML: w.WantedYAML, Builds: w.Builds, Problems: []domain.Problem{}}
-	c, problems, err := s.compile(ctx, project, w.Path, w.WantedYAML, &w)
+// Compile makes of a workflow's text what the runner would get, without saving or deploying it.
+// builds says what ./folders mean, as a scan found them: folder -> build.
+func (s *Service) Compile(ctx context.Context, project, file, yaml string, builds map[string]string) (Runnable, error) {
+	c, problems, err := s.compile(ctx, project, file, yaml, &domain.Workflow{Project: project, Path: file, Builds: builds})
 	if errors.Is(err, errWait) {
-		return out, nil
+		return Runnable{State: Building, Problems: []domain.Problem{}}, nil
 	}
 	if err != nil {
 		return Runnable{}, err
 	}
-	out.Problems = problems
+	out := Runnable{State: Broken, Problems: problems}
 	if c == nil {
-		out.State = Broken
 		return out, nil
 	}
 	out.State = Ready
