@@ -232,6 +232,10 @@ func (r *tour) runner(gate string) {
 	r.call("getRunResult", "GET", run+"/result", "", 200)
 	r.call("getRunLogs", "GET", run+"/logs?limit=1&after=0&step=a&attempt=1", "", 200)
 	r.call("getRunLogs", "GET", run+"/logs?after=x", "", 400)
+	r.call("getStepInputs", "GET", run+"/steps/a/inputs?secrets=true&attempt=1", "", 200)
+	r.call("getStepInputs", "GET", run+"/steps/b/inputs?item=0", "", 200)
+	r.call("getStepInputs", "GET", run+"/steps/b/inputs", "", 404)
+	r.call("getStepInputs", "GET", run+"/steps/a/inputs?item=x", "", 400)
 	r.call("cancelRun", "POST", run+"/cancel", `{"reason":"late"}`, 409)
 	told := map[any]bool{}
 	r.stream("watchProject", base+"/events", func() {

@@ -18,7 +18,7 @@ import (
 func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "run", Short: "Start runs and look at them"}
 	f.AddProject(cmd)
-	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil))
+	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil), NewCmdDebug(f, nil))
 	return cmd
 }
 

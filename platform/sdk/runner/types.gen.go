@@ -377,6 +377,42 @@ type StepError struct {
 	Step string `json:"step,omitempty"`
 }
 
+// StepInputs What an attempt was started with.
+type StepInputs struct {
+	// Action The action as id@version, absent for a sub-workflow.
+	Action string `json:"action,omitempty"`
+
+	// Attempt The number of the attempt.
+	Attempt int `json:"attempt"`
+
+	// Build The digest of the action's build, absent for a sub-workflow.
+	Build string `json:"build,omitempty"`
+
+	// Execution The id of the attempt.
+	Execution string `json:"execution"`
+
+	// IdempotencyKey The key that all attempts of the step have in common.
+	IdempotencyKey string `json:"idempotency_key"`
+
+	// Inputs Named values, as inputs, outputs and results are.
+	Inputs Values `json:"inputs"`
+
+	// ItemPath The indices of the items that it was for, outermost first.
+	ItemPath []int `json:"item_path"`
+
+	// Run The id of the run.
+	Run string `json:"run"`
+
+	// Secret The names of the inputs that hold secrets.
+	Secret []string `json:"secret"`
+
+	// Step The id of the step.
+	Step string `json:"step"`
+
+	// Workflow The sub-workflow, absent for an action.
+	Workflow string `json:"workflow,omitempty"`
+}
+
 // StepRun One passage through a step, for one item where the step runs once per item.
 type StepRun struct {
 	// Attempts The tries.

@@ -135,4 +135,5 @@ func (a *API) tested(r *http.Request, in testRequest, name string) ([]domain.Def
 // testRoutes adds what people who write workflows use.
 func (a *API) testRoutes(route func(pattern string, role authn.Role, f httpx.HandlerFunc)) {
 	route("POST "+prefix+"/tests", authn.Developer, a.runTest)
+	route("GET "+prefix+"/runs/{id}/steps/{step}/inputs", authn.Developer, a.stepInputs)
 }
