@@ -48,6 +48,7 @@ type engine struct {
 	stop    context.Context
 	svc     *Service
 	keeper  *limits.Keeper
+	bulk    sync.WaitGroup // bulk orders under way
 	caps    *capBook
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
 	sleepAfter time.Duration
@@ -99,6 +100,7 @@ type liveRun struct {
 	orders   map[string]bool  // commands of the inbox that it has been told
 	awaited  int              // callers who wait for its end
 	stored   domain.RunState  // what lists show
+	shown    domain.RunState  // what watchers were told last
 	asleep   bool             // its newest row says that it only waits
 }
 
@@ -406,6 +408,10 @@ func (r *liveRun) ended() RunSummary {
 	if r.s.ErrStep >= 0 {
 		sum.ErrorStep = r.s.Plan.Nodes[r.s.ErrStep].Spec.ID
 	}
+	if r.s.Status == domain.RunFailed {
+		sum.Fingerprint = fingerprint(sum.Workflow, sum.ErrorStep, r.s.Err)
+	}
+	sum.CPUMicros, sum.GiBSeconds = r.s.Cost()
 	return sum
 }
 

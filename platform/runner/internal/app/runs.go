@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,7 +85,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 		runID = s.deps.NewID()
 	}
 	sum := RunSummary{ID: runID, Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
-		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC()}
+		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Tags: tagsOf(plan, inputs)}
 	r := s.newRun(sum, plan)
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err
@@ -231,9 +232,20 @@ func (s *Service) startInputs(o StartRun, plan *domain.Plan, vars domain.Values)
 	if len(fields) == 0 {
 		return in, nil
 	}
+	names := make([]string, len(plan.Inputs))
+	for i, it := range plan.Inputs {
+		names[i] = it.Name
+	}
 	out := make([]fault.Field, len(fields))
 	for i, f := range fields {
 		out[i] = fault.Field{Path: "inputs." + f.Where, Message: f.Message}
+		switch {
+		case slices.Contains(names, f.Where):
+		case len(names) == 0:
+			out[i].Remedy = "it takes no inputs"
+		default:
+			out[i].Remedy = "its inputs are " + strings.Join(names, ", ")
+		}
 	}
 	return nil, fault.InvalidFields(out...)
 }
@@ -444,12 +456,10 @@ func (s *Service) Retry(ctx context.Context, o RetryRun) (StartedRun, error) {
 	if _, ok := plan.StepIndex(o.From); o.From != "" && !ok {
 		return StartedRun{}, fault.InvalidField("from", fmt.Sprintf("the workflow %s has no step %q", plan.Workflow, o.From), "name one of its steps")
 	}
-	in := domain.Values{}
-	for k, v := range st.Inputs {
-		if in[k], err = s.engine.secrets.of(o.Project).Unseal(v); err != nil {
-			return StartedRun{}, fault.Wrap(err, fault.Internal, "open the input %s", k)
-		}
+	in, err := s.openInputs(o.Project, st)
+	if err != nil {
+		return StartedRun{}, err
 	}
 	return s.StartRun(ctx, StartRun{Project: o.Project, DeploymentID: dep, Inputs: in, Trigger: sum.Trigger, retried: st.Event,
-		IdempotencyKey: o.Key, keep: st, from: o.From})
+		IdempotencyKey: o.Key, keep: st, from: o.From, retryOf: sum.ID})
 }

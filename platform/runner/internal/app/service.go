@@ -152,11 +152,13 @@ func (s *Service) Run(ctx context.Context) error {
 		e.keeper.Open()
 		wg.Go(func() { s.finishDeploying(ctx) })
 		wg.Go(func() { s.wakeLoop(ctx) })
+		wg.Go(func() { s.resumeBulks(ctx) })
 		close(s.ready)
 		<-ctx.Done()
 	}
 	cancel(nil)
 	wg.Wait()
+	e.bulk.Wait()
 	stopWriters()
 	writing.Wait()
 	if errors.Is(journalErr, ErrFenced) {

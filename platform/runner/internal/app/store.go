@@ -140,6 +140,18 @@ type Store interface {
 	LiveRun(ctx context.Context, id string) (LiveRun, error)
 	// Sleeping lists runs that only wait and are due before the given time, the earliest first.
 	Sleeping(ctx context.Context, before time.Time, limit int) (ids []string, err error)
+	// CountRuns counts what a query finds, whatever its Limit and Cursor.
+	CountRuns(ctx context.Context, q RunQuery) (int, error)
+	// Failures and Cost aggregate ended runs.
+	Failures(ctx context.Context, project, workflow string, since time.Time, limit int) ([]FailureGroup, error)
+	Cost(ctx context.Context, project, workflow string, since, until time.Time, byDay bool) ([]CostRow, error)
+	// PutBulk inserts an order; BulkProgress writes how far it is and tells whether it goes on.
+	PutBulk(ctx context.Context, b Bulk) error
+	BulkProgress(ctx context.Context, b Bulk) (going bool, err error)
+	// Bulks lists a project's orders, newest first; all projects' if it is empty.
+	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
+	// StopBulk ends an order that is under way; not_found if there is none.
+	StopBulk(ctx context.Context, project, id string) error
 	// Waits lists what is waited for.
 	Waits(ctx context.Context, q WaitQuery) ([]Wait, error)
 	// Cached gives outputs that were kept and have not expired.

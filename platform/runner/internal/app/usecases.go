@@ -47,6 +47,15 @@ type UseCases interface {
 	Resume(ctx context.Context, project, runID, commandID string) error
 	// Retry starts a new run that keeps what an ended one has finished.
 	Retry(ctx context.Context, o RetryRun) (StartedRun, error)
+	// Again starts a new run with the inputs of an earlier one, edited.
+	Again(ctx context.Context, o RunAgain) (StartedRun, error)
+	// Failures groups failed runs by cause; Cost sums what runs have used, by workflow and day.
+	Failures(ctx context.Context, project, workflow string, since time.Time, limit int) ([]FailureGroup, error)
+	Cost(ctx context.Context, project, workflow string, since, until time.Time, byDay bool) ([]CostRow, error)
+	// BulkOrder orders something for every run that a query finds; plan only counts them.
+	BulkOrder(ctx context.Context, kind string, q RunQuery, plan bool) (Bulk, int, error)
+	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
+	StopBulk(ctx context.Context, project, id string) error
 	// Waits lists the steps of a project's runs that wait for a signal or a person, the oldest first.
 	Waits(ctx context.Context, q WaitQuery) (items []Wait, nextCursor string, err error)
 
@@ -138,6 +147,7 @@ type StartRun struct {
 	retried domain.Value  // with keep: that run's event
 	keep    *domain.State // the run whose finished steps are kept
 	from    string        // with keep: the step from which on everything runs again
+	retryOf string        // the run that this one repeats
 }
 
 // RetryRun orders a run that goes on where an earlier one failed.
@@ -173,8 +183,17 @@ type RunQuery struct {
 	Project  string
 	Workflow string // "" = all
 	State    domain.RunState
-	Limit    int    // 0 = 50, at most 1000
-	Cursor   string // of the page before
+	States   []domain.RunState // any of these; besides State
+	From     time.Time         // created at or after
+	To       time.Time         // created before
+	Error    string            // part of the error's message, in any case
+	Kind     string            // the error's kind
+	Group    string            // the fingerprint of failures of one cause
+	Trigger  string            // the trigger's kind
+	Inputs   []string          // name=value of small plain inputs, all of them
+	RetryOf  string            // runs that repeat this one
+	Limit    int               // 0 = 50, at most 1000
+	Cursor   string            // of the page before
 }
 
 // RunSummary is one run in a list.
@@ -192,6 +211,12 @@ type RunSummary struct {
 	ErrorKind  string
 	Error      string
 	ErrorStep  string
+
+	Fingerprint string   // groups failures of one cause
+	RetryOf     string   // the run that this one repeats
+	Tags        []string // with its start: small plain inputs as name=value
+	CPUMicros   int64    // of all attempts, once it has ended
+	GiBSeconds  float64  // memory times time, likewise
 }
 
 // RunDetail is one run with everything that happened to it.
@@ -205,6 +230,14 @@ type RunDetail struct {
 	Handler   string
 	NotUndone int       // step runs whose undo failed
 	Wait      *WaitView // what a queued run waits for
+	Parent    *Parent   // the run that started it, nil = none did
+}
+
+// Parent is the run whose step called this one, or whose failure this one handles.
+type Parent struct {
+	Run      string `json:"run"`
+	Workflow string `json:"workflow"`
+	Step     string `json:"step"` // the step that called it, or that failed
 }
 
 // StepRun is one passage through a step.
@@ -218,9 +251,9 @@ type StepRun struct {
 	Items      int    // forEach and fan-out: number of items, -1 = not a list
 	StartedAt  time.Time
 	FinishedAt time.Time
-	Inputs     domain.Values // secrets show as "•••"
-	Outputs    []domain.Values
-	List       bool // Outputs is a list result; else at most one entry
+	Inputs     domain.Values   // secrets show as "•••"
+	Outputs    []domain.Values // of a running list: what has come so far
+	List       bool            // Outputs is a list result; else at most one entry
 	Error      *domain.StepError
 	Attempts   []Attempt
 	Kind       string    // action | workflow | wait | switch | collect
@@ -237,6 +270,10 @@ type WaitView struct {
 	Until    time.Time
 	HeldBy   []string // slot: runs that hold the places
 	Position int      // slot: place in the queue from 1, 0 = not known
+	// Form is what an approval asks for besides yes or no, and Approvers who may decide: user
+	// names, key:<name> or role:<role>; empty = everyone who may operate runs.
+	Form      []domain.Item
+	Approvers []string
 }
 
 // Attempt is one try of a step run.
@@ -282,12 +319,21 @@ type LogRecord struct {
 	domain.LogLine
 }
 
+// OutputPart is one result of an attempt, as it came.
+type OutputPart struct {
+	Attempt int32
+	Index   int           // its place among the attempt's results, from 0
+	List    bool          // one of a list, which more may follow
+	Values  domain.Values // passwords show as "•••"
+}
+
 // RunEvent is one thing that happened to a watched run.
 type RunEvent struct {
-	Kind     string // run | step | attempt | phase | progress | log | resync
+	Kind     string // run | step | attempt | phase | progress | output | log | resync
 	Run      *RunSummary
-	Step     *StepRun // step: without inputs and outputs
-	Attempt  *Attempt // attempt, phase, progress: with StepID and ItemPath
+	Step     *StepRun    // step: without inputs and outputs
+	Attempt  *Attempt    // attempt, phase, progress: with StepID and ItemPath
+	Output   *OutputPart // output: with StepID and ItemPath
 	StepID   string
 	ItemPath []int32
 	Log      *LogRecord

@@ -208,6 +208,8 @@ func (s *State) applyAttemptStarted(n *node, f *Fact) {
 
 func (s *State) applyAttemptEnded(n *node, f *Fact) {
 	n.inFlight, n.unknown = false, 0
+	s.cpuMicros += f.Usage.CPUMicros
+	s.byteMicros += float64(f.Usage.MaxRSS) * float64(f.Usage.WallMicros)
 	s.deactivate(n)
 	if i := len(n.history) - 1; i >= 0 {
 		a := &n.history[i]

@@ -71,10 +71,10 @@ func TestLoop(t *testing.T) {
 	loop := func(max int, until string) domain.StepSpec {
 		return with(step("a"), func(s *domain.StepSpec) {
 			s.Loop = &domain.LoopSpec{Until: until, Max: max, Delay: time.Minute}
-			s.With = map[string]json.RawMessage{"i": json.RawMessage(`"${loop.index}"`), "before": json.RawMessage(`"${loop.last.out}"`)}
+			s.With = map[string]json.RawMessage{"i": json.RawMessage(`"${pass.index}"`), "before": json.RawMessage(`"${pass.last.out}"`)}
 		})
 	}
-	d := workflow(loop(5, "loop.index == 2"), step("b", "a"))
+	d := workflow(loop(5, "pass.index == 2"), step("b", "a"))
 	d.Result = map[string]string{"out": "${steps.a.out}"}
 	g := play(t, d)
 	for i := range int32(3) {
@@ -93,10 +93,10 @@ func TestLoop(t *testing.T) {
 	g.end("b", domain.OutcomeCompleted, 1)
 	require.Equal(t, "1", string(g.s.Result["out"]))
 
-	g = play(t, workflow(loop(1, "loop.last.out == 9")))
+	g = play(t, workflow(loop(1, "pass.last.out == 9")))
 	g.end("a", domain.OutcomeCompleted, 1, 0)
 	require.Equal(t, "loop_limit", g.s.Err.Kind)
-	g = play(t, workflow(loop(3, "loop.last.out == 9")))
+	g = play(t, workflow(loop(3, "pass.last.out == 9")))
 	g.end("a", domain.OutcomeFailed, 1, 0)
 	require.Equal(t, "pass 0: no", g.s.Err.Message)
 }

@@ -109,7 +109,7 @@ func decorate(rnd *rand.Rand, d *domain.Definition, s *domain.StepSpec, hasNeeds
 		}
 	case 6, 7:
 		if s.ForEach == nil {
-			s.Loop = &domain.LoopSpec{Until: "loop.last.flag == 1", Max: 1 + rnd.IntN(3), Delay: time.Duration(rnd.IntN(2)) * time.Second}
+			s.Loop = &domain.LoopSpec{Until: "pass.last.flag == 1", Max: 1 + rnd.IntN(3), Delay: time.Duration(rnd.IntN(2)) * time.Second}
 		}
 	case 8:
 		s.Approval = &domain.ApprovalSpec{}

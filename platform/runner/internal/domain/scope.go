@@ -319,9 +319,9 @@ func (sc *Scope) Resolve(r Ref) (Value, bool) {
 // resolvePlace gives what only some places have: a loop's pass, the error of a catch.
 func (sc *Scope) resolvePlace(r Ref) (Value, bool) {
 	switch {
-	case r.Root == "loop" && sc.loop != nil && r.Name == "index":
+	case r.Root == "pass" && sc.loop != nil && r.Name == "index":
 		return Value(strconv.Itoa(sc.loop.index)), true
-	case r.Root == "loop" && sc.loop != nil && r.Name == "last":
+	case r.Root == "pass" && sc.loop != nil && r.Name == "last":
 		return objectOf(sc.loop.last), true
 	case r.Root == "error" && sc.err != nil && r.Name == "":
 		return errorValue(sc.err), true

@@ -101,6 +101,11 @@ func (s *State) NextDue() int64 {
 	return due
 }
 
+// Cost is what the attempts that have ended used: CPU microseconds, and GiB of memory times seconds.
+func (s *State) Cost() (cpuMicros int64, gibSeconds float64) {
+	return s.cpuMicros, s.byteMicros / (1 << 30) / 1e6
+}
+
 // Claim is a place that a step run holds or waits for.
 type Claim struct {
 	Step     int32

@@ -50,24 +50,26 @@ type State struct {
 	// asks for its place. What follows of it is recorded.
 	Capped bool
 
-	roots     []*node
-	open      int     // roots that have not ended
-	active    []*node // what an attempt is under way for, or that waits
-	freed     []*node // gave their places back since the last transition
-	signals   []signal
-	verdict   *Verdict
-	undos     []*node // what is to be taken back, in order
-	undone    int     // how many of them have ended
-	handling  bool    // the failure handler was asked for by this incarnation
-	firstFail *node
-	loaded    map[string]loaded // values read from the filestore; a cache, never journalled
-	waiting   map[*node]bool    // nodes whose expressions wait for such values
-	waitEnd   bool              // the result waits for such values
-	endLoads  uint8
-	asked     map[string]bool
-	held      int // bytes in loaded
-	nodes     int
-	more      []*node // left to the next row
+	roots      []*node
+	open       int     // roots that have not ended
+	active     []*node // what an attempt is under way for, or that waits
+	freed      []*node // gave their places back since the last transition
+	signals    []signal
+	verdict    *Verdict
+	undos      []*node // what is to be taken back, in order
+	undone     int     // how many of them have ended
+	cpuMicros  int64   // of all attempts that have ended
+	byteMicros float64 // memory times time of them
+	handling   bool    // the failure handler was asked for by this incarnation
+	firstFail  *node
+	loaded     map[string]loaded // values read from the filestore; a cache, never journalled
+	waiting    map[*node]bool    // nodes whose expressions wait for such values
+	waitEnd    bool              // the result waits for such values
+	endLoads   uint8
+	asked      map[string]bool
+	held       int // bytes in loaded
+	nodes      int
+	more       []*node // left to the next row
 }
 
 // signal is one that arrived and that no step has taken yet.

@@ -159,7 +159,7 @@ func (a attempt) call() {
 		} else if f != nil && f.Kind == fault.Exhausted {
 			kind = "too_deep"
 		}
-		a.end(app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: kind, Message: "start " + d.Workflow + ": " + err.Error()}}, nil, false, nil)
+		a.end(app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: kind, Message: "start " + d.Workflow + ": " + words(err)}}, nil, false, nil)
 		return
 	}
 	if d.Detach {
@@ -190,7 +190,7 @@ func (r *run) handler() {
 	raw, _ := json.Marshal(event)
 	plan, err := r.w.plan(name)
 	if err != nil {
-		r.later(domain.EventHandled{Problem: err.Error()})
+		r.later(domain.EventHandled{Problem: words(err)})
 		return
 	}
 	inputs := domain.Values{}
@@ -201,7 +201,7 @@ func (r *run) handler() {
 	}
 	id := domain.ChildID(r.s.ID+":onFailure", r.s.Started)
 	if _, err := r.w.start(name, id, inputs, raw, app.Trigger{Kind: "failure", ID: r.s.ID}, r.depth); err != nil {
-		r.later(domain.EventHandled{Problem: err.Error()})
+		r.later(domain.EventHandled{Problem: words(err)})
 		return
 	}
 	r.later(domain.EventHandled{Run: id})

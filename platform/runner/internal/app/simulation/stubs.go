@@ -222,36 +222,24 @@ func decides(a wftest.Answer, p *domain.PlanStep, x domain.WaitChange) (ev domai
 			return ev, "values is no mapping"
 		}
 	}
-	asks := p.Spec.Approval
-	if x.Wait == domain.WaitApproval && p.Spec.Wait != nil {
-		asks = p.Spec.Wait.Approval
-	}
-	if x.Wait == domain.WaitLost {
-		asks = nil
-	}
-	byName, byRole := "", false
+	asks := p.Spec.Asks(x.Wait)
+	decision := app.Decision{Approved: d.Approved, By: d.By, Values: ev.Values, Roles: []string{"operator"}}
 	if asks != nil {
 		for _, a := range asks.Approvers {
-			if strings.HasPrefix(a, "role:") {
-				byRole = true
-			} else if byName == "" {
-				byName = a
+			if role, ok := strings.CutPrefix(a, "role:"); ok {
+				decision.Roles = append(decision.Roles, role) // whoever it is may have it
+			} else if decision.By == "" {
+				decision.By = a
 			}
 		}
-		if ev.By != "" && byName != "" && !byRole && !slices.Contains(asks.Approvers, ev.By) {
-			return ev, fmt.Sprintf("%s may not decide this: only %s may", ev.By, strings.Join(asks.Approvers, ", "))
-		}
 	}
-	if ev.By == "" {
-		if ev.By = byName; byName == "" {
-			ev.By = "tester"
-		}
+	if decision.By == "" {
+		decision.By = "tester"
 	}
-	if x.Wait == domain.WaitApproval && d.Approved && asks != nil {
-		if bad := domain.CheckInputs(asks.Form, ev.Values); len(bad) > 0 {
-			return ev, "values." + bad[0].Where + " of the form: " + bad[0].Message
-		}
+	if err := decision.Check(asks, x.Wait == domain.WaitApproval); err != nil {
+		return ev, words(err)
 	}
+	ev.By, ev.Values = decision.By, decision.Values
 	return ev, ""
 }
 

@@ -112,11 +112,20 @@ func (w *world) give(d domain.Definition) error {
 	return nil
 }
 
+// words tells an error once, without its causes.
 func words(err error) string {
-	if f := fault.As(err); f != nil {
+	f := fault.As(err)
+	switch {
+	case f == nil:
+		return err.Error()
+	case len(f.Fields) == 0:
 		return f.Message
 	}
-	return err.Error()
+	var all []string
+	for _, x := range f.Fields {
+		all = append(all, x.Path+": "+x.Message)
+	}
+	return strings.Join(all, "; ")
 }
 
 // plan finds a workflow: given with the test, else live in the project.

@@ -3,7 +3,7 @@
 //
 // A value is JSON; a string that is exactly ${x} keeps its type, other strings that hold
 // ${x} are text. x is a reference (inputs.a, steps.s.out, vars.v, secrets.s, trigger, event,
-// the forEach name, loop.index, loop.last.x, error.kind), or one of: always() failed() failed("s") skipped("s") ref == json, ref != json,
+// the forEach name, pass.index, pass.last.x, error.kind), or one of: always() failed() failed("s") skipped("s") ref == json, ref != json,
 // size(ref), error("text").
 package domaintest
 
@@ -169,9 +169,9 @@ func (x *expression) eval(text string, sc *domain.Scope) (domain.Value, error) {
 		return boolean(sc.Failed()), nil
 	case strings.HasPrefix(text, "failed("):
 		return boolean(sc.FailedStep(strings.Trim(text[7:len(text)-1], `"`))), nil
-	case strings.HasPrefix(text, "loop.last."):
+	case strings.HasPrefix(text, "pass.last."):
 		_, last, _ := sc.Loop()
-		if v, ok := last[strings.TrimPrefix(text, "loop.last.")]; ok {
+		if v, ok := last[strings.TrimPrefix(text, "pass.last.")]; ok {
 			return v, nil
 		}
 		return domain.Value("null"), nil

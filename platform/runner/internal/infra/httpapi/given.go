@@ -36,7 +36,7 @@ func (a *API) stepInputs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	path, err := itemPath(r.URL.Query().Get("item"))
+	path, err := pathFrom(r.URL.Query().Get("item"))
 	if err != nil {
 		return err
 	}
@@ -68,8 +68,8 @@ func (a *API) stepInputs(w http.ResponseWriter, r *http.Request) error {
 	return httpx.WriteJSON(w, http.StatusOK, out)
 }
 
-// itemPath reads 0.1.
-func itemPath(text string) ([]int32, error) {
+// pathFrom reads 0.1.
+func pathFrom(text string) ([]int32, error) {
 	if text == "" {
 		return nil, nil
 	}

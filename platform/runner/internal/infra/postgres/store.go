@@ -125,12 +125,17 @@ type summaryRow struct {
 	ErrorKind    string
 	ErrorMessage string
 	ErrorStep    string
+	Fingerprint  string
+	RetryOf      string
+	CpuMicros    int64
+	GibSeconds   float64
 }
 
 func (r summaryRow) summary() app.RunSummary {
 	s := app.RunSummary{ID: r.ID, Project: r.Project, Workflow: r.Workflow, Revision: r.Revision, RevisionID: r.RevisionID,
 		Deployment: r.Deployment, State: domain.RunState(r.State), Trigger: app.Trigger{Kind: r.TriggerKind, ID: r.TriggerID},
-		CreatedAt: r.CreatedAt.UTC(), ErrorKind: r.ErrorKind, Error: r.ErrorMessage, ErrorStep: r.ErrorStep}
+		CreatedAt: r.CreatedAt.UTC(), ErrorKind: r.ErrorKind, Error: r.ErrorMessage, ErrorStep: r.ErrorStep,
+		Fingerprint: r.Fingerprint, RetryOf: r.RetryOf, CPUMicros: r.CpuMicros, GiBSeconds: r.GibSeconds}
 	if r.FinishedAt != nil {
 		s.FinishedAt = r.FinishedAt.UTC()
 	}
@@ -293,7 +298,10 @@ func (s *Store) Runs(ctx context.Context, q app.RunQuery) ([]app.RunSummary, err
 	}
 	args := []any{q.Project, before, string(q.State), q.Limit}
 	name := "runs"
-	if q.Workflow != "" {
+	switch {
+	case !plain(q):
+		name, args = "search_runs", append(conditions(q, before), q.Limit)
+	case q.Workflow != "":
 		name, args = "runs_of_workflow", append(args, q.Workflow)
 	}
 	rows, err := collect[summaryRow](ctx, s, "run", name, args...)

@@ -286,7 +286,8 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		b.Queue(q["delete_commands"], commands)
 	}
 	for _, e := range ends {
-		b.Queue(q["end_run"], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep))
+		b.Queue(q["end_run"], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep),
+			e.Fingerprint, e.CPUMicros, e.GiBSeconds)
 	}
 	return false, nil
 }
@@ -297,6 +298,8 @@ type startColumns struct {
 	project, workflow, revisionID, state, triggerKind, triggerID []string
 	revision                                                     []int32
 	created                                                      []time.Time
+	retryOf                                                      []pgtype.UUID
+	tags                                                         []string
 }
 
 func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
@@ -311,6 +314,12 @@ func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
 	c.triggerKind = append(c.triggerKind, text(r.Trigger.Kind))
 	c.triggerID = append(c.triggerID, text(r.Trigger.ID))
 	c.created = append(c.created, r.CreatedAt)
+	of := pgtype.UUID{}
+	if u, err := uuid.Parse(r.RetryOf); err == nil {
+		of = pgtype.UUID{Bytes: u, Valid: true}
+	}
+	c.retryOf = append(c.retryOf, of)
+	c.tags = append(c.tags, tagsText(r.Tags))
 }
 
 func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
@@ -319,7 +328,7 @@ func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
 	}
 	ids := pgtype.FlatArray[pgtype.UUID](c.id)
 	b.Queue(q["insert_runs"], ids, c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
-		c.state, c.triggerKind, c.triggerID, c.created)
+		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags)
 	b.Queue(q["insert_live"], ids)
 }
 
