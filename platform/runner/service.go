@@ -19,6 +19,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/simulation"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/aead"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/cel"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/cron"
@@ -114,7 +115,7 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 	deps := s.deps
 	s.proc, err = process.Open(process.Config{
 		Wrapper: cfg.Wrapper, SocketDir: cfg.SocketDir, RunDir: filepath.Join(cfg.Home, "run", "wrappers"), StateDir: filepath.Join(cfg.Home, "run", "x"),
-		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
+		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
 		Held: func() bool { return s.app.Held() },
 	})
 	if err != nil {
@@ -151,7 +152,10 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 func (s *Service) mount(cfg Config, doc *openapi.Document) {
 	deps := s.deps
 	publicURL := func() string { return cfg.PublicURL }
-	s.api = doc.Mount(httpapi.New(httpapi.Config{UseCases: s.app, Files: s.files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL}).Handler())
+	sim := simulation.New(simulation.Deps{Compiler: cel.New(), Deployer: s.proc, Executor: s.proc, Files: s.files, Schemas: jsonschema.Schemas{}, Live: s.app.Live,
+		NewID: id.New, Now: deps.Now, Grace: cfg.CancelGrace})
+	s.api = doc.Mount(httpapi.New(httpapi.Config{UseCases: s.app, Files: s.files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL,
+		Simulator: sim, Definition: events.Definition}).Handler())
 	s.user = userapi.New(userapi.Config{UseCases: s.app, Files: s.files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL})
 	s.cron = cron.New(s.app, deps.Now, deps.Log)
 	s.src = sources.New(s.app, s.proc, deps.Log)

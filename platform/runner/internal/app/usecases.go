@@ -65,6 +65,9 @@ type UseCases interface {
 
 	Runs(ctx context.Context, q RunQuery) (items []RunSummary, nextCursor string, err error)
 	GetRun(ctx context.Context, project, runID string) (RunDetail, error)
+	// Given tells exactly what an attempt of a step run was started with, for debugging. Secret
+	// inputs are masked unless they are asked for; who reads them is written to the log.
+	Given(ctx context.Context, q GivenQuery) (GivenInputs, error)
 	// Logs pages through the log of a run in order of arrival; After is the cursor of the
 	// page before, 0 at first.
 	Logs(ctx context.Context, q LogQuery) (LogPage, error)

@@ -32,6 +32,7 @@ type Config struct {
 	StateDir  string        // wrappers' working files
 	LogDir    string        // wrappers' own logs
 	FilesDir  string        // filestore
+	Bundles   string        // where builds lie, as <project>/<digest>: nothing else is started. Defaults to anywhere
 	KeyDir    string        // of the pair that signs calls
 	Cap       int           // executions of one build at a time. Defaults to 4 for each processor
 	Idle      time.Duration // after which a wrapper is stopped. Defaults to 10 min
@@ -101,7 +102,20 @@ func (r *Runner) Ensure(_ context.Context, project string, b domain.Build) error
 	if _, err := os.Stat(filepath.Join(dir, "bundle.json")); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the build of %s is no longer on this machine: scan its repository again", b.Action)
 	}
+	if r.cfg.Bundles != "" && !sameFolder(dir, filepath.Join(r.cfg.Bundles, project, strings.TrimPrefix(b.Digest, "sha256:"))) {
+		return fault.New(fault.Forbidden, "the artifact of %s is not the build %s of project %s", b.Action, b.Digest, project)
+	}
 	return nil
+}
+
+// sameFolder tells whether two paths lead to one folder, which may be reached by a link.
+func sameFolder(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // Release implements app.Deployer.
