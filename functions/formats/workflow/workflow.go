@@ -88,6 +88,7 @@ func Parse(file string, data []byte) (Workflow, problem.List) {
 	w.Inputs = action.Items(spec.Get("inputs"))
 	w.triggers(spec.Get("triggers"))
 	w.steps(spec.Need("steps", "add at least one step"))
+	w.streamed()
 	w.result(spec.Get("result"))
 	if t := spec.Get("timeout"); t != nil {
 		w.Timeout = t.Duration()
@@ -154,6 +155,13 @@ func checkHTTP(with *doc.Node, w *Workflow) {
 	}
 	if m := with.Get("mode"); m != nil {
 		m.OneOf("sync", "async", "stream")
+	}
+	streams := with.Get("mode").Text() == "stream"
+	if s := with.Get("stream"); s != nil && !streams {
+		s.Wrong("add mode: stream, or leave it out", "only a trigger of mode stream has it")
+	}
+	if r := with.Get("response"); r != nil && streams {
+		r.Wrong("leave it out", "the answer of a trigger of mode stream is its events")
 	}
 	if a := with.Get("auth"); a != nil {
 		if a.Text() == "signature" {
