@@ -284,6 +284,8 @@ func evalMapping(e domain.Expression, sc *domain.Scope) (domain.Value, error) {
 func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain.Values) *Dedup {
 	expires := s.now().UTC().Add(s.cfg.DedupTTL)
 	switch {
+	case o.EventKey != "" && o.Trigger.Kind == "cron": // a due time is the same one after a redeployment
+		return &Dedup{Scope: "cron/" + o.Project + "/" + plan.Workflow + "/" + o.Trigger.ID, Key: o.EventKey, Expires: s.now().UTC().Add(max(s.cfg.DedupTTL, scheduleKept))}
 	case o.EventKey != "":
 		return &Dedup{Scope: "event/" + dep + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.IdempotencyKey != "":
