@@ -82,7 +82,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 }
 
 func run(o options, stdout io.Writer, log *slog.Logger) error {
-	debug.SetGCPercent(50) // small before fast: many wrappers share a machine
+	debug.SetGCPercent(200)        // of a heap that is a few MiB: what is live is small,
+	debug.SetMemoryLimit(64 << 20) // and many wrappers share a machine
 	b, err := bundle.Load(o.bundle)
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	fmt.Fprintln(stdout, "ready")
+	fmt.Fprintln(stdout, "ready batch") // what it takes is told as well: asking Describe would cost a start a call
 	if o.preload {
 		go pool.Preload()
 	}

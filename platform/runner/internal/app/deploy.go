@@ -255,10 +255,21 @@ func (s *Service) plan(ctx context.Context, deployment string) (*domain.Plan, er
 		for id := range s.plans {
 			if !slices.ContainsFunc(s.live, func(d Deployment) bool { return d.ID == id }) {
 				delete(s.plans, id)
+				delete(s.briefs, id)
 				break
 			}
 		}
 	}
 	s.plans[deployment] = p
+	if d.Definition.Durability == "none" {
+		s.briefs[deployment] = true
+	}
 	return p, nil
+}
+
+// brief tells whether a deployment whose plan was made says durability: none.
+func (s *Service) brief(deployment string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.briefs[deployment]
 }

@@ -42,6 +42,8 @@ type engine struct {
 	log     *slog.Logger
 	grace   time.Duration
 	stop    context.Context
+
+	unwritten atomic.Int64 // ended runs of durability none that the journal has not taken yet
 }
 
 func (e *engine) shardOf(run string) *shard {
@@ -87,6 +89,8 @@ type liveRun struct {
 	watched  atomic.Int32     // len(watchers), for sinks
 	logSeq   atomic.Int64     // cursor of the last log record
 	logged   map[string]int64 // attached executions: log records that are durable already
+	brief    bool             // durability none: nothing is written before its end
+	kept     []byte           // brief: its row so far
 }
 
 // queued keeps what an entry sets going once it is durable.
@@ -221,6 +225,10 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 	if amend != nil {
 		amend(q)
 	}
+	if r.brief {
+		sh.keep(r, q)
+		return
+	}
 	sh.pending = append(sh.pending, &q.Entry)
 }
 
@@ -296,11 +304,20 @@ func (sh *shard) finish(r *liveRun) {
 	if sh.e.feed.watched() {
 		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "run_finished", Run: &sum})
 	}
+	if r.brief {
+		sh.record(r, &sum)
+		return
+	}
 	sh.drop(r, &sum)
 }
 
 func (sh *shard) drop(r *liveRun, last *RunSummary) {
 	delete(sh.runs, r.s.ID)
+	sh.release(r, last)
+}
+
+// release tells everybody who waits that the run is over here.
+func (sh *shard) release(r *liveRun, last *RunSummary) {
 	sh.timers.remove(&r.timer)
 	for _, w := range r.watchers {
 		w.close(last)
@@ -315,6 +332,9 @@ func (sh *shard) drop(r *liveRun, last *RunSummary) {
 func (sh *shard) giveUp(r *liveRun, err error) {
 	if sh.runs[r.s.ID] != r {
 		return
+	}
+	if r.brief {
+		r.result = &RunResult{ID: r.s.ID, Workflow: r.summary.Workflow, State: domain.RunFailed, Error: &domain.StepError{Kind: "internal", Message: err.Error()}}
 	}
 	if !errors.Is(err, ErrStopped) && !errors.Is(err, ErrDuplicate) && !errors.Is(err, ErrFenced) {
 		sh.e.log.Error("run given up until the next start", "run", r.s.ID, "error", err)

@@ -74,6 +74,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	sum := RunSummary{ID: s.deps.NewID(), Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
 		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC()}
 	r := s.newRun(sum, plan)
+	r.brief = s.brief(dep) && dedup == nil && o.Cursor == nil
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err
 	}
@@ -322,7 +323,10 @@ func (s *Service) Result(ctx context.Context, project, runID string) (RunResult,
 	var res RunResult
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		res = RunResult{ID: runID, Workflow: r.summary.Workflow, State: domain.RunRunning}
-		if !r.s.Status.Ended() { // an end counts once it is durable
+		switch {
+		case r.brief && r.result != nil:
+			res = *r.result
+		case !r.s.Status.Ended(): // an end counts once it is durable
 			res.State = r.s.Status
 		}
 	})
@@ -362,14 +366,16 @@ func (s *Service) Cancel(ctx context.Context, project, runID, commandID, reason 
 		commandID = s.deps.NewID()
 	}
 	ending := false
-	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { ending = r.s.Status.Ended() })
+	var sum RunSummary
+	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { ending, sum = r.s.Status.Ended(), r.ended() })
 	if err != nil {
 		return err
 	}
 	if !found || ending {
-		sum, err := s.deps.Store.RunSummary(ctx, project, runID)
-		if err != nil {
-			return err
+		if !found {
+			if sum, err = s.deps.Store.RunSummary(ctx, project, runID); err != nil {
+				return err
+			}
 		}
 		return fault.New(fault.Conflict, "the run has already ended: it is %s", sum.State).WithCode("run_ended")
 	}

@@ -59,6 +59,7 @@ type Service struct {
 	byName  map[string]string // project/workflow -> live deployment
 	changed chan struct{}
 	plans   map[string]*domain.Plan
+	briefs  map[string]bool          // those of plans that say durability: none
 	starts  map[string]chan struct{} // idempotency keys being started
 	under   map[string]int           // runs under way by project
 }
@@ -86,7 +87,7 @@ func New(cfg Config, deps Deps) *Service {
 		deps.Log = slog.Default()
 	}
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now,
-		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}}
+		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, briefs: map[string]bool{}, starts: map[string]chan struct{}{}, under: map[string]int{}}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log)}
 	for range cfg.Shards {

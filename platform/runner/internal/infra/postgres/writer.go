@@ -244,9 +244,9 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			plain = false
 		}
 		if e.Start != nil {
-			starts.add(id, e.Start)
+			starts.add(id, e.Start, e.End != nil)
 		}
-		if e.End != nil {
+		if e.End != nil && e.Start == nil {
 			ends = append(ends, e.End)
 		}
 		if e.Command != "" {
@@ -288,13 +288,19 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 
 // startColumns gathers new runs by column.
 type startColumns struct {
-	id, deployment                                               []pgtype.UUID
+	id, live, deployment                                         []pgtype.UUID
 	project, workflow, revisionID, state, triggerKind, triggerID []string
+	errorKind, errorText, errorStep                              []string
 	revision                                                     []int32
 	created                                                      []time.Time
+	finished                                                     []pgtype.Timestamptz
 }
 
-func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
+// add takes a run; ended tells that it has ended in the same row.
+func (c *startColumns) add(id uuid.UUID, r *app.RunSummary, ended bool) {
+	if !ended {
+		c.live = append(c.live, pgtype.UUID{Bytes: id, Valid: true})
+	}
 	dep, _ := uuid.Parse(r.Deployment)
 	c.id = append(c.id, pgtype.UUID{Bytes: id, Valid: true})
 	c.deployment = append(c.deployment, pgtype.UUID{Bytes: dep, Valid: true})
@@ -306,6 +312,10 @@ func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
 	c.triggerKind = append(c.triggerKind, text(r.Trigger.Kind))
 	c.triggerID = append(c.triggerID, text(r.Trigger.ID))
 	c.created = append(c.created, r.CreatedAt)
+	c.finished = append(c.finished, pgtype.Timestamptz{Time: r.FinishedAt, Valid: ended})
+	c.errorKind = append(c.errorKind, text(r.ErrorKind))
+	c.errorText = append(c.errorText, text(r.Error))
+	c.errorStep = append(c.errorStep, text(r.ErrorStep))
 }
 
 func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
@@ -314,8 +324,10 @@ func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
 	}
 	ids := pgtype.FlatArray[pgtype.UUID](c.id)
 	b.Queue(q["insert_runs"], ids, c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
-		c.state, c.triggerKind, c.triggerID, c.created)
-	b.Queue(q["insert_live"], ids)
+		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.Timestamptz](c.finished), c.errorKind, c.errorText, c.errorStep)
+	if len(c.live) > 0 {
+		b.Queue(q["insert_live"], pgtype.FlatArray[pgtype.UUID](c.live))
+	}
 }
 
 func (j *Journal) release() {
