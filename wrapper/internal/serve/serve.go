@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -82,8 +83,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 }
 
 func run(o options, stdout io.Writer, log *slog.Logger) error {
-	debug.SetGCPercent(200)        // of a heap that is a few MiB: what is live is small,
-	debug.SetMemoryLimit(64 << 20) // and many wrappers share a machine
+	// Many wrappers share a machine. What lives in one is small, so that collecting it late costs little
+	// memory; and it passes messages on, where waking another thread costs more than it brings.
+	debug.SetGCPercent(200)
+	debug.SetMemoryLimit(64 << 20)
+	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/4))
 	b, err := bundle.Load(o.bundle)
 	if err != nil {
 		return err

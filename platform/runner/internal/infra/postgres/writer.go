@@ -244,7 +244,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			plain = false
 		}
 		if e.Start != nil {
-			starts.add(id, e.Start, e.End != nil)
+			starts.add(id, e.Start, e.End)
 		}
 		if e.End != nil && e.Start == nil {
 			ends = append(ends, e.End)
@@ -296,9 +296,12 @@ type startColumns struct {
 	finished                                                     []pgtype.Timestamptz
 }
 
-// add takes a run; ended tells that it has ended in the same row.
-func (c *startColumns) add(id uuid.UUID, r *app.RunSummary, ended bool) {
-	if !ended {
+// add takes a run; end is how it ended if it did so in the same row.
+func (c *startColumns) add(id uuid.UUID, r, end *app.RunSummary) {
+	ended := end != nil
+	if ended {
+		r = end
+	} else {
 		c.live = append(c.live, pgtype.UUID{Bytes: id, Valid: true})
 	}
 	dep, _ := uuid.Parse(r.Deployment)
