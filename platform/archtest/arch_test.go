@@ -59,6 +59,7 @@ var layers = []struct {
 	{svc + `/internal/infra/(?P<tech>[a-z]+)(/.*)?`, `$svc/internal/(app|domain)(/.*)?|$svc/internal/infra/($tech|contracts)(/.*)?|$svc/contracts/.*|$svc/local|platform/kit/.*|eventing/bus|functions/formats/.*|wrapper/(wrapperpb|go|python|node)`, "an adapter never imports a sibling adapter"},
 	{svc + `/contracts/.*`, ``, "messages are generated code"},
 	{svc + `/(local|migrations|localkit)`, `platform/kit/.*|functions/formats/.*|wrapper/(wrapperpb|go|python|node)|builder/internal/.*`, "the builder as a library, for the command line"},
+	{`platform/runner/bench`, ``, "floors: bare parts, nothing of ours"},
 	{svc, `$svc/.*|platform/kit/.*|eventing/bus|functions/formats/.*`, "a service sees itself, the kit and the bus"},
 	{`platform/kit(/.*)?`, `platform/kit(/.*)?|eventing/bus`, "plumbing without a business noun"},
 	{`eventing/bus/bustest`, `eventing/bus|platform/kit/(fault|id)`, "the suite of buses"},

@@ -127,6 +127,9 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if o.preload { // it loads while the caller connects
+		pool.Preload()
+	}
 	srv := grpc.NewServer(
 		grpc.MaxRecvMsgSize(4<<20), grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(1<<20),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute}),
@@ -140,9 +143,6 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	fmt.Fprintln(stdout, "ready batch") // what it takes is told as well: asking Describe would cost a start a call
-	if o.preload {
-		go pool.Preload()
-	}
 	orphaned := make(chan struct{})
 	go func() {
 		h.Watch(ctx, func() bool { return o.parent > 0 && gone(o.parent) })

@@ -39,6 +39,7 @@ type Pool struct {
 	queue  []chan *proc  // executions that wait for a process that is busy for a moment, reuse
 
 	tidying atomic.Bool
+	warming sync.Mutex // held while the warm parent is started
 }
 
 // NewPool makes a pool; nothing is started yet.
@@ -67,22 +68,14 @@ func (p *Pool) State() State {
 	return State{p.mode, p.reason, p.loaded, p.loadUS, p.failed}
 }
 
-// Preload starts a process before the first execution asks for it.
+// Preload starts a process before the first execution asks for it, and does not wait until it is
+// loaded: whoever comes first takes it as it is.
 func (p *Pool) Preload() {
-	switch p.State().Mode {
-	case "fork":
-		_, _ = p.warm(context.Background())
-	case "fresh":
-		p.refill()
-	default:
-		if pr, err := p.launch("reuse"); err == nil {
-			<-pr.ready
-			p.note(pr)
-			p.mu.Lock()
-			p.idle = append(p.idle, pr)
-			p.mu.Unlock()
-		}
+	if p.State().Mode == "fork" {
+		_, _ = p.parent()
+		return
 	}
+	p.refill()
 }
 
 func (p *Pool) launch(mode string) (*proc, error) {
@@ -149,9 +142,15 @@ func (p *Pool) Acquire(ctx context.Context, line RawLine) (*Process, error) {
 	if h := p.TryAcquire(line); h != nil {
 		return h, nil
 	}
-	pr, err := p.launch("reuse")
-	if err != nil {
-		return nil, err
+	p.mu.Lock()
+	pr := p.spare // loading since the start
+	p.spare = nil
+	p.mu.Unlock()
+	if pr == nil {
+		var err error
+		if pr, err = p.launch("reuse"); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.awaitLoad(ctx, pr); err != nil {
 		return nil, err

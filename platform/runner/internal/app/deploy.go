@@ -92,7 +92,7 @@ func (s *Service) bringUp(ctx context.Context, d Deployment) error {
 		return s.settleDeployment(ctx, d, DeploymentFailed, reason)
 	}
 	s.mu.Lock()
-	s.plans[d.ID] = plan
+	s.keepPlan(d, plan)
 	s.mu.Unlock()
 	return s.settleDeployment(ctx, d, DeploymentLive, "")
 }
@@ -260,11 +260,16 @@ func (s *Service) plan(ctx context.Context, deployment string) (*domain.Plan, er
 			}
 		}
 	}
-	s.plans[deployment] = p
-	if d.Definition.Durability == "none" {
-		s.briefs[deployment] = true
-	}
+	s.keepPlan(d, p)
 	return p, nil
+}
+
+// keepPlan needs s.mu.
+func (s *Service) keepPlan(d Deployment, p *domain.Plan) {
+	s.plans[d.ID] = p
+	if d.Definition.Durability == "none" {
+		s.briefs[d.ID] = true
+	}
 }
 
 // brief tells whether a deployment whose plan was made says durability: none.

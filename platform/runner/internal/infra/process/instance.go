@@ -75,7 +75,7 @@ func (p *pool) launch() (*instance, error) {
 	inst.file = filepath.Join(r.cfg.RunDir, name+".json")
 	args := []string{"serve", "--socket", inst.Socket, "--bundle", p.artifact, "--state", filepath.Join(r.cfg.StateDir, name),
 		"--instance", name, "--key", r.public, "--audience", p.build, "--parent", strconv.Itoa(os.Getpid()),
-		"--detach-lease", r.cfg.Lease.String(), "--concurrency", strconv.Itoa(r.cfg.Cap)}
+		"--detach-lease", r.cfg.Lease.String(), "--preload", "--concurrency", strconv.Itoa(r.cfg.Cap)}
 	if r.cfg.UserOf != nil {
 		uid, gid, err := r.cfg.UserOf(p.project)
 		if err != nil {
