@@ -163,6 +163,9 @@ func collect(e ast.Expr, bound map[string]bool, out *[]Ref) {
 		c := e.AsCall()
 		if c.IsMemberFunction() {
 			collect(c.Target(), bound, out)
+		} else if id, ok := asks(c); ok {
+			*out = append(*out, Ref{Root: "steps", Step: id, Optional: true})
+			return
 		}
 		for _, a := range c.Args() {
 			collect(a, bound, out)
@@ -192,6 +195,18 @@ func collect(e ast.Expr, bound map[string]bool, out *[]Ref) {
 		collect(c.LoopStep(), inner, out)
 		collect(c.Result(), inner, out)
 	}
+}
+
+// asks tells of which step a call of failed, skipped or errorOf asks.
+func asks(c ast.CallExpr) (string, bool) {
+	switch c.FunctionName() {
+	case "failed", "skipped", "errorOf":
+		if len(c.Args()) == 1 && c.Args()[0].Kind() == ast.LiteralKind {
+			id, ok := c.Args()[0].AsLiteral().Value().(string)
+			return id, ok
+		}
+	}
+	return "", false
 }
 
 // reference reads root.name, steps.step.name, with .?, ["…"] or has() on the way.

@@ -193,7 +193,8 @@ func (s *Scope) environment() (*cel.Env, error) {
 	opts := append([]cel.EnvOption{
 		cel.CustomTypeProvider(provider{registry, s.objects}), cel.CustomTypeAdapter(registry),
 		cel.Function("always", cel.Overload("always", nil, types.BoolType)),
-		cel.Function("failed", cel.Overload("failed", nil, types.BoolType)),
+		cel.Function("failed", cel.Overload("failed", nil, types.BoolType), cel.Overload("failed_string", []Type{types.StringType}, types.BoolType)),
+		cel.Function("errorOf", cel.Overload("error_of_string", []Type{types.StringType}, types.DynType)),
 		cel.Function("skipped", cel.Overload("skipped_string", []Type{types.StringType}, types.BoolType)),
 	}, s.vars...)
 	s.env, err = base.Extend(opts...)

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,27 +19,12 @@ func (w *Workflow) check(r *doc.Reader) {
 		ids[s.ID] = i
 	}
 	for i := range w.Steps {
-		s := &w.Steps[i]
-		for _, need := range s.Needs {
-			w.known(ids, s.node, need, s.ID)
-		}
-		implied := func(refs []expr.Ref) {
-			for _, ref := range refs {
-				if ref.Root == "steps" && ref.Step != "" && !slices.Contains(s.Needs, ref.Step) {
-					s.Needs = append(s.Needs, ref.Step)
-				}
-			}
-		}
-		item := ""
-		if s.ForEach != nil {
-			item = s.ForEach.As
-			implied(w.expression(ids, s.ForEach.node.Get("in"), s.ForEach.In, place{step: s.ID}))
-		}
-		if s.If != "" {
-			implied(w.bare(ids, s.ifNode, s.If, place{step: s.ID, condition: true}))
-		}
-		for _, v := range s.With {
-			implied(w.value(ids, v, place{step: s.ID, item: item, secrets: true}))
+		w.checkStep(ids, &w.Steps[i])
+	}
+	w.chosen(ids)
+	for _, v := range []*Value{w.IdempotencyKey, keyOf(w.Concurrency), rateKey(w.RateLimit)} {
+		if v != nil {
+			w.value(ids, *v, place{before: true})
 		}
 	}
 	for _, v := range w.Result {
@@ -54,6 +40,136 @@ func (w *Workflow) check(r *doc.Reader) {
 	}
 	w.cycles(ids)
 }
+
+func keyOf(l *Limit) *Value {
+	if l == nil {
+		return nil
+	}
+	return l.Key
+}
+
+func rateKey(r *Rate) *Value {
+	if r == nil {
+		return nil
+	}
+	return r.Key
+}
+
+// checkStep checks the expressions of a step, and notes the needs that they imply.
+func (w *Workflow) checkStep(ids map[string]int, s *Step) {
+	for _, need := range s.Needs {
+		w.known(ids, s.node, need, s.ID)
+	}
+	imply := func(refs []expr.Ref) {
+		for _, ref := range refs {
+			if ref.Root == "steps" && ref.Step != "" && ref.Step != s.ID && !slices.Contains(s.Needs, ref.Step) {
+				s.Needs = append(s.Needs, ref.Step)
+			}
+		}
+	}
+	here := place{step: s.ID, loop: s.Loop != nil}
+	if s.ForEach != nil {
+		here.item = s.ForEach.As
+		imply(w.expression(ids, s.ForEach.node.Get("in"), s.ForEach.In, place{step: s.ID}))
+	}
+	if s.If != "" {
+		imply(w.bare(ids, s.ifNode, s.If, place{step: s.ID, condition: true}))
+	}
+	if s.Kind == KindSwitch && s.Switch != "" {
+		imply(w.bare(ids, s.node.Get("switch"), s.Switch, place{step: s.ID}))
+	}
+	if s.Kind == KindCollect && s.Collect != "" {
+		w.known(ids, s.node.Get("collect"), s.Collect, s.ID)
+		imply([]expr.Ref{{Root: "steps", Step: s.Collect}})
+		if s.Collect == s.ID {
+			s.node.Get("collect").Wrong("name an earlier step", "step %s collects itself", s.ID)
+		}
+	}
+	if s.Loop != nil && s.Loop.Until != "" {
+		imply(w.bare(ids, s.Loop.node.Get("until"), s.Loop.Until, here))
+	}
+	for _, v := range s.texts() {
+		imply(w.value(ids, v, here))
+	}
+	for _, c := range s.Catch {
+		if c.Outputs != nil {
+			p := here
+			p.failure = true
+			imply(w.value(ids, *c.Outputs, p))
+		}
+	}
+	here.secrets = true
+	for _, v := range s.With {
+		imply(w.value(ids, v, here))
+	}
+	if s.Undo != nil {
+		here.self = s.ID
+		for _, v := range s.Undo.With {
+			imply(w.value(ids, v, here))
+		}
+	}
+}
+
+// texts are the values of a step that are kept in the history, where secrets have no place.
+func (s *Step) texts() []Value {
+	var out []Value
+	add := func(v *Value) {
+		if v != nil {
+			out = append(out, *v)
+		}
+	}
+	if s.Wait != nil {
+		add(s.Wait.For)
+		add(s.Wait.Until)
+		if s.Wait.Approval != nil {
+			add(s.Wait.Approval.Title)
+		}
+	}
+	if s.Approval != nil {
+		add(s.Approval.Title)
+	}
+	if s.Cache != nil {
+		add(s.Cache.Key)
+	}
+	add(keyOf(s.Concurrency))
+	return out
+}
+
+// chosen ties the steps that a switch lists to it.
+func (w *Workflow) chosen(ids map[string]int) {
+	by := map[string]string{}
+	tie := func(sw *Step, where, id string) {
+		i, ok := ids[id]
+		if !ok {
+			w.known(ids, sw.node, id, sw.ID)
+			return
+		}
+		if other, twice := by[id]; twice {
+			sw.node.Wrong("let it need both steps that lead to it, with join: any", "step %s is chosen in two places: %s and %s", id, other, where)
+			return
+		}
+		by[id] = where
+		if s := &w.Steps[i]; !slices.Contains(s.Needs, sw.ID) && s.ID != sw.ID {
+			s.Needs = append(s.Needs, sw.ID)
+			s.gate = sw.ID
+		} else {
+			s.gate = sw.ID
+		}
+	}
+	for i := range w.Steps {
+		sw := &w.Steps[i]
+		for _, c := range sortedKeys(sw.Cases) {
+			for _, id := range sw.Cases[c] {
+				tie(sw, sw.ID+".cases."+c, id)
+			}
+		}
+		for _, id := range sw.Default {
+			tie(sw, sw.ID+".default", id)
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func nearestInput(name string, items []action.Item) string {
 	var names []string
@@ -76,6 +192,10 @@ type place struct {
 	event     bool
 	secrets   bool
 	condition bool
+	loop      bool   // a loop's step: pass.index and pass.last
+	failure   bool   // outputs of catch: error.*
+	self      string // undo: the step whose own outputs may be read
+	before    bool   // keys of runs: there are no steps yet
 }
 
 func (w *Workflow) value(ids map[string]int, v Value, p place) []expr.Ref {
@@ -110,6 +230,13 @@ func (w *Workflow) bare(ids map[string]int, n *doc.Node, text string, p place) [
 			if ref.Step == "" {
 				continue
 			}
+			if p.before {
+				n.Wrong("read inputs, trigger or vars", "steps have not run when this is read")
+				continue
+			}
+			if ref.Step == p.step && ref.Step == p.self {
+				continue
+			}
 			if ref.Step == p.step {
 				n.Wrong("name an earlier step", "step %s refers to itself", p.step)
 				continue
@@ -127,6 +254,16 @@ func (w *Workflow) bare(ids map[string]int, n *doc.Node, text string, p place) [
 		case "event":
 			if !p.event {
 				n.Wrong("use trigger", "event is for the inputs of a trigger")
+			}
+		case "pass":
+			if !p.loop {
+				n.Wrong("give the step a loop, or leave it out", "pass is for steps with a loop")
+			} else if ref.Name != "" && ref.Name != "index" && ref.Name != "last" {
+				n.Wrong("use pass.index or pass.last", "pass has no %q", ref.Name)
+			}
+		case "error":
+			if !p.failure {
+				n.Wrong(`use errorOf("step") elsewhere`, "error is for the outputs of catch")
 			}
 		case p.item:
 		default:
@@ -197,6 +334,12 @@ func (w *Workflow) CheckUses(file string, resolve Resolver) problem.List {
 	r := &problems{file: file}
 	acts := map[string]action.Action{}
 	for _, s := range w.Steps {
+		if outputs, ok := s.outputs(); ok {
+			acts[s.ID] = action.Action{ID: s.ID, Outputs: outputs}
+		}
+		if s.Undo != nil {
+			w.checkUndo(r, s, resolve)
+		}
 		if s.Uses == "" {
 			continue
 		}
@@ -210,12 +353,22 @@ func (w *Workflow) CheckUses(file string, resolve Resolver) problem.List {
 			continue
 		}
 		acts[s.ID] = a
+		w.checkEffect(r, s, a)
 	}
 	scope := w.scope(acts, false)
 	for _, s := range w.Steps {
 		item := w.checkConditions(r, s, scope, acts)
 		w.checkSkipped(r, s)
-		if a, ok := acts[s.ID]; ok {
+		for _, v := range s.texts() {
+			w.checkTexts(r, v, item, acts)
+		}
+		switch a, ok := acts[s.ID]; {
+		case s.Kind == KindWorkflow:
+			for _, v := range s.With {
+				w.checkOutputs(r, v, acts)
+				w.checkTexts(r, v, item, acts)
+			}
+		case ok && s.Kind == KindAction:
 			w.checkWith(r, s, a, acts, item)
 		}
 	}

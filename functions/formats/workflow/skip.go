@@ -14,7 +14,16 @@ import (
 var tolerantCall = regexp.MustCompile(`\b(always|failed|skipped)\s*\(`)
 
 // tolerant tells whether a step runs although a need of it was skipped.
-func (s Step) tolerant() bool { return tolerantCall.MatchString(s.If) }
+func (s Step) tolerant() bool {
+	return tolerantCall.MatchString(s.If) || s.Join != "" && s.Join != "all" && len(s.Needs) > 1
+}
+
+// mayMiss tells whether a step may fail, be caught and then have no outputs: what needs it runs
+// all the same.
+func (w *Workflow) mayMiss(id string) bool {
+	s := w.step(id)
+	return s != nil && slices.ContainsFunc(s.Catch, func(c Catch) bool { return c.Outputs == nil })
+}
 
 // maySkip tells whether a step may end as skipped while the run goes on: it has a condition of its
 // own, or needs a step that may be skipped and does not run nevertheless. A failed need is another
@@ -27,7 +36,7 @@ func (w *Workflow) maySkip(id string, seen []string) bool {
 	if s.tolerant() {
 		return false
 	}
-	if s.If != "" {
+	if s.If != "" || s.gate != "" {
 		return true
 	}
 	for _, need := range s.Needs {
@@ -42,22 +51,26 @@ func (w *Workflow) maySkip(id string, seen []string) bool {
 // a need only in a way that bears that there are none. Other readers are skipped with what they
 // read, and a result that cannot be read is told by the run.
 func (w *Workflow) checkSkipped(r *problems, s Step) {
-	if !s.tolerant() {
-		return
-	}
 	look := func(n *doc.Node, text string) {
 		refs, err := expr.Refs(text)
 		if err != nil {
 			return
 		}
 		for _, ref := range refs {
-			if ref.Root != "steps" || ref.Name == "" || ref.Optional || !w.maySkip(ref.Step, nil) {
+			if ref.Root != "steps" || ref.Name == "" || ref.Optional || ref.Step == s.ID {
+				continue
+			}
+			why := "is skipped"
+			switch {
+			case w.mayMiss(ref.Step):
+				why = "has failed and that is caught"
+			case !s.tolerant() || !w.maySkip(ref.Step, nil):
 				continue
 			}
 			asked := func(o expr.Ref) bool { return o.Optional && o.Step == ref.Step && o.Name == ref.Name }
 			if !slices.ContainsFunc(refs, asked) {
 				r.add(n, fmt.Sprintf("write steps.%s.?%s.orValue(…)", ref.Step, ref.Name),
-					"step %s runs even when step %s is skipped, and %s then has no output %q", s.ID, ref.Step, ref.Step, ref.Name)
+					"step %s runs even when step %s %s, and %s then has no output %q", s.ID, ref.Step, why, ref.Step, ref.Name)
 			}
 		}
 	}

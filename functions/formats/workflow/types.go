@@ -16,7 +16,8 @@ func (w *Workflow) scope(acts map[string]action.Action, loose bool) *expr.Scope 
 	var steps []expr.Step
 	for _, s := range w.Steps {
 		a, known := acts[s.ID]
-		steps = append(steps, expr.Step{ID: s.ID, Outputs: fields(a.Outputs), List: s.ForEach != nil, Unknown: !known})
+		steps = append(steps, expr.Step{ID: s.ID, Outputs: fields(a.Outputs), List: s.ForEach != nil,
+			Unknown: !known || s.ForEach != nil && s.ForEach.OnError == "collect"})
 	}
 	return expr.NewScope(fields(w.Inputs), steps, loose)
 }
@@ -33,11 +34,14 @@ func fields(items []action.Item) []expr.Field {
 // forEach's name and the type of its elements.
 func (w *Workflow) checkConditions(r *problems, s Step, scope *expr.Scope, acts map[string]action.Action) *expr.Scope {
 	if s.If != "" {
-		if t, ok := w.typed(r, s.ifNode, unwrap(s.If), scope, acts); ok {
-			if m := expr.Fits(t, "boolean"); m != nil {
-				r.add(s.ifNode, m.Remedy, "if wants a condition, this is %s", m.Message)
-			}
-		}
+		w.checkBoolean(r, s.ifNode, s.If, "if", scope, acts)
+	}
+	if s.Loop != nil {
+		scope = scope.With("pass", expr.TypeOf("json"))
+		w.checkBoolean(r, s.Loop.node.Get("until"), s.Loop.Until, "loop.until", scope, acts)
+	}
+	if s.Kind == KindSwitch {
+		w.typed(r, s.node.Get("switch"), s.Switch, scope, acts)
 	}
 	if s.ForEach == nil {
 		return scope
@@ -53,6 +57,82 @@ func (w *Workflow) checkConditions(r *problems, s Step, scope *expr.Scope, acts 
 		element = expr.TypeOf("json")
 	}
 	return scope.With(s.ForEach.As, element)
+}
+
+func (w *Workflow) checkBoolean(r *problems, n *doc.Node, text, what string, scope *expr.Scope, acts map[string]action.Action) {
+	t, ok := w.typed(r, n, unwrap(text), scope, acts)
+	if !ok {
+		return
+	}
+	if m := expr.Fits(t, "boolean"); m != nil {
+		r.add(n, m.Remedy, "%s wants a condition, this is %s", what, m.Message)
+	}
+}
+
+// outputs are what a step gives that runs no action; a sub-workflow's are known when it is
+// deployed.
+func (s *Step) outputs() ([]action.Item, bool) {
+	item := func(name, kind string) action.Item { return action.Item{Name: name, Type: kind} }
+	switch {
+	case s.Kind == KindSwitch:
+		return []action.Item{item("case", "string")}, true
+	case s.Kind == KindCollect:
+		return []action.Item{item("items", "list")}, true
+	case s.Kind == KindWait && s.Wait != nil && s.Wait.Signal != "":
+		return []action.Item{item("payload", "json")}, true
+	case s.Kind == KindWait && s.Wait != nil && s.Wait.Approval != nil:
+		return []action.Item{item("approved", "boolean"), item("by", "string"), item("comment", "string"), item("values", "json")}, true
+	case s.Kind == KindWait:
+		return nil, true
+	}
+	return nil, false
+}
+
+// checkEffect checks what a step may do with an action of that effect.
+func (w *Workflow) checkEffect(r *problems, s Step, a action.Action) {
+	effect := s.Effect
+	if effect == "" {
+		effect = a.Effect
+	}
+	if s.Cache != nil && effect != "pure" && effect != "read" {
+		remedy := "write effect: pure or effect: read if that is what it is"
+		if effect != "" {
+			remedy = "leave the cache out"
+		}
+		r.add(s.node.Get("cache"), remedy, "only steps with the effect pure or read are cached, this one's is %q", effect)
+	}
+	if w.Durability == "none" && (effect == "write" || effect == "irreversible") {
+		r.add(s.node, "use durability: strict", "durability: none is for pure and reading steps, and %s has the effect %s", s.ID, effect)
+	}
+}
+
+// checkUndo checks the action that takes a step back.
+func (w *Workflow) checkUndo(r *problems, s Step, resolve Resolver) {
+	u := s.Undo
+	if u.Uses == "" {
+		return
+	}
+	a, err := resolve(u.Uses)
+	if err != nil {
+		r.add(u.node.Get("uses"), "", "%s", err)
+		return
+	}
+	if a.Kind == "Source" {
+		r.add(u.node.Get("uses"), "name an action", "%s is a source", u.Uses)
+		return
+	}
+	given := map[string]bool{}
+	for _, v := range u.With {
+		given[v.Name] = true
+		if !slices.ContainsFunc(a.Inputs, func(i action.Item) bool { return i.Name == v.Name }) {
+			r.add(v.node, nearestInput(v.Name, a.Inputs), "%s has no input %q", a.ID, v.Name)
+		}
+	}
+	for _, it := range a.Inputs {
+		if !given[it.Name] && !it.Optional && it.Default == nil {
+			r.add(u.node, fmt.Sprintf("add it under with: a %s", it.Type), "the input %q of %s is missing", it.Name, a.ID)
+		}
+	}
 }
 
 // checkTexts checks the types within every expression of a value.

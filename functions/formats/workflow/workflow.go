@@ -23,6 +23,13 @@ type Workflow struct {
 	Steps    []Step
 	Result   []Value
 	Timeout  time.Duration
+
+	Priority       int
+	IdempotencyKey *Value
+	Concurrency    *Limit
+	RateLimit      *Rate
+	OnFailure      string
+	Durability     string // strict | none, "" = strict
 }
 
 // Value is a named value as written, expressions as text.
@@ -41,31 +48,6 @@ type Trigger struct {
 	node   *doc.Node
 }
 
-// Step is one step.
-type Step struct {
-	ID      string
-	Title   string
-	Uses    string
-	With    []Value
-	Needs   []string // stated and implied
-	If      string
-	Join    string
-	ForEach *ForEach
-	Timeout time.Duration
-	Retry   *Retry
-	node    *doc.Node
-	ifNode  *doc.Node
-}
-
-// ForEach runs a step once per item.
-type ForEach struct {
-	In          string
-	As          string
-	Concurrency int
-	OnError     string
-	node        *doc.Node
-}
-
 // Retry says how often a step is tried.
 type Retry struct {
 	Attempts int
@@ -79,11 +61,7 @@ type Retry struct {
 var (
 	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	idPattern   = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
-	reserved    = []string{"inputs", "trigger", "steps", "run", "vars", "secrets", "event"}
-	later       = map[string]string{
-		"switch": "switch", "loop": "loop", "until": "loop … until", "wait": "a durable wait", "workflow": "a sub-workflow", "catch": "catch",
-		"continueOnError": "continueOnError", "undo": "undo", "cache": "cache", "collect": "collect", "concurrencyKey": "a concurrency key", "priority": "a priority",
-	}
+	reserved    = []string{"inputs", "trigger", "steps", "run", "vars", "secrets", "event", "pass", "error"}
 )
 
 // Parse reads a workflow. The problems hold what can be told without the actions' metadata.
@@ -110,15 +88,12 @@ func Parse(file string, data []byte) (Workflow, problem.List) {
 	w.Inputs = action.Items(spec.Get("inputs"))
 	w.triggers(spec.Get("triggers"))
 	w.steps(spec.Need("steps", "add at least one step"))
+	w.streamed()
 	w.result(spec.Get("result"))
 	if t := spec.Get("timeout"); t != nil {
 		w.Timeout = t.Duration()
 	}
-	for _, name := range []string{"onFailure", "concurrency", "idempotencyKey", "retention"} {
-		if n := spec.Get(name); n != nil {
-			n.Wrong("leave it out for now", "%s is not supported yet by this version", name)
-		}
-	}
+	w.policies(spec)
 	spec.Only()
 	w.check(r)
 	return w, r.Problems
@@ -179,7 +154,14 @@ func checkHTTP(with *doc.Node, w *Workflow) {
 		p.Wrong("start it with /", "is %q", p.Text())
 	}
 	if m := with.Get("mode"); m != nil {
-		m.OneOf("sync", "async")
+		m.OneOf("sync", "async", "stream")
+	}
+	streams := with.Get("mode").Text() == "stream"
+	if s := with.Get("stream"); s != nil && !streams {
+		s.Wrong("add mode: stream, or leave it out", "only a trigger of mode stream has it")
+	}
+	if r := with.Get("response"); r != nil && streams {
+		r.Wrong("leave it out", "the answer of a trigger of mode stream is its events")
 	}
 	if a := with.Get("auth"); a != nil {
 		if a.Text() == "signature" {
@@ -220,62 +202,6 @@ func checkCron(t, with *doc.Node) {
 	with.Only()
 }
 
-func (w *Workflow) steps(n *doc.Node) {
-	if n == nil {
-		return
-	}
-	seen := map[string]bool{}
-	all := n.Items()
-	if len(all) == 0 {
-		n.Wrong("add at least one step", "there are no steps")
-	}
-	for _, s := range all {
-		if !s.Mapping() {
-			continue
-		}
-		x := Step{node: s}
-		x.ID = s.Need("id", "name the step").Names(idPattern, "give a-z, 0-9 and _, a letter first")
-		if slices.Contains(reserved, x.ID) {
-			s.Get("id").Wrong("choose another name", "%q is a word of expressions", x.ID)
-		}
-		if seen[x.ID] && x.ID != "" {
-			s.Get("id").Wrong("rename one of them", "the id %q is given twice", x.ID)
-		}
-		seen[x.ID] = true
-		unsupported := false
-		for field, what := range later {
-			if f := s.Get(field); f != nil {
-				f.Wrong("leave it out for now", "%s is not supported yet by this version", what)
-				unsupported = true
-			}
-		}
-		if !unsupported {
-			x.Uses = s.Need("uses", "give an action: ./actions/name, id or id@version").Text()
-		} else {
-			x.Uses = s.Get("uses").Text()
-		}
-		x.Title = s.Get("title").Text()
-		x.With = values(s.Get("with"))
-		x.Needs = append(x.Needs, textsOf(s.Get("needs"))...)
-		x.ifNode = s.Get("if")
-		x.If = unwrap(x.ifNode.Text())
-		if j := s.Get("join"); j != nil {
-			if x.Join = j.Text(); x.Join != "all" && x.Join != "any" {
-				j.Int(1, 1000)
-			}
-		}
-		x.ForEach = forEach(s.Get("forEach"))
-		if t := s.Get("timeout"); t != nil {
-			x.Timeout = t.Duration()
-		}
-		x.Retry = retry(s.Get("retry"))
-		s.Get("effect").OneOf("pure", "read", "write", "irreversible")
-		s.Get("resources")
-		s.Only()
-		w.Steps = append(w.Steps, x)
-	}
-}
-
 func textsOf(n *doc.Node) []string {
 	if n == nil {
 		return nil
@@ -296,34 +222,6 @@ func unwrap(s string) string {
 		return strings.TrimSpace(t[2 : len(t)-1])
 	}
 	return s
-}
-
-func forEach(n *doc.Node) *ForEach {
-	if n == nil || !n.Mapping() {
-		return nil
-	}
-	f := &ForEach{node: n, As: "item", OnError: "fail"}
-	f.In = n.Need("in", `give a list: "${steps.x.items}"`).Text()
-	if a := n.Get("as"); a != nil {
-		f.As = a.Names(idPattern, "give a-z, 0-9 and _, a letter first")
-		if slices.Contains(reserved, f.As) {
-			a.Wrong("choose another name", "%q is a word of expressions", f.As)
-		}
-	}
-	if c := n.Get("concurrency"); c != nil {
-		f.Concurrency = c.Int(1, 10000)
-	}
-	if o := n.Get("onError"); o != nil {
-		switch text := o.Text(); text {
-		case "fail":
-		case "skip", "collect":
-			o.Wrong("use fail", "onError: %s is not supported yet by this version", text)
-		default:
-			o.OneOf("fail", "skip", "collect")
-		}
-	}
-	n.Only()
-	return f
 }
 
 func retry(n *doc.Node) *Retry {

@@ -1,16 +1,33 @@
 package app
 
+import "github.com/pelton-run/pelton/platform/runner/internal/domain"
+
 // Runs of workflows with `durability: none` are written once, after their end: nothing is awaited
 // on the way from the order to the answer. What such a run did is lost when the runner dies before
 // that, and a run under way then is not taken up again: the choice for pure, short workflows whose
 // callers ask again. A run that is ordered with an idempotency key, an event key or a cursor promises
-// more, and is durable from its start whatever its workflow says.
+// more, and is durable from its start whatever its workflow says; so is every run of a workflow that waits,
+// asks, limits itself, keeps results or calls other workflows.
 
 // maxUnwritten is how many ended runs may wait for the journal; beyond it their callers wait too.
 const maxUnwritten = 10_000
 
-// keep acts upon a transition of a brief run at once.
-func (sh *shard) keep(r *liveRun, q *queued) {
+// briefly tells whether the runs of a definition may be brief.
+func briefly(d *domain.Definition) bool {
+	if d.Durability != "none" || d.Concurrency != nil || d.RateLimit != nil || d.OnFailure != "" {
+		return false
+	}
+	for i := range d.Steps {
+		s := &d.Steps[i]
+		if (s.Kind != "" && s.Kind != "action") || s.Wait != nil || s.Approval != nil || s.Undo != nil || s.Cache != nil || s.Concurrency != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// keepBrief acts upon a transition of a brief run at once.
+func (sh *shard) keepBrief(r *liveRun, q *queued) {
 	r.seq, r.tail = 1, nil
 	switch {
 	case len(r.kept) == 0:
@@ -35,11 +52,11 @@ func (sh *shard) record(r *liveRun, sum *RunSummary) {
 			}
 			delete(sh.runs, r.s.ID)
 			if late {
-				sh.release(r, sum)
+				sh.letGo(r, sum)
 			}
 		}})
 	}})
 	if !late {
-		sh.release(r, sum)
+		sh.letGo(r, sum)
 	}
 }

@@ -267,7 +267,7 @@ func (s *Service) plan(ctx context.Context, deployment string) (*domain.Plan, er
 // keepPlan needs s.mu.
 func (s *Service) keepPlan(d Deployment, p *domain.Plan) {
 	s.plans[d.ID] = p
-	if d.Definition.Durability == "none" {
+	if briefly(&d.Definition) {
 		s.briefs[d.ID] = true
 	}
 }

@@ -42,8 +42,12 @@ type attemptSink struct {
 const maxOutputs = 64 << 20
 
 func newSink(sh *shard, r *liveRun, d domain.Dispatch) *attemptSink {
+	build := d.Build
+	if build == nil {
+		build = &domain.Build{Action: "workflow " + d.Workflow}
+	}
 	return &attemptSink{sh: sh, run: r, step: d.Step, stepIndex: d.StepIndex, path: d.Path, attempt: d.Attempt,
-		execution: d.Execution, build: d.Build, begun: sh.e.now(), skipLogs: r.logged[d.Execution]}
+		execution: d.Execution, build: build, begun: sh.e.now(), skipLogs: r.logged[d.Execution]}
 }
 
 func (k *attemptSink) Phase(kind string, at time.Time) {
@@ -100,6 +104,28 @@ func (k *attemptSink) Output(o Output) {
 	}
 	k.outputs = append(k.outputs, k.seal(o.Values))
 	k.list = k.list || o.List
+	if k.run.watched.Load() != 0 {
+		k.tellOutput(o.List)
+	}
+}
+
+// tellOutput lets watchers have the newest output at once. It needs k.mu.
+func (k *attemptSink) tellOutput(list bool) {
+	n := len(k.outputs) - 1
+	part := &OutputPart{Attempt: k.attempt, Index: n, List: list, Values: domain.Mask(k.outputs[n:])[0]}
+	k.sh.post(message{do: func(*shard) {
+		k.run.tell(RunEvent{Kind: "output", StepID: k.step, ItemPath: k.path, Output: part})
+	}})
+}
+
+// partial gives the results that have come so far of what will be a list, nil otherwise.
+func (k *attemptSink) partial() []domain.Values {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.list {
+		return nil
+	}
+	return domain.Mask(k.outputs[:len(k.outputs):len(k.outputs)])
 }
 
 // seal closes the passwords among outputs before anything is kept of them. One that cannot
@@ -141,6 +167,12 @@ func (k *attemptSink) Ended(e Ended) {
 		m(k.build.Action, outcomeName(e.Outcome), k.sh.e.now().Sub(k.begun))
 	}
 	k.sh.post(message{sink: k, end: ev})
+}
+
+func (k *attemptSink) isOver() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.over
 }
 
 // fail ends an attempt that could not be sent.

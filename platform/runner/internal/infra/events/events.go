@@ -70,29 +70,6 @@ func raw(m map[string]string) map[string]json.RawMessage {
 	return out
 }
 
-func definition(d *studiov1.Definition) domain.Definition {
-	out := domain.Definition{Workflow: d.Workflow, RevisionID: d.RevisionId, Revision: int(d.Revision), Title: d.Title, Inputs: items(d.Inputs),
-		Result: d.Result, Timeout: time.Duration(d.TimeoutMs) * time.Millisecond, YAML: d.Yaml}
-	for _, t := range d.Triggers {
-		out.Triggers = append(out.Triggers, domain.TriggerSpec{ID: t.Id, Uses: t.Uses, Build: t.Build, With: t.WithJson, Inputs: raw(t.InputsJson)})
-	}
-	for _, s := range d.Steps {
-		x := domain.StepSpec{ID: s.Id, Title: s.Title, Kind: s.Kind, Uses: s.Uses, Build: s.Build, With: raw(s.WithJson), Needs: s.Needs, If: s.If, Join: s.Join, Timeout: time.Duration(s.TimeoutMs) * time.Millisecond}
-		if f := s.ForEach; f != nil {
-			x.ForEach = &domain.ForEachSpec{In: f.In, As: f.As, Concurrency: int(f.Concurrency), OnError: f.OnError}
-		}
-		if r := s.Retry; r != nil {
-			x.Retry = &domain.RetrySpec{Attempts: int(r.Attempts), Backoff: time.Duration(r.BackoffMs) * time.Millisecond, Factor: r.Factor, Cap: time.Duration(r.CapMs) * time.Millisecond, Jitter: r.Jitter, On: r.On}
-		}
-		out.Steps = append(out.Steps, x)
-	}
-	for _, b := range d.Builds {
-		out.Builds = append(out.Builds, domain.Build{Digest: b.Digest, Artifact: b.Artifact, Action: b.Action, Kind: b.Kind, Runtime: b.Runtime, Inputs: items(b.Inputs), Outputs: items(b.Outputs),
-			Isolation: b.Isolation, Concurrency: int(b.Concurrency), MemoryBytes: b.MemoryBytes, CPU: b.Cpu, Effect: b.Effect, DynamicOutputs: b.DynamicOutputs, TimeoutMillis: b.TimeoutMs})
-	}
-	return out
-}
-
 func items(list []*studiov1.Item) []domain.Item {
 	var out []domain.Item
 	for _, i := range list {

@@ -42,9 +42,23 @@ func (a *API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/runs", authn.Viewer, a.listRuns)
 	route("GET "+prefix+"/runs/{id}", authn.Viewer, a.getRun)
 	route("POST "+prefix+"/runs/{id}/cancel", authn.Operator, a.cancelRun)
+	route("POST "+prefix+"/runs/{id}/signals/{name}", authn.Operator, a.signalRun)
+	route("POST "+prefix+"/runs/{id}/decisions", authn.Viewer, a.decideRun)
+	route("POST "+prefix+"/runs/{id}/pause", authn.Operator, a.pauseRun)
+	route("POST "+prefix+"/runs/{id}/resume", authn.Operator, a.resumeRun)
+	route("POST "+prefix+"/runs/{id}/retry", authn.Operator, a.retryRun)
+	route("GET "+prefix+"/waits", authn.Viewer, a.listWaits)
 	route("GET "+prefix+"/runs/{id}/events", authn.Viewer, a.runEvents)
 	route("GET "+prefix+"/runs/{id}/logs", authn.Viewer, a.runLogs)
 	route("GET "+prefix+"/runs/{id}/result", authn.Viewer, a.runResult)
+	route("POST "+prefix+"/runs/{id}/again", authn.Operator, a.runAgain)
+	route("GET "+prefix+"/failures", authn.Viewer, a.failures)
+	route("GET "+prefix+"/cost", authn.Viewer, a.cost)
+	route("POST "+prefix+"/bulk", authn.Operator, a.orderBulk)
+	route("GET "+prefix+"/bulk", authn.Viewer, a.listBulk)
+	route("DELETE "+prefix+"/bulk/{id}", authn.Operator, a.stopBulk)
+	route("GET "+prefix+"/caps", authn.Viewer, a.getCaps)
+	route("PUT "+prefix+"/caps", authn.Admin, a.putCaps)
 	route("GET "+prefix+"/events", authn.Viewer, a.projectEvents)
 	route("GET "+prefix+"/deployments", authn.Viewer, a.listDeployments)
 	route("GET "+prefix+"/deployments/{id}", authn.Viewer, a.getDeployment)
@@ -59,9 +73,11 @@ func (a *API) Handler() *openapi.Mux {
 	return mux
 }
 
+func validID(text string) bool { return id.Valid(text) }
+
 func runID(r *http.Request) (string, error) {
 	v := r.PathValue("id")
-	if !id.Valid(v) {
+	if !validID(v) {
 		return "", fault.New(fault.NotFound, "there is no run %q: ids look like 0190b5c0-7c3e-7000-8000-000000000000", v)
 	}
 	return v, nil
@@ -95,18 +111,19 @@ func (a *API) startRun(w http.ResponseWriter, r *http.Request) error {
 	return httpx.WriteJSON(w, status, runJSON{ID: started.ID, Workflow: in.Workflow, State: started.State, Deployment: started.Deployment, CreatedAt: utc(started.CreatedAt), Trigger: triggerJSON{Kind: "manual"}})
 }
 
-var states = map[string]bool{"": true, "queued": true, "running": true, "cancelling": true, "completed": true, "failed": true, "cancelled": true}
+var states = map[string]bool{"": true, "queued": true, "running": true, "waiting": true, "paused": true, "cancelling": true, "undoing": true, "completed": true, "failed": true, "cancelled": true}
 
 func (a *API) listRuns(w http.ResponseWriter, r *http.Request) error {
-	page, err := httpx.PageOf(r, "workflow", "state")
+	page, err := httpx.PageOf(r, searchNames...)
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query()
-	if !states[q.Get("state")] {
-		return fault.InvalidField("state", "is "+q.Get("state"), "give queued, running, cancelling, completed, failed or cancelled")
+	q, err := search(r.PathValue("project"), r.URL.Query())
+	if err != nil {
+		return err
 	}
-	items, next, err := a.UseCases.Runs(r.Context(), app.RunQuery{Project: r.PathValue("project"), Workflow: q.Get("workflow"), State: domain.RunState(q.Get("state")), Limit: page.Limit, Cursor: page.Cursor})
+	q.Limit, q.Cursor = page.Limit, page.Cursor
+	items, next, err := a.UseCases.Runs(r.Context(), q)
 	if err != nil {
 		return err
 	}
@@ -138,23 +155,16 @@ func (a *API) cancelRun(w http.ResponseWriter, r *http.Request) error {
 		Reason    string `json:"reason"`
 		CommandID string `json:"command_id"`
 	}
-	if r.ContentLength != 0 {
-		if err := httpx.DecodeJSON(r, &in, 64<<10); err != nil {
-			return err
-		}
+	if err := order(r, &in, &in.CommandID); err != nil {
+		return err
 	}
 	if in.Reason == "" {
 		in.Reason = "cancelled by " + authn.From(r.Context()).Name
 	}
-	project := r.PathValue("project")
-	if err := a.UseCases.Cancel(r.Context(), project, rid, in.CommandID, in.Reason); err != nil {
+	if err := a.UseCases.Cancel(r.Context(), r.PathValue("project"), rid, in.CommandID, in.Reason); err != nil {
 		return err
 	}
-	d, err := a.UseCases.GetRun(r.Context(), project, rid)
-	if err != nil {
-		return err
-	}
-	return httpx.WriteJSON(w, http.StatusAccepted, detail(d))
+	return a.ordered(w, r, rid)
 }
 
 // runEvents streams what happens to a run; the first event is the run as it is now.

@@ -228,6 +228,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	j.ids, j.seqs, j.rows = j.ids[:0], j.seqs[:0], j.rows[:0]
 	var starts startColumns
 	var ends []*app.RunSummary
+	var waits waitColumns
 	var commands []string
 	var claims, cursors []*app.Entry
 	plain = true
@@ -244,9 +245,12 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			plain = false
 		}
 		if e.Start != nil {
-			starts.add(id, e.Start, e.End)
+			starts.add(id, e.Start)
 		}
-		if e.End != nil && e.Start == nil {
+		if e.Sleep != nil || e.Wake || e.State != "" || e.Waits != nil {
+			waits.add(id, e)
+		}
+		if e.End != nil {
 			ends = append(ends, e.End)
 		}
 		if e.Command != "" {
@@ -259,7 +263,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			cursors = append(cursors, e)
 		}
 	}
-	if plain && !resend && len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
+	if plain && !resend && waits.empty() && len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -277,33 +281,28 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
 	}
+	waits.queue(b, q)
 	if len(commands) > 0 {
 		b.Queue(q["delete_commands"], commands)
 	}
 	for _, e := range ends {
-		b.Queue(q["end_run"], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep))
+		b.Queue(q["end_run"], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep),
+			e.Fingerprint, e.CPUMicros, e.GiBSeconds)
 	}
 	return false, nil
 }
 
 // startColumns gathers new runs by column.
 type startColumns struct {
-	id, live, deployment                                         []pgtype.UUID
+	id, deployment                                               []pgtype.UUID
 	project, workflow, revisionID, state, triggerKind, triggerID []string
-	errorKind, errorText, errorStep                              []string
 	revision                                                     []int32
 	created                                                      []time.Time
-	finished                                                     []pgtype.Timestamptz
+	retryOf                                                      []pgtype.UUID
+	tags                                                         []string
 }
 
-// add takes a run; end is how it ended if it did so in the same row.
-func (c *startColumns) add(id uuid.UUID, r, end *app.RunSummary) {
-	ended := end != nil
-	if ended {
-		r = end
-	} else {
-		c.live = append(c.live, pgtype.UUID{Bytes: id, Valid: true})
-	}
+func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
 	dep, _ := uuid.Parse(r.Deployment)
 	c.id = append(c.id, pgtype.UUID{Bytes: id, Valid: true})
 	c.deployment = append(c.deployment, pgtype.UUID{Bytes: dep, Valid: true})
@@ -315,10 +314,12 @@ func (c *startColumns) add(id uuid.UUID, r, end *app.RunSummary) {
 	c.triggerKind = append(c.triggerKind, text(r.Trigger.Kind))
 	c.triggerID = append(c.triggerID, text(r.Trigger.ID))
 	c.created = append(c.created, r.CreatedAt)
-	c.finished = append(c.finished, pgtype.Timestamptz{Time: r.FinishedAt, Valid: ended})
-	c.errorKind = append(c.errorKind, text(r.ErrorKind))
-	c.errorText = append(c.errorText, text(r.Error))
-	c.errorStep = append(c.errorStep, text(r.ErrorStep))
+	of := pgtype.UUID{}
+	if u, err := uuid.Parse(r.RetryOf); err == nil {
+		of = pgtype.UUID{Bytes: u, Valid: true}
+	}
+	c.retryOf = append(c.retryOf, of)
+	c.tags = append(c.tags, tagsText(r.Tags))
 }
 
 func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
@@ -327,10 +328,8 @@ func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
 	}
 	ids := pgtype.FlatArray[pgtype.UUID](c.id)
 	b.Queue(q["insert_runs"], ids, c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
-		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.Timestamptz](c.finished), c.errorKind, c.errorText, c.errorStep)
-	if len(c.live) > 0 {
-		b.Queue(q["insert_live"], pgtype.FlatArray[pgtype.UUID](c.live))
-	}
+		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags)
+	b.Queue(q["insert_live"], ids)
 }
 
 func (j *Journal) release() {

@@ -25,6 +25,7 @@ type definition struct{ d *studiov1.Definition }
 // Make implements app.Definitions.
 func (Maker) Make(w workflow.Workflow, yaml string, builds map[string]domain.Build, revisionID string) (app.Definition, error) {
 	d := &studiov1.Definition{Workflow: w.Name, RevisionId: revisionID, Title: w.Title, Inputs: items(w.Inputs), TimeoutMs: w.Timeout.Milliseconds(), Yaml: yaml, Result: map[string]string{}}
+	policies(d, w)
 	pinned := map[string]bool{}
 	pin := func(uses string) (string, error) {
 		b, ok := builds[uses]
@@ -55,12 +56,11 @@ func (Maker) Make(w workflow.Workflow, yaml string, builds map[string]domain.Bui
 		if err != nil {
 			return nil, err
 		}
-		x := &studiov1.Step{Id: s.ID, Kind: "action", Uses: s.Uses, Build: build, WithJson: values(s.With), Needs: s.Needs, If: s.If, Title: s.Title, Join: s.Join, TimeoutMs: s.Timeout.Milliseconds()}
-		if f := s.ForEach; f != nil {
-			x.ForEach = &studiov1.ForEach{In: f.In, As: f.As, Concurrency: int32(f.Concurrency), OnError: f.OnError}
-		}
-		if r := s.Retry; r != nil {
-			x.Retry = &studiov1.Retry{Attempts: int32(r.Attempts), BackoffMs: r.Backoff.Milliseconds(), Factor: r.Factor, CapMs: r.Cap.Milliseconds(), Jitter: r.Jitter, On: r.On}
+		x := step(s, build)
+		if s.Undo != nil {
+			if x.Undo.Build, err = pin(s.Undo.Uses); err != nil {
+				return nil, err
+			}
 		}
 		d.Steps = append(d.Steps, x)
 	}

@@ -44,6 +44,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List bulk orders
+         * @description Lists orders for many runs, newest first; this needs the role viewer.
+         */
+        get: operations["listBulkOrders"];
+        put?: never;
+        /**
+         * Order something for many runs
+         * @description Cancels, retries or runs again every run that a filter finds; the order is durable and does nothing twice. This needs the role operator.
+         */
+        post: operations["orderBulk"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/bulk/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the order. */
+                id: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Stop a bulk order
+         * @description Ends an order that is under way; what it has done stays. This needs the role operator.
+         */
+        delete: operations["stopBulk"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/caps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read the caps
+         * @description Tells how many action steps may be under way at a time; this needs the role viewer.
+         */
+        get: operations["getCaps"];
+        /**
+         * Set the caps
+         * @description Bounds how many action steps may be under way at a time, in the project, by workflow and by action; the others wait. This needs the role admin.
+         */
+        put: operations["putCaps"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/cost": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Sum what runs cost
+         * @description Sums what the attempts of ended runs used, by workflow and on demand by day; this needs the role viewer.
+         */
+        get: operations["getCost"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/deployments": {
         parameters: {
             query?: never;
@@ -104,9 +206,32 @@ export interface paths {
         };
         /**
          * Watch a project's runs
-         * @description Streams the starts, ends and log records of all runs of a project from now on as server-sent events; this needs the role viewer.
+         * @description Streams the starts, ends, wanted decisions and log records of all runs of a project from now on as server-sent events; this needs the role viewer.
          */
         get: operations["watchProject"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/failures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Group failed runs
+         * @description Groups failed runs by their cause, the one that was seen last first: the same workflow, step and kind of error, and a message that differs in numbers, ids and quoted words only. This needs the role viewer.
+         */
+        get: operations["listFailures"];
         put?: never;
         post?: never;
         delete?: never;
@@ -215,6 +340,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/runs/{id}/again": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run again
+         * @description Starts a new run with the inputs of an earlier one, of which some may be given anew; this needs the role operator.
+         */
+        post: operations["runAgain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/runs/{id}/cancel": {
         parameters: {
             query?: never;
@@ -234,6 +384,31 @@ export interface paths {
          * @description Orders the end of a run; its steps are told and get some time to stop; this needs the role operator.
          */
         post: operations["cancelRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/runs/{id}/decisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide for a step
+         * @description Approves or rejects what a step of the run waits for; this needs to be one of the approvers that the step names, or the role operator where it names none.
+         */
+        post: operations["decideRun"];
         delete?: never;
         options?: never;
         head?: never;
@@ -290,6 +465,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/runs/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a run
+         * @description Lets what is under way in a run end and starts nothing new until it is resumed; this needs the role operator.
+         */
+        post: operations["pauseRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/runs/{id}/result": {
         parameters: {
             query?: never;
@@ -309,6 +509,83 @@ export interface paths {
         get: operations["getRunResult"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/runs/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a run
+         * @description Ends the pause of a run; this needs the role operator.
+         */
+        post: operations["resumeRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/runs/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry a run
+         * @description Starts a new run that keeps what an ended one has finished and goes on where it failed, or at a step; this needs the role operator.
+         */
+        post: operations["retryRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/runs/{id}/signals/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the signal. */
+                name: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a signal to a run
+         * @description Sends a signal, which a step of the run takes that waits for it, now or when the run gets there; this needs the role operator.
+         */
+        post: operations["signalRun"];
         delete?: never;
         options?: never;
         head?: never;
@@ -419,10 +696,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/waits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List what runs wait for
+         * @description Lists the steps of runs that wait for a signal or a person, the oldest first; this needs the role viewer.
+         */
+        get: operations["listWaits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What is different when a run is run again. */
+        AgainRequest: {
+            /** @description A name for the request. */
+            idempotency_key?: string;
+            /** @description Inputs that win over the earlier ones. */
+            inputs?: {
+                [key: string]: unknown;
+            } | null;
+            /** @description Whether it follows the earlier run's revision instead of the live one. */
+            same_revision?: boolean;
+        };
         /** @description One try of a step. */
         Attempt: {
             error?: components["schemas"]["StepError"];
@@ -462,12 +773,139 @@ export interface components {
          * @enum {string}
          */
         AttemptState: "started" | "completed" | "failed" | "lost" | "cancelled";
+        /** @description An order for many runs. */
+        Bulk: {
+            /**
+             * Format: date-time
+             * @description When it was given.
+             */
+            created_at?: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            ended_at?: string;
+            /** @description How many of them refused. */
+            failed: number;
+            /**
+             * Format: uuid
+             * @description The id of the order.
+             */
+            id?: string;
+            /**
+             * @description What is done with each.
+             * @enum {string}
+             */
+            kind: "cancel" | "again" | "retry";
+            /** @description Why the last one refused. */
+            problem?: string;
+            /** @description How many runs it has come through; in the answer to an order, how many it finds. */
+            runs: number;
+            /**
+             * @description How far it is.
+             * @enum {string}
+             */
+            state: "planned" | "running" | "done" | "stopped";
+        };
+        /** @description Orders for many runs. */
+        BulkList: {
+            /** @description The orders. */
+            items: components["schemas"]["Bulk"][];
+            /** @description Never there. */
+            next_cursor?: string;
+        };
+        /** @description An order for many runs. */
+        BulkRequest: {
+            /** @description Which runs: the parameters of the search for runs, each with its values. */
+            filter?: {
+                [key: string]: string[];
+            };
+            /**
+             * @description What to do with each.
+             * @enum {string}
+             */
+            kind: "cancel" | "again" | "retry";
+            /** @description Whether to count only. */
+            plan?: boolean;
+        };
         /** @description An order to cancel. */
         CancelRequest: {
             /** @description A name for the order, for sending it twice. */
             command_id?: string;
             /** @description Why; left out it is who asked. */
             reason?: string;
+        };
+        /** @description How many action steps may be under way at a time. */
+        Caps: {
+            /** @description By action. */
+            actions: {
+                [key: string]: number;
+            };
+            /** @description In the whole project; 0 is no cap. */
+            project: number;
+            /** @description Of all projects together; a setting of the server. */
+            server?: number;
+            /** @description By workflow. */
+            workflows: {
+                [key: string]: number;
+            };
+        };
+        /** @description How many action steps may be under way at a time; 0 is no cap. */
+        CapsRequest: {
+            /** @description By action. */
+            actions?: {
+                [key: string]: number;
+            };
+            /** @description In the whole project. */
+            project?: number;
+            /** @description By workflow. */
+            workflows?: {
+                [key: string]: number;
+            };
+        };
+        /** @description What attempts used together. */
+        Cost: {
+            /** @description Seconds of CPU time. */
+            cpu_seconds: number;
+            /** @description GiB of memory times seconds. */
+            gib_seconds: number;
+        };
+        /** @description Sums of cost. */
+        CostList: {
+            /** @description The sums. */
+            items: components["schemas"]["CostRow"][];
+            /** @description Never there. */
+            next_cursor?: string;
+        };
+        /** @description What the runs of a workflow used. */
+        CostRow: {
+            /** @description Seconds of CPU time. */
+            cpu_seconds: number;
+            /** @description The day in UTC. */
+            day?: string;
+            /** @description GiB of memory times seconds. */
+            gib_seconds: number;
+            /** @description How many runs have ended. */
+            runs: number;
+            /** @description The workflow. */
+            workflow: string;
+        };
+        /** @description What a person decides. */
+        DecisionRequest: {
+            /** @description Whether it may go on. */
+            approved: boolean;
+            /** @description A name for the order, for sending it twice. */
+            command_id?: string;
+            /** @description What there is to say about it, kept in the history. */
+            comment?: string;
+            /** @description The indices of the items that the passage is for, outermost first; left out it is none. */
+            item_path?: number[];
+            /** @description The id of the step that waits. */
+            step: string;
+            /** @description The values of the step's form; null counts as none. */
+            values?: {
+                [key: string]: unknown;
+            } | null;
         };
         /** @description Something that starts runs. */
         DeployedTrigger: {
@@ -522,6 +960,53 @@ export interface components {
          * @enum {string}
          */
         DeploymentState: "deploying" | "live" | "failed" | "stopped";
+        /** @description Failed runs of one cause. */
+        Failure: {
+            /** @description How many runs. */
+            count: number;
+            /**
+             * Format: date-time
+             * @description When the first of them was started.
+             */
+            first_at: string;
+            /** @description The name of the group, as the search for runs takes it. */
+            group: string;
+            /** @description The kind of error. */
+            kind: string;
+            /**
+             * Format: date-time
+             * @description When the last of them was started.
+             */
+            last_at: string;
+            /** @description The message of the newest. */
+            message: string;
+            /**
+             * Format: uuid
+             * @description The newest of them.
+             */
+            newest_run: string;
+            /** @description The step that failed. */
+            step?: string;
+            /** @description The workflow. */
+            workflow: string;
+        };
+        /** @description What became of the workflow that handles a run's failure; either run or problem is there. */
+        FailureHandler: {
+            /** @description Why there is none. */
+            problem?: string;
+            /**
+             * Format: uuid
+             * @description The id of the run that handles the failure.
+             */
+            run?: string;
+        };
+        /** @description Groups of failed runs. */
+        FailureList: {
+            /** @description The groups. */
+            items: components["schemas"]["Failure"][];
+            /** @description Never there. */
+            next_cursor?: string;
+        };
         /** @description The value that names a stored file in inputs and outputs. */
         FileReference: {
             /** @description The digest of the content. */
@@ -612,8 +1097,40 @@ export interface components {
              */
             stream: "stdout" | "stderr" | "logger" | "system";
         };
+        /** @description One result of an attempt, told as it came; a list result has several. */
+        OutputPart: {
+            /**
+             * Format: int32
+             * @description The number of the attempt.
+             */
+            attempt: number;
+            /** @description Its place among the results of the attempt, counting from 0. */
+            index: number;
+            /** @description Whether it is one of a list, which more may follow. */
+            list: boolean;
+            values: components["schemas"]["Values"];
+        };
         /** @description The outputs of a step, a list of them for a list result. */
         Outputs: components["schemas"]["Values"] | components["schemas"]["ValuesList"];
+        /** @description The run that started another one. */
+        ParentRun: {
+            /**
+             * Format: uuid
+             * @description The id of that run.
+             */
+            run: string;
+            /** @description Its step that started the other one, or that failed. */
+            step?: string;
+            /** @description The name of its workflow. */
+            workflow: string;
+        };
+        /** @description An order to pause. */
+        PauseRequest: {
+            /** @description A name for the order, for sending it twice. */
+            command_id?: string;
+            /** @description Why; left out it is who asked. */
+            reason?: string;
+        };
         /** @description One point in the life of an attempt. */
         Phase: {
             /**
@@ -670,22 +1187,43 @@ export interface components {
         /** @description Something that happened to a run of a watched project. */
         ProjectEvent: {
             log?: components["schemas"]["LogRecord"];
+            /** @description Whether it was asked before, absent for no. */
+            reminder?: boolean;
             run?: components["schemas"]["Run"];
             /**
              * Format: uuid
              * @description The id of the run.
              */
             run_id?: string;
+            /** @description The step that wants a decision. */
+            step?: string;
+            /** @description What the step asks. */
+            text?: string;
             /**
              * @description What happened; after resync events were lost.
              * @enum {string}
              */
-            type: "run_started" | "run_finished" | "log" | "resync";
+            type: "run_started" | "run_finished" | "decision_wanted" | "log" | "resync";
             /** @description The workflow of the run. */
             workflow?: string;
         };
+        /** @description An order to go on. */
+        ResumeRequest: {
+            /** @description A name for the order, for sending it twice. */
+            command_id?: string;
+        };
+        /** @description A run to start where an ended one shall go on. */
+        RetryRequest: {
+            /** @description The step from which on everything runs again, left out it is what failed. */
+            from?: string;
+            /** @description A name for the request; the same key is the same new run. */
+            idempotency_key?: string;
+            /** @description Whether to follow the live revision of the workflow, left out it is the run's own. */
+            newest?: boolean;
+        };
         /** @description One run; inputs, result and steps are there only where one run is read. */
         Run: {
+            cost?: components["schemas"]["Cost"];
             /**
              * Format: date-time
              * @description When the run was started.
@@ -702,19 +1240,31 @@ export interface components {
              * @description When the run ended.
              */
             finished_at?: string;
+            /** @description The group of failures of one cause that it belongs to. */
+            group?: string;
+            handler?: components["schemas"]["FailureHandler"];
             /**
              * Format: uuid
              * @description The id of the run.
              */
             id: string;
             inputs?: components["schemas"]["Values"];
+            /** @description How many steps could not be taken back, absent for none. */
+            not_undone?: number;
+            parent?: components["schemas"]["ParentRun"];
             result?: components["schemas"]["Values"];
+            /**
+             * Format: uuid
+             * @description The run that this one repeats.
+             */
+            retry_of?: string;
             /** @description The number of the workflow's revision, absent in the answer to a start. */
             revision?: number;
             state: components["schemas"]["RunState"];
             /** @description The passages through steps in the order of the workflow. */
             steps?: components["schemas"]["StepRun"][];
             trigger: components["schemas"]["RunTrigger"];
+            wait?: components["schemas"]["StepWait"];
             /** @description The name of the workflow. */
             workflow: string;
         };
@@ -724,6 +1274,7 @@ export interface components {
             /** @description The indices of the items that the passage is for, outermost first. */
             item_path?: number[];
             log?: components["schemas"]["LogRecord"];
+            output?: components["schemas"]["OutputPart"];
             run?: components["schemas"]["Run"];
             /** @description The id of the step. */
             step?: string;
@@ -732,7 +1283,7 @@ export interface components {
              * @description What happened; after resync events were lost, and the run is to be read anew.
              * @enum {string}
              */
-            type: "snapshot" | "run" | "step" | "attempt" | "phase" | "progress" | "log" | "resync" | "end";
+            type: "snapshot" | "run" | "step" | "attempt" | "phase" | "progress" | "output" | "log" | "resync" | "end";
         };
         /** @description A page of runs. */
         RunList: {
@@ -756,16 +1307,16 @@ export interface components {
          * @description How far a run is; completed, failed and cancelled are final.
          * @enum {string}
          */
-        RunState: "queued" | "running" | "cancelling" | "completed" | "failed" | "cancelled";
+        RunState: "queued" | "running" | "waiting" | "paused" | "cancelling" | "undoing" | "completed" | "failed" | "cancelled";
         /** @description What started a run. */
         RunTrigger: {
-            /** @description The id of the trigger in the workflow, absent for manual. */
+            /** @description The id of the trigger in the workflow, absent for manual; the step for workflow, the failed run for failure. */
             id?: string;
             /**
-             * @description The kind of trigger.
+             * @description The kind of trigger; workflow is a step of another run, failure another run's failure.
              * @enum {string}
              */
-            kind: "manual" | "http" | "cron" | "source";
+            kind: "manual" | "http" | "cron" | "source" | "workflow" | "failure";
         };
         /** @description The name of a secret; its value is never shown. */
         Secret: {
@@ -788,6 +1339,13 @@ export interface components {
         SecretRequest: {
             /** @description The secret, at most 64 KiB. */
             value: string;
+        };
+        /** @description A signal to send. */
+        SignalRequest: {
+            /** @description A name for the order, for sending it twice. */
+            command_id?: string;
+            /** @description Any JSON value that the schema of the waiting step allows, left out it is null. */
+            payload?: unknown;
         };
         /** @description Why a step, an attempt or a run failed. */
         StepError: {
@@ -815,6 +1373,13 @@ export interface components {
         StepRun: {
             /** @description The tries. */
             attempts: components["schemas"]["Attempt"][];
+            /** @description Whether the error was caught, absent for no. */
+            caught?: boolean;
+            /**
+             * Format: uuid
+             * @description The run of the sub-workflow that the step started last.
+             */
+            child?: string;
             error?: components["schemas"]["StepError"];
             /**
              * Format: date-time
@@ -826,6 +1391,11 @@ export interface components {
             item_path: number[];
             /** @description How many items the step runs for, -1 when it is no list. */
             items: number;
+            /**
+             * @description What the step does.
+             * @enum {string}
+             */
+            kind: "action" | "workflow" | "wait" | "switch" | "collect";
             /** @description Whether outputs is a list, absent for no. */
             list?: boolean;
             outputs?: components["schemas"]["Outputs"];
@@ -841,14 +1411,40 @@ export interface components {
             step: string;
             /** @description The title of the step. */
             title?: string;
+            /** @description The step that this one takes back, absent for none. */
+            undoes?: string;
             /** @description The action as written. */
             uses?: string;
+            wait?: components["schemas"]["StepWait"];
         };
         /**
          * @description How far a passage through a step is.
          * @enum {string}
          */
         StepState: "pending" | "queued" | "running" | "waiting" | "completed" | "failed" | "skipped" | "cancelled";
+        /** @description What a passage through a step, or a run that is queued, waits for. */
+        StepWait: {
+            /** @description Who may decide, absent for everyone with the role operator. */
+            approvers?: string[];
+            /** @description What an approval asks for besides yes or no. */
+            form?: components["schemas"]["Input"][];
+            /** @description The runs that hold the places under the limit. */
+            held_by?: string[];
+            /**
+             * @description What ends it: the next attempt, a time, a signal, an approval that is the step's work, a consent before its first attempt, a decision about an attempt that was lost, a place under a limit, the cache, or the next pass of a loop.
+             * @enum {string}
+             */
+            kind: "retry" | "time" | "signal" | "approval" | "consent" | "lost" | "slot" | "cache" | "pass";
+            /** @description The place in the queue, absent when it is not known. */
+            position?: number;
+            /** @description The name of the signal, what is asked, or which limit it is. */
+            text?: string;
+            /**
+             * Format: date-time
+             * @description When it ends by itself, absent for never.
+             */
+            until?: string;
+        };
         /** @description A run that has no result yet. */
         UnderWay: {
             /**
@@ -905,6 +1501,45 @@ export interface components {
         VariableRequest: {
             /** @description Any JSON value, at most 64 KiB. */
             value: unknown;
+        };
+        /** @description A passage through a step that waits for a signal or a person. */
+        Wait: {
+            /** @description The indices of the items that the passage is for, outermost first. */
+            item_path: number[];
+            kind: components["schemas"]["WaitKind"];
+            /**
+             * Format: uuid
+             * @description The id of the run.
+             */
+            run: string;
+            /**
+             * Format: date-time
+             * @description When it began to wait.
+             */
+            since: string;
+            /** @description The id of the step. */
+            step: string;
+            /** @description The name of the signal, or what is asked. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description When it gives up, absent for never.
+             */
+            until?: string;
+            /** @description The name of the workflow. */
+            workflow: string;
+        };
+        /**
+         * @description What ends a wait: a signal, an approval that is the step's work, a consent before its first attempt, or a decision about an attempt that was lost.
+         * @enum {string}
+         */
+        WaitKind: "signal" | "approval" | "consent" | "lost";
+        /** @description A page of waits. */
+        WaitList: {
+            /** @description The waits. */
+            items: components["schemas"]["Wait"][];
+            /** @description What to pass as cursor for the next page, absent on the last. */
+            next_cursor?: string;
         };
     };
     responses: {
@@ -1109,6 +1744,248 @@ export interface operations {
             403: components["responses"]["Forbidden"];
         };
     };
+    listBulkOrders: {
+        parameters: {
+            query?: {
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The orders. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    orderBulk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description What to do, and for which runs. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "kind": "retry",
+                 *       "filter": {
+                 *         "workflow": [
+                 *           "hello"
+                 *         ],
+                 *         "state": [
+                 *           "failed"
+                 *         ]
+                 *       },
+                 *       "plan": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["BulkRequest"];
+            };
+        };
+        responses: {
+            /** @description How many runs the filter finds. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bulk"];
+                };
+            };
+            /** @description The order is durable and under way. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bulk"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    stopBulk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the order. */
+                id: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It does nothing more. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getCaps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The caps. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Caps"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    putCaps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The caps, which replace those before. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "project": 20,
+                 *       "workflows": {
+                 *         "hello": 5
+                 *       },
+                 *       "actions": {
+                 *         "render-chart": 2
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["CapsRequest"];
+            };
+        };
+        responses: {
+            /** @description The caps hold from now on. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getCost: {
+        parameters: {
+            query?: {
+                /** @description day for a row per day. */
+                by?: "day";
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description Only runs that were started at this time or later; left out, 30 days ago. */
+                from?: string;
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+                /** @description Only runs that were started before this time. */
+                to?: string;
+                /** @description Only runs of this workflow. */
+                workflow?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sums. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CostList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     listDeployments: {
         parameters: {
             query?: {
@@ -1199,6 +2076,45 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["ProjectEvent"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listFailures: {
+        parameters: {
+            query?: {
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description Only runs that were started at this time or later; left out, 30 days ago. */
+                from?: string;
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+                /** @description Only runs of this workflow. */
+                workflow?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The groups. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailureList"];
                 };
             };
             400: components["responses"]["Invalid"];
@@ -1322,10 +2238,26 @@ export interface operations {
             query?: {
                 /** @description The next_cursor of the page before, unchanged; empty for the first page. */
                 cursor?: components["parameters"]["cursor"];
+                /** @description Only runs whose error's message holds this text, in any case. */
+                error?: string;
+                /** @description Only runs that were started at this time or later. */
+                from?: string;
+                /** @description Only failures of this group, as the failures tell it. */
+                group?: string;
+                /** @description Only runs with this input, as name=value; small plain inputs can be searched for. Several are all wanted. */
+                input?: string[];
+                /** @description Only runs that failed with this kind of error. */
+                kind?: string;
                 /** @description How many items a page has at most. */
                 limit?: components["parameters"]["limit"];
-                /** @description Only runs in this state. */
-                state?: components["schemas"]["RunState"];
+                /** @description Only runs that repeat this one. */
+                retry_of?: string;
+                /** @description Only runs in this state, or in one of several with commas between them. */
+                state?: string;
+                /** @description Only runs that were started before this time. */
+                to?: string;
+                /** @description Only runs that this kind of trigger started. */
+                trigger?: string;
                 /** @description Only runs of this workflow. */
                 workflow?: string;
             };
@@ -1450,6 +2382,66 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    runAgain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description What is different. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "inputs": {
+                 *         "city": "Oslo"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["AgainRequest"];
+            };
+        };
+        responses: {
+            /** @description A run with the same idempotency key was there already. */
+            200: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The run was started. */
+            201: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["Exhausted"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     cancelRun: {
         parameters: {
             query?: never;
@@ -1471,6 +2463,54 @@ export interface operations {
                  *     }
                  */
                 "application/json": components["schemas"]["CancelRequest"];
+            };
+        };
+        responses: {
+            /** @description The order is durable. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    decideRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The decision, at most 256 KiB. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "step": "review",
+                 *       "approved": true,
+                 *       "comment": "looks good"
+                 *     }
+                 */
+                "application/json": components["schemas"]["DecisionRequest"];
             };
         };
         responses: {
@@ -1569,6 +2609,52 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    pauseRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description Why, and a name for the order. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "the mail server is down"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PauseRequest"];
+            };
+        };
+        responses: {
+            /** @description The order is durable. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     getRunResult: {
         parameters: {
             query?: never;
@@ -1607,6 +2693,157 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    resumeRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description A name for the order. */
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["ResumeRequest"];
+            };
+        };
+        responses: {
+            /** @description The order is durable. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    retryRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description Where to go on, by which revision, and a name for the request. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "from": "report",
+                 *       "newest": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["RetryRequest"];
+            };
+        };
+        responses: {
+            /** @description A run with the same idempotency key was there already. */
+            200: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The new run was started. */
+            201: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["Exhausted"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    signalRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the signal. */
+                name: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description What the signal carries, at most 64 KiB, and a name for the order. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "payload": {
+                 *         "paid": true
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["SignalRequest"];
+            };
+        };
+        responses: {
+            /** @description The order is durable. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
             422: components["responses"]["Unprocessable"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -1805,6 +3042,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listWaits: {
+        parameters: {
+            query?: {
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description Only waits of this kind; given several times, of one of these kinds. */
+                kind?: components["schemas"]["WaitKind"][];
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+                /** @description Only waits of this run. */
+                run?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The waits. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaitList"];
+                };
             };
             400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthenticated"];
