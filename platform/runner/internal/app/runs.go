@@ -87,6 +87,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	sum := RunSummary{ID: runID, Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
 		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Tags: tagsOf(plan, inputs)}
 	r := s.newRun(sum, plan)
+	r.brief = s.brief(dep) && dedup == nil && o.Cursor == nil && o.id == "" && o.keep == nil
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err
 	}
@@ -439,7 +440,10 @@ func (s *Service) Result(ctx context.Context, project, runID string) (RunResult,
 	var res RunResult
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		res = RunResult{ID: runID, Workflow: r.summary.Workflow, State: domain.RunRunning}
-		if !r.s.Status.Ended() { // an end counts once it is durable
+		switch {
+		case r.brief && r.result != nil:
+			res = *r.result
+		case !r.s.Status.Ended(): // an end counts once it is durable
 			res.State = r.s.Shown()
 		}
 	})
