@@ -299,7 +299,10 @@ func TestPauseAndRetry(t *testing.T) {
 	run := b.begin("w", "waiting")
 	require.Equal(t, 202, b.call("POST", "/runs/"+run+"/pause", `{"reason":"look first"}`).status)
 	require.Equal(t, "paused", b.call("GET", "/runs/"+run, "").State)
-	require.Equal(t, run, b.call("GET", "/runs?state=paused", "").Items[0].ID)
+	require.Eventually(t, func() bool { // the list tells what is written
+		items := b.call("GET", "/runs?state=paused", "").Items
+		return len(items) == 1 && items[0].ID == run
+	}, 20*time.Second, 5*time.Millisecond)
 	require.Equal(t, 202, b.call("POST", "/runs/"+run+"/signals/go", "").status)
 	require.Equal(t, "run_not_ended", b.call("POST", "/runs/"+run+"/retry", "").Code)
 	require.Equal(t, 202, b.call("POST", "/runs/"+run+"/resume", "").status)
