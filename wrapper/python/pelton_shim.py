@@ -452,7 +452,7 @@ def execute(loaded, channel, start, before=None):
 
                     result = asyncio.run(wait(result))
                 if result is None:
-                    result = [] if ctx._emitted else {}
+                    result = [] if ctx is not None and ctx._emitted else {}
                 is_list = isinstance(result, (list, tuple))
                 frame = encode_outputs("result", execution, list(result) if is_list else [result], is_list)
         finally:
