@@ -96,9 +96,8 @@ func TestRunDebug(t *testing.T) {
 	require.NotContains(t, log, "correct-horse")
 
 	// A folder that is gone is told; another one can be named.
-	moved := dir + "-moved"
+	moved := filepath.Join(workspace(t, nil), "read")
 	require.NoError(t, os.Rename(filepath.Join(dir, "actions", "read"), moved))
-	t.Cleanup(func() { os.RemoveAll(moved) })
 	code, _, errs = a.pelton("", "run", "debug", run.ID, "a", "--item", "0", "--secrets", "--yes")
 	require.Equal(t, 2, code)
 	require.Contains(t, errs, fmt.Sprintf("the folder %s of the server's machine is not on this one. Name its folder with --dir", filepath.Join(dir, "actions", "read")))

@@ -253,8 +253,9 @@ func (r *tour) runner(gate string) {
 	page := r.call("listRuns", "GET", base+"/runs?workflow=gate&limit=1", "", 200)
 	r.call("listRuns", "GET", base+"/runs?state=completed&cursor="+page["next_cursor"].(string), "", 200)
 	r.call("listRuns", "GET", base+"/runs?state=ended", "", 400)
-	test := "apiVersion: pelton.dev/v1\\nkind: WorkflowTest\\nworkflow: %s\\ninputs: {gate: /none}\\nstubs: {a: [{outputs: {gate: x}, delay: 1d}], b: [{outputs: {gate: x}}]}\\nexpect: {}"
-	require.Equal(r, "passed", r.call("runTest", "POST", base+"/tests", fmt.Sprintf(`{"test":"`+test+`"}`, "gate"), 200)["state"])
+	test := "apiVersion: pelton.dev/v1\\nkind: WorkflowTest\\nworkflow: %s\\ninputs: {gate: /none}\\nstubs: {a: [{outputs: {gate: x}, delay: 30m}], b: [{outputs: {gate: x}}]}\\nexpect: {}"
+	report := r.call("runTest", "POST", base+"/tests", fmt.Sprintf(`{"test":"`+test+`"}`, "gate"), 200)
+	require.Equal(r, "passed", report["state"], "%v", report["failures"])
 	r.call("runTest", "POST", base+"/tests", fmt.Sprintf(`{"test":"`+test+`"}`, "none"), 404)
 	r.call("runTest", "POST", base+"/tests", `{"test":"kind: WorkflowTest"}`, 400)
 	r.call("listRuns", "GET", base+"/runs?state=completed,failed&from=2026-01-01T00:00:00Z&error=x&kind=timeout&trigger=manual&input=a%3Db", "", 200)

@@ -73,7 +73,7 @@ func debug(ctx context.Context, o *DebugOptions) error {
 	if err != nil {
 		return err
 	}
-	given, err := inputsOf(ctx, o, c)
+	given, err := inputsOf(ctx, o, c, false)
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,9 @@ func debug(ctx context.Context, o *DebugOptions) error {
 		return err
 	}
 	defer release()
+	if err := secretsOf(ctx, o, c, &given); err != nil { // once nothing else is in the way
+		return err
+	}
 	if digest, err := action.Digest(os.DirFS(dir), "."); err == nil && digest != given.Build {
 		fmt.Fprintf(o.Err, "warning: %s is not the source of the build that ran (%s): it was changed since, or is of another version\n", dir, given.Action)
 	}
@@ -116,52 +119,54 @@ type given struct {
 	Inputs   map[string]json.RawMessage `json:"inputs"`
 }
 
-// inputsOf reads what the attempt was started with, with its secrets by permission.
-func inputsOf(ctx context.Context, o *DebugOptions, c *sdk.Client) (given, error) {
-	attempt := ""
+// inputsOf reads what the attempt was started with.
+func inputsOf(ctx context.Context, o *DebugOptions, c *sdk.Client, secrets bool) (g given, err error) {
+	attempt, open := "", ""
 	if o.Attempt > 0 {
 		attempt = strconv.Itoa(o.Attempt)
 	}
-	read := func(secrets string) (g given, err error) {
-		_, err = c.Get(ctx, c.Path("runner", "runs", o.Run, "steps", o.Step, "inputs")+factory.Query("item", o.Item, "attempt", attempt, "secrets", secrets), &g)
-		return g, err
+	if secrets {
+		open = "true"
 	}
-	g, err := read("")
-	if err != nil {
-		return g, err
+	_, err = c.Get(ctx, c.Path("runner", "runs", o.Run, "steps", o.Step, "inputs")+factory.Query("item", o.Item, "attempt", attempt, "secrets", open), &g)
+	if err == nil && g.Build == "" {
+		err = fmt.Errorf("the step %s runs the workflow %s and no action: debug a step of that run, which `pelton run show %s` names", o.Step, g.Workflow, o.Run)
 	}
-	if g.Build == "" {
-		return g, fmt.Errorf("the step %s runs the workflow %s and no action: debug a step of that run, which `pelton run show %s` names", o.Step, g.Workflow, o.Run)
-	}
-	if len(g.Secret) == 0 {
-		return g, nil
-	}
+	return g, err
+}
+
+// secretsOf fills in the inputs that hold secrets: the project's by permission, else what is typed.
+func secretsOf(ctx context.Context, o *DebugOptions, c *sdk.Client, g *given) error {
 	names := strings.Join(g.Secret, ", ")
-	if o.Secrets {
-		if !o.Yes {
-			ok, err := o.Confirm(fmt.Sprintf("Read the secrets in %s of %s to this machine? The server's log will say so.", names, o.Step), "--yes")
-			if err == nil && !ok {
-				err = errors.New("no secret was read")
-			}
+	switch {
+	case len(g.Secret) == 0:
+		return nil
+	case !o.Secrets && o.ReadSecret == nil:
+		return factory.Usage("the inputs %s hold secrets: give --secrets to read them from the server, or type them at a terminal", names)
+	case !o.Secrets:
+		for _, name := range g.Secret {
+			text, err := o.ReadSecret(fmt.Sprintf("%s (secret; --secrets reads the project's): ", name))
 			if err != nil {
-				return g, err
+				return err
+			}
+			if g.Inputs[name], err = json.Marshal(text); err != nil {
+				return err
 			}
 		}
-		return read("true")
+		return nil
 	}
-	if o.ReadSecret == nil {
-		return g, factory.Usage("the inputs %s hold secrets: give --secrets to read them from the server, or type them at a terminal", names)
-	}
-	for _, name := range g.Secret {
-		text, err := o.ReadSecret(fmt.Sprintf("%s (secret; --secrets reads the project's): ", name))
+	if !o.Yes {
+		ok, err := o.Confirm(fmt.Sprintf("Read the secrets in %s of %s to this machine? The server's log will say so.", names, o.Step), "--yes")
+		if err == nil && !ok {
+			err = errors.New("no secret was read")
+		}
 		if err != nil {
-			return g, err
-		}
-		if g.Inputs[name], err = json.Marshal(text); err != nil {
-			return g, err
+			return err
 		}
 	}
-	return g, nil
+	var err error
+	*g, err = inputsOf(ctx, o, c, true)
+	return err
 }
 
 // sourceOf finds the folder of the action: release frees what was made for it.
