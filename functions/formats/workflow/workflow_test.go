@@ -19,13 +19,23 @@ func resolve(uses string) (action.Action, error) {
 	case "clock":
 		return action.Action{ID: "clock", Kind: "Source"}, nil
 	}
+	if effect, ok := map[string]string{"look": "read", "put": "write", "send": "irreversible"}[uses]; ok {
+		return action.Action{ID: uses, Kind: "Processor", Effect: effect, Inputs: []action.Item{{Name: "q", Type: "string", Optional: true}},
+			Outputs: []action.Item{{Name: "id", Type: "string"}, {Name: "done", Type: "boolean"}, {Name: "token", Type: "password"}}}, nil
+	}
 	return action.Action{}, fmt.Errorf("there is no action %q in the library", uses)
+}
+
+// siblings knows one other workflow of the project.
+func siblings(name string) (workflow.Workflow, bool) {
+	return workflow.Workflow{Name: "other", Inputs: []action.Item{{Name: "order", Type: "integer"}, {Name: "pin", Type: "password", Optional: true}},
+		Result: []workflow.Value{{Name: "total"}}}, name == "other"
 }
 
 func check(yaml string) []string {
 	w, problems := workflow.Parse("w.yaml", []byte(yaml))
 	if !problems.Errors() {
-		problems = append(problems, w.CheckUses("w.yaml", resolve)...)
+		problems = append(problems, w.CheckUses("w.yaml", resolve, siblings)...)
 	}
 	return texts(problems)
 }
@@ -78,7 +88,7 @@ func TestBadWorkflows(t *testing.T) {
 		"bad step id":        {step("{id: B-1, uses: count, with: {text: x}}"), "w.yaml:8: spec.steps[1].id: is \"B-1\" (give a-z, 0-9 and _, a letter first)"},
 		"step id twice":      {step("{id: a, uses: count, with: {text: x}}"), "w.yaml:8: spec.steps[1].id: the id \"a\" is given twice (rename one of them)"},
 		"reserved id":        {step("{id: steps, uses: count, with: {text: x}}"), "w.yaml:8: spec.steps[1].id: \"steps\" is a word of expressions (choose another name)"},
-		"no uses":            {step("{id: b, with: {text: x}}"), "w.yaml:8: spec.steps[1]: uses is missing (give an action: ./actions/name, id or id@version)"},
+		"no uses":            {step("{id: b, with: {text: x}}"), "w.yaml:8: spec.steps[1]: uses is missing (give an action: ./actions/name, id or id@version; or one of workflow, wait, switch and collect)"},
 		"unknown action":     {step("{id: b, uses: cuont, with: {text: x}}"), "w.yaml:8: spec.steps[1].uses: there is no action \"cuont\" in the library"},
 		"source as step":     {step("{id: b, uses: clock}"), "w.yaml:8: spec.steps[1].uses: clock is a source, not a step (use it as a trigger)"},
 		"unknown input":      {step("{id: b, uses: count, with: {txt: x, text: y}}"), "w.yaml:8: spec.steps[1].with.txt: count has no input \"txt\" (did you mean text?)"},
@@ -96,8 +106,7 @@ func TestBadWorkflows(t *testing.T) {
 		"no expression":      {step("{id: b, uses: count, with: {text: \"${}\"}}"), "w.yaml:8: spec.steps[1].with.text: the expression \"\" is not valid: it is empty"},
 		"secrets in if":      {step("{id: b, uses: count, if: secrets.x == 'y', with: {text: x}}"), "w.yaml:8: spec.steps[1].if: secrets cannot be used here: the value would be kept in the history (pass the secret to a step's input of the type password)"},
 		"event in a step":    {step("{id: b, uses: count, with: {text: \"${event.body}\"}}"), "w.yaml:8: spec.steps[1].with.text: event is for the inputs of a trigger (use trigger)"},
-		"not yet":            {step("{id: b, uses: count, switch: x, with: {text: x}}"), "w.yaml:8: spec.steps[1].switch: switch is not supported yet by this version (leave it out for now)"},
-		"onError":            {step("{id: b, forEach: {in: \"${steps.a.list}\", onError: skip}, uses: count, with: {text: x}}"), "w.yaml:8: spec.steps[1].forEach.onError: onError: skip is not supported yet by this version (use fail)"},
+		"onError":            {step("{id: b, forEach: {in: \"${steps.a.list}\", onError: skp}, uses: count, with: {text: x}}"), "w.yaml:8: spec.steps[1].forEach.onError: is \"skp\" (did you mean skip?)"},
 		"timeout":            {step("{id: b, uses: count, timeout: never, with: {text: x}}"), "w.yaml:8: spec.steps[1].timeout: is \"never\" (give a duration such as 500ms, 30s, 5m, 2h or 1d)"},
 		"retry":              {step("{id: b, uses: count, retry: {attempts: 0}, with: {text: x}}"), "w.yaml:8: spec.steps[1].retry.attempts: is \"0\" (give a whole number from 1 to 1000)"},
 		"retry field":        {step("{id: b, uses: count, retry: {attempts: 2, back: 1s}, with: {text: x}}"), "w.yaml:8: spec.steps[1].retry.back: is no field here"},
