@@ -13,7 +13,6 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	runnerv1 "github.com/pelton-run/pelton/platform/runner/contracts/runner/v1"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
-	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 	authorizationv1 "github.com/pelton-run/pelton/platform/runner/internal/infra/contracts/authorization/v1"
 	studiov1 "github.com/pelton-run/pelton/platform/runner/internal/infra/contracts/studio/v1"
 )
@@ -60,45 +59,6 @@ func (c consumer) deployment(ctx context.Context, m bus.Message) error {
 		return fault.Wrap(err, fault.Invalid, "message cannot be read")
 	}
 	return c.cases.Deploy(ctx, app.DeployWorkflow{ID: e.DeploymentId, Project: e.Project, Definition: definition(e.Definition), At: time.UnixMilli(e.AtUnixMs)})
-}
-
-func raw(m map[string]string) map[string]json.RawMessage {
-	out := make(map[string]json.RawMessage, len(m))
-	for k, v := range m {
-		out[k] = json.RawMessage(v)
-	}
-	return out
-}
-
-func definition(d *studiov1.Definition) domain.Definition {
-	out := domain.Definition{Workflow: d.Workflow, RevisionID: d.RevisionId, Revision: int(d.Revision), Title: d.Title, Inputs: items(d.Inputs),
-		Result: d.Result, Timeout: time.Duration(d.TimeoutMs) * time.Millisecond, YAML: d.Yaml}
-	for _, t := range d.Triggers {
-		out.Triggers = append(out.Triggers, domain.TriggerSpec{ID: t.Id, Uses: t.Uses, Build: t.Build, With: t.WithJson, Inputs: raw(t.InputsJson)})
-	}
-	for _, s := range d.Steps {
-		x := domain.StepSpec{ID: s.Id, Title: s.Title, Kind: s.Kind, Uses: s.Uses, Build: s.Build, With: raw(s.WithJson), Needs: s.Needs, If: s.If, Join: s.Join, Timeout: time.Duration(s.TimeoutMs) * time.Millisecond}
-		if f := s.ForEach; f != nil {
-			x.ForEach = &domain.ForEachSpec{In: f.In, As: f.As, Concurrency: int(f.Concurrency), OnError: f.OnError}
-		}
-		if r := s.Retry; r != nil {
-			x.Retry = &domain.RetrySpec{Attempts: int(r.Attempts), Backoff: time.Duration(r.BackoffMs) * time.Millisecond, Factor: r.Factor, Cap: time.Duration(r.CapMs) * time.Millisecond, Jitter: r.Jitter, On: r.On}
-		}
-		out.Steps = append(out.Steps, x)
-	}
-	for _, b := range d.Builds {
-		out.Builds = append(out.Builds, domain.Build{Digest: b.Digest, Artifact: b.Artifact, Action: b.Action, Kind: b.Kind, Runtime: b.Runtime, Inputs: items(b.Inputs), Outputs: items(b.Outputs),
-			Isolation: b.Isolation, Concurrency: int(b.Concurrency), MemoryBytes: b.MemoryBytes, CPU: b.Cpu, Effect: b.Effect, DynamicOutputs: b.DynamicOutputs, TimeoutMillis: b.TimeoutMs})
-	}
-	return out
-}
-
-func items(list []*studiov1.Item) []domain.Item {
-	var out []domain.Item
-	for _, i := range list {
-		out = append(out, domain.Item{Name: i.Name, Type: i.Type, Title: i.Title, Help: i.Help, Optional: i.Optional, Default: i.DefaultJson, EnumValues: i.EnumValues, Schema: i.SchemaJson, Accept: i.Accept})
-	}
-	return out
 }
 
 // Announcer implements app.Announcer.
