@@ -25,6 +25,7 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/dirfiles"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/events"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/httpapi"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/jsonschema"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/postgres"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/process"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/sources"
@@ -102,7 +103,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	files := dirfiles.Store{Dir: cfg.FilesDir}
 	s.app = app.New(app.Config{CancelGrace: cfg.CancelGrace}, app.Deps{
 		Store: store, Journal: func(fence int64) app.Journal { return store.NewJournal(fence, nil) },
-		Compiler: cel.New(), Deployer: proc, Executor: proc, Files: files, Cipher: cipher, Announce: events.Announcer{},
+		Compiler: cel.New(), Deployer: proc, Executor: proc, Files: files, Cipher: cipher, Announce: events.Announcer{}, Schemas: jsonschema.Schemas{},
 		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
 	})
 	publicURL := func() string { return cfg.PublicURL }

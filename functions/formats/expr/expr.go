@@ -16,10 +16,10 @@ import (
 // Ref is something that an expression reads. errorOf("a"), failed("a") and skipped("a") read the
 // step a without any of its outputs.
 type Ref struct {
-	Root     string // inputs trigger steps run vars secrets event loop error, or a forEach name
+	Root     string // inputs trigger steps run vars secrets event pass error, or a forEach name
 	Step     string // steps.<Step>
 	Name     string // the output, input, variable or secret
-	Sub      string // what is read of Name: steps.a.picture.<Sub>, loop.last.<Sub>
+	Sub      string // what is read of Name: steps.a.picture.<Sub>, pass.last.<Sub>
 	Optional bool   // read with .?
 }
 
@@ -141,7 +141,7 @@ func Refs(text string) ([]Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	parsed, issues := env.Parse(Source(text))
+	parsed, issues := env.Parse(text)
 	if issues.Err() != nil {
 		first := issues.Errors()[0]
 		return nil, fmt.Errorf("%s at column %d", strings.TrimPrefix(first.Message, "Syntax error: "), first.Location.Column()+1)
@@ -244,11 +244,7 @@ func reference(e ast.Expr) (Ref, bool) {
 func chain(e ast.Expr) (root string, path []string, optional, ok bool) {
 	switch e.Kind() {
 	case ast.IdentKind:
-		root = strings.TrimPrefix(e.AsIdent(), ".")
-		if root == Loop {
-			root = "loop"
-		}
-		return root, nil, false, true
+		return strings.TrimPrefix(e.AsIdent(), "."), nil, false, true
 	case ast.SelectKind:
 		s := e.AsSelect()
 		root, path, optional, ok = chain(s.Operand())

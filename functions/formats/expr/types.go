@@ -161,9 +161,6 @@ func List(t Type) Type { return types.NewListType(t) }
 
 // With is the scope with a name more, such as a forEach's.
 func (s *Scope) With(item string, t Type) *Scope {
-	if item == "loop" {
-		item = Loop
-	}
 	c := *s
 	c.env = nil
 	c.vars = append(slices.Clip(c.vars), cel.Variable(item, t))
@@ -240,14 +237,14 @@ func (s *Scope) Check(text string) (Type, *Mistake) {
 	if err != nil {
 		return types.DynType, &Mistake{Message: err.Error()}
 	}
-	parsed, issues := env.Parse(Source(text))
+	parsed, issues := env.Parse(text)
 	if issues.Err() != nil {
 		return types.DynType, nil // told where it is parsed
 	}
 	dotted(parsed.NativeRep())
 	checked, issues := env.Check(parsed)
 	if issues.Err() != nil {
-		return types.DynType, s.explain(strings.ReplaceAll(issues.Errors()[0].Message, Loop, "loop"))
+		return types.DynType, s.explain(issues.Errors()[0].Message)
 	}
 	return checked.OutputType(), nil
 }
@@ -265,7 +262,7 @@ func dotted(tree *ast.AST) {
 			return
 		}
 		root, path, _, ok := chain(e)
-		if !ok || (root != "steps" && root != "inputs" && root != "loop") {
+		if !ok || (root != "steps" && root != "inputs" && root != "pass") {
 			return
 		}
 		args := e.AsCall().Args()

@@ -150,7 +150,7 @@ const (
 func (w *Workflow) named(ids map[string]int, at spot, ref expr.Ref, all []expr.Ref) {
 	n := at.node
 	if at.start && !slices.Contains([]string{"inputs", "trigger", "vars", "secrets"}, ref.Root) {
-		n.Wrong("read inputs, trigger or vars", "this is computed before the run starts: there is no %s", ref.Root)
+		n.Wrong("read inputs, trigger or vars", "%s cannot be read here: this is computed before the run starts", ref.Root)
 		return
 	}
 	switch ref.Root {
@@ -178,7 +178,7 @@ func (w *Workflow) named(ids map[string]int, at spot, ref expr.Ref, all []expr.R
 		if !at.event {
 			n.Wrong("use trigger", "event is for the inputs of a trigger")
 		}
-	case "loop", "error":
+	case "pass", "error":
 		at.special(ref, all)
 	case at.item:
 	default:
@@ -187,16 +187,16 @@ func (w *Workflow) named(ids map[string]int, at spot, ref expr.Ref, all []expr.R
 }
 
 var (
-	loopNames  = []string{"index", "last"}
+	passNames  = []string{"index", "last"}
 	errorNames = []string{"kind", "message", "code", "details"}
 )
 
-// special checks the roots that are there in few places: loop and error.
+// special checks the roots that are there in few places: pass and error.
 func (s spot) special(ref expr.Ref, all []expr.Ref) {
-	names := loopNames
+	names := passNames
 	switch {
-	case ref.Root == "loop" && !s.loop:
-		s.node.Wrong("give the step loop: {until: …, max: …}, and read loop in until and with", "there is no loop here")
+	case ref.Root == "pass" && !s.loop:
+		s.node.Wrong("give the step a loop, or leave it out", "pass is for steps with a loop")
 		return
 	case ref.Root == "error" && !s.failure:
 		s.node.Wrong(`read errorOf("step") in a later step`, "error is for the outputs of catch")
@@ -210,20 +210,14 @@ func (s spot) special(ref expr.Ref, all []expr.Ref) {
 	}
 	if ref.Name == "last" && ref.Sub != "" && !ref.Optional && !s.again &&
 		!slices.ContainsFunc(all, func(o expr.Ref) bool {
-			return o.Optional && o.Root == "loop" && o.Name == "last" && (o.Sub == ref.Sub || o.Sub == "")
+			return o.Optional && o.Root == "pass" && o.Name == "last" && (o.Sub == ref.Sub || o.Sub == "")
 		}) {
-		s.node.Wrong("write loop.last.?"+ref.Sub+".orValue(…)", "loop.last is empty on the first pass")
+		s.node.Wrong("write pass.last.?"+ref.Sub+".orValue(…)", "pass.last is empty on the first pass")
 	}
 }
 
 func (w *Workflow) unknown(ids map[string]int, at spot, ref expr.Ref) {
 	known := append(slices.Clone(reserved), at.item)
-	if at.loop {
-		known = append(known, "loop")
-	}
-	if at.failure {
-		known = append(known, "error")
-	}
 	remedy := "expressions know inputs, trigger, steps, run, vars and secrets"
 	if near := doc.Nearest(ref.Root, known); near != "" {
 		remedy = "did you mean " + near + "?"

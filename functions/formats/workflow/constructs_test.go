@@ -48,8 +48,8 @@ spec:
     - {id: other, uses: send, retry: {attempts: 2, on: [user_error, not_found]}}
     - id: poll
       uses: look
-      with: {q: "${string(loop.index) + loop.last.?id.orValue(\"\")}"}
-      loop: {until: "loop.last.done && loop.index >= 1", max: 20, delay: 5s}
+      with: {q: "${string(pass.index) + pass.last.?id.orValue(\"\")}"}
+      loop: {until: "pass.last.done && pass.index >= 1", max: 20, delay: 5s}
     - id: tried
       uses: look
       catch:
@@ -130,12 +130,12 @@ func TestBadConstructs(t *testing.T) {
 		`{id: b, uses: look, loop: {until: "true"}}`:                                       at + ".loop: max is missing (give how many passes there may be, from 1 to 10000)",
 		`{id: b, uses: look, loop: {max: 3}}`:                                              at + ".loop: until is missing",
 		`{id: b, uses: look, loop: {until: "true", max: 10001}}`:                           at + `.loop.max: is "10001" (give a whole number from 1 to 10000)`,
-		`{id: b, uses: look, loop: {until: loop.index, max: 3}}`:                           at + ".loop.until: until wants a condition, this is an integer",
-		`{id: b, uses: look, loop: {until: loop.last.dne, max: 3}}`:                        at + `.loop.until: step b (look) has no output "dne" (did you mean done?)`,
-		`{id: b, uses: look, loop: {until: loop.lst.done, max: 3}}`:                        at + `.loop.until: loop has no "lst" (did you mean last?)`,
+		`{id: b, uses: look, loop: {until: pass.index, max: 3}}`:                           at + ".loop.until: until wants a condition, this is an integer",
+		`{id: b, uses: look, loop: {until: pass.last.dne, max: 3}}`:                        at + `.loop.until: step b (look) has no output "dne" (did you mean done?)`,
+		`{id: b, uses: look, loop: {until: pass.lst.done, max: 3}}`:                        at + `.loop.until: pass has no "lst" (did you mean last?)`,
 		`{id: b, uses: look, loop: {until: secrets.x == "", max: 3}}`:                      at + ".loop.until: secrets cannot be used here",
-		`{id: b, uses: look, loop: {until: "true", max: 3}, with: {q: "${loop.last.id}"}}`: at + ".with.q: loop.last is empty on the first pass (write loop.last.?id.orValue(…))",
-		`{id: b, uses: look, with: {q: "${loop.index}"}}`:                                  at + ".with.q: there is no loop here (give the step loop:",
+		`{id: b, uses: look, loop: {until: "true", max: 3}, with: {q: "${pass.last.id}"}}`: at + ".with.q: pass.last is empty on the first pass (write pass.last.?id.orValue(…))",
+		`{id: b, uses: look, with: {q: "${pass.index}"}}`:                                  at + ".with.q: pass is for steps with a loop (give the step a loop, or leave it out)",
 		`{id: b, uses: look, forEach: {in: "${[1]}", as: error}}`:                          at + `.forEach.as: "error" is a word of expressions (choose another name)`,
 		// retry, timeouts
 		`{id: b, uses: look, timeout: 2h, stepTimeout: 1h}`:                     at + ".stepTimeout: is shorter than timeout, which is of one attempt",
@@ -179,7 +179,6 @@ func TestBadConstructs(t *testing.T) {
 		`{id: b, uses: look, cache: {key: "${steps.a.token}", ttl: 1h}}`:     at + ".cache.key: the output token of step a is a password and cannot be used here",
 		`{id: b, uses: look, effect: harmless}`:                              at + `.effect: is "harmless" (give one of pure, read, write, irreversible)`,
 		// approvals
-		`{id: b, uses: put, approval: {approvers: [ada]}}`:                          at + ".approval: title is missing (say what is asked",
 		`{id: b, uses: put, approval: {title: x, form: [{name: a, type: string}]}}`: at + ".approval.form: an approval before a step has no form",
 		`{id: b, uses: put, approval: {title: "${secrets.x}"}}`:                     at + ".approval.title: secrets cannot be used here",
 		`{id: b, uses: put, approval: {title: "${steps.a.done}"}}`:                  at + ".approval.title: title wants a text, this is a boolean (write string(…) around it)",
@@ -202,7 +201,7 @@ func TestBadConstructs(t *testing.T) {
 		`{id: b, wait: {until: "2026-12-01T09:00:00Z", timezone: Europe/Paris}}`: at + ".wait.timezone: the time 2026-12-01T09:00:00Z says its offset itself (leave it out)",
 		`{id: b, wait: {until: "2026-12-01T09:00:00", timezone: Mars/Base}}`:     at + `.wait.timezone: the time zone "Mars/Base" is not known`,
 		`{id: b, wait: {until: "2026-12-01T09:00:00", timezone: Local}}`:         at + `.wait.timezone: the time zone "Local" is not known`,
-		`{id: b, wait: {signal: "Paid!"}}`:                                       at + `.wait.signal: is "Paid!" (give a-z, 0-9, _ and -, a letter first)`,
+		`{id: b, wait: {signal: "Paid!"}}`:                                       at + `.wait.signal: is "Paid!" (give 1 to 63 of a-z, 0-9 and -)`,
 		`{id: b, wait: {signal: x, schema: {type: objekt}}}`:                     at + ".wait.schema: is no JSON Schema: ",
 		`{id: b, wait: {signal: x, schema: {$ref: "file:///etc/passwd"}}}`:       at + ".wait.schema: is no JSON Schema: it refers to file:///etc/passwd",
 		`{id: b, wait: {signal: x}, catch: [{outputs: {load: 1}}]}`:              at + `.catch[0].outputs.load: step b (wait) has no output "load"`,
@@ -256,8 +255,9 @@ func TestBadConstructs(t *testing.T) {
 func TestBadSettings(t *testing.T) {
 	for line, want := range map[string]string{
 		`priority: high`:                              `spec.priority: is "high" (give a whole number from -100 to 100)`,
-		`idempotencyKey: "${run.id}"`:                 "spec.idempotencyKey: this is computed before the run starts: there is no run (read inputs, trigger or vars)",
-		`idempotencyKey: "${steps.a.id}"`:             "spec.idempotencyKey: this is computed before the run starts: there is no steps",
+		`idempotencyKey: always`:                      `spec.idempotencyKey: a key that is always the same starts one run for ever (read something that tells runs apart`,
+		`idempotencyKey: "${run.id}"`:                 "spec.idempotencyKey: run cannot be read here: this is computed before the run starts (read inputs, trigger or vars)",
+		`idempotencyKey: "${steps.a.id}"`:             "spec.idempotencyKey: steps cannot be read here: this is computed before the run starts",
 		`idempotencyKey: "${secrets.x}"`:              "spec.idempotencyKey: secrets cannot be used here",
 		`idempotencyKey: "${inputs.city + 1}"`:        "spec.idempotencyKey: inputs.city + 1: + cannot be applied to (string, integer)",
 		`concurrency: {key: x, policy: drop}`:         `spec.concurrency.policy: is "drop" (give one of queue, skip, cancel-oldest)`,
@@ -266,7 +266,7 @@ func TestBadSettings(t *testing.T) {
 		`rateLimit: {per: 1m}`:                        "spec.rateLimit: count is missing (give how many runs may start: count: 10)",
 		`rateLimit: {count: 3}`:                       "spec.rateLimit: per is missing",
 		`rateLimit: {count: 3, per: 1m, burst: 0}`:    `spec.rateLimit.burst: is "0"`,
-		`rateLimit: {count: 3, per: 1m, key: "${x}"}`: `spec.rateLimit.key: this is computed before the run starts: there is no x`,
+		`rateLimit: {count: 3, per: 1m, key: "${x}"}`: `spec.rateLimit.key: x cannot be read here: this is computed before the run starts`,
 		`onFailure: w`:                                "spec.onFailure: a workflow cannot deal with its own failures: it might fail for ever (name another workflow)",
 		`onFailure: {workflow: x}`:                    "spec.onFailure: is no text",
 		`durability: some`:                            `spec.durability: is "some" (did you mean none?)`,

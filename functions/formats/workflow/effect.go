@@ -87,7 +87,7 @@ func (c *checker) catches(s *Step, scope *expr.Scope) {
 		expr.Field{Name: "code", Type: expr.TypeOf("string")}, expr.Field{Name: "details", Type: anything})
 	gives, known := c.gives[s.ID]
 	for _, e := range s.Catch {
-		p := place{step: s.ID, item: s.given().item, failure: true}
+		p := place{step: s.ID, item: s.given().item, loop: s.Loop != nil, failure: true}
 		for i, at := range valuesAt(e.Outputs, p) {
 			name := e.Outputs[i].Name
 			if known && !slices.Contains(names(gives), name) {

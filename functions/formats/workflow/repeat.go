@@ -18,7 +18,7 @@ type ForEach struct {
 
 // Loop repeats a step.
 type Loop struct {
-	Until string // an expression over loop.index and loop.last
+	Until string // an expression over pass.index and pass.last
 	Max   int    // passes, 1..10000
 	Delay time.Duration
 	node  *doc.Node
@@ -41,7 +41,7 @@ func forEach(n *doc.Node) *ForEach {
 	f.In = n.Need("in", `give a list: "${steps.x.items}"`).Text()
 	if a := n.Get("as"); a != nil {
 		f.As = a.Names(idPattern, idAllowed)
-		if slices.Contains(reserved, f.As) || f.As == "loop" || f.As == "error" {
+		if slices.Contains(reserved, f.As) {
 			a.Wrong("choose another name", "%q is a word of expressions", f.As)
 		}
 	}
@@ -60,7 +60,7 @@ func loop(n *doc.Node) *Loop {
 		return nil
 	}
 	l := &Loop{node: n}
-	l.Until = unwrap(n.Need("until", `give the condition that ends the loop: "loop.last.done"`).Text())
+	l.Until = unwrap(n.Need("until", `give the condition that ends the loop: "pass.last.done"`).Text())
 	l.Max = n.Need("max", "give how many passes there may be, from 1 to 10000").Int(1, 10000)
 	l.Delay = duration(n.Get("delay"))
 	n.Only()

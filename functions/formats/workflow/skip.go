@@ -10,7 +10,7 @@ import (
 )
 
 // tolerantCall is what a condition calls to run although a need did not complete.
-var tolerantCall = regexp.MustCompile(`\b(always|failed|skipped|errorOf)\s*\(`)
+var tolerantCall = regexp.MustCompile(`\b(always|failed|skipped)\s*\(`)
 
 // tolerant tells whether a step runs although a need of it was skipped: its condition says so, or
 // it does not wait for all of them.

@@ -14,8 +14,8 @@ type place struct {
 	start   bool   // computed before there is a run
 	event   bool
 	secrets bool   // the value goes to an action and nowhere else
-	loop    bool   // loop.index and loop.last
-	again   bool   // loop.last is there on every pass
+	loop    bool   // pass.index and pass.last
+	again   bool   // pass.last is there on every pass
 	failure bool   // error.kind and others
 	self    string // the step whose own outputs may be read
 }
@@ -72,7 +72,7 @@ func (x *Step) given() place {
 func (x *Step) spots() []spot {
 	plain := place{step: x.ID}
 	given := x.given()
-	shown := place{step: x.ID, item: given.item}
+	shown := place{step: x.ID, item: given.item, loop: given.loop}
 	var out []spot
 	if x.ForEach != nil {
 		out = append(out, textAt(x.ForEach.node.Get("in"), unwrap(x.ForEach.In), plain)...)
@@ -84,20 +84,20 @@ func (x *Step) spots() []spot {
 		out = append(out, textAt(x.Loop.node.Get("until"), x.Loop.Until, place{step: x.ID, loop: true, again: true})...)
 	}
 	if w := x.Wait; w != nil {
-		out = append(out, valueAt(w.For, plain)...)
-		out = append(out, valueAt(w.Until, plain)...)
+		out = append(out, valueAt(w.For, shown)...)
+		out = append(out, valueAt(w.Until, shown)...)
 		if w.Approval != nil {
-			out = append(out, valueAt(w.Approval.Title, plain)...)
+			out = append(out, valueAt(w.Approval.Title, shown)...)
 		}
 	}
 	for _, c := range x.Catch {
-		out = append(out, valuesAt(c.Outputs, place{step: x.ID, item: given.item, failure: true})...)
+		out = append(out, valuesAt(c.Outputs, place{step: x.ID, item: given.item, loop: given.loop, failure: true})...)
 	}
 	if x.Undo != nil {
-		out = append(out, valuesAt(x.Undo.With, place{step: x.ID, item: given.item, secrets: true, self: x.ID})...)
+		out = append(out, valuesAt(x.Undo.With, place{step: x.ID, item: given.item, loop: given.loop, secrets: true, self: x.ID})...)
 	}
 	if x.Cache != nil {
-		out = append(out, valueAt(x.Cache.Key, place{step: x.ID, item: given.item, loop: given.loop})...)
+		out = append(out, valueAt(x.Cache.Key, shown)...)
 	}
 	if x.Approval != nil {
 		out = append(out, valueAt(x.Approval.Title, shown)...)

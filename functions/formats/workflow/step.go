@@ -77,7 +77,7 @@ var belongings = []struct {
 	instead map[string]string // by kind; other kinds are told to leave it out
 }{
 	{"with", runs, map[string]string{KindWait: "write it under wait:"}},
-	{"forEach", runs, nil},
+	{"forEach", []string{KindAction, KindWorkflow, KindWait}, nil},
 	{"loop", runs, nil},
 	{"retry", runs, nil},
 	{"timeout", runs, map[string]string{KindWait: "write wait: {signal: …, timeout: …}"}},

@@ -40,17 +40,19 @@ func (c *checker) conditions(s *Step) *expr.Scope {
 			c.add(at.node, "give something with few values: a string, an integer or a boolean", "switch compares texts, this is %s", expr.Article(expr.Word(t)))
 		}
 	}
-	if s.Wait != nil {
-		c.pauses(s.Wait, place{step: s.ID}, scope)
-	}
 	if s.Loop != nil {
-		scope = scope.WithObject("loop", expr.Field{Name: "index", Type: expr.TypeOf("integer")}, expr.Field{Name: "last", Type: c.ownOutputs(s)})
+		scope = scope.WithObject("pass", expr.Field{Name: "index", Type: expr.TypeOf("integer")}, expr.Field{Name: "last", Type: c.ownOutputs(s)})
 		until := textAt(s.Loop.node.Get("until"), s.Loop.Until, place{step: s.ID, loop: true, again: true})
 		c.condition(until, "until", scope)
 	}
 	if s.ForEach != nil {
 		c.elements[s.ID] = c.element(s)
 		scope = scope.With(s.ForEach.As, c.elements[s.ID])
+	}
+	if s.Wait != nil {
+		p := s.given()
+		p.secrets = false
+		c.pauses(s.Wait, p, scope)
 	}
 	return scope
 }
@@ -187,7 +189,7 @@ func (c *checker) readable(at place, ref expr.Ref) bool {
 	switch ref.Root {
 	case "inputs":
 		return has(fields(c.w.Inputs), ref.Name, "")
-	case "loop":
+	case "pass":
 		gives, known := c.gives[at.step]
 		return ref.Name != "last" || !known || has(gives, ref.Sub, "")
 	case "error":

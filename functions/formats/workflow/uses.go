@@ -276,7 +276,7 @@ func (c *checker) isList(step string, at place) bool {
 func (c *checker) there(at spot) {
 	for _, ref := range refsOf(at) {
 		step, name := ref.Step, ref.Name
-		if ref.Root == "loop" && ref.Name == "last" {
+		if ref.Root == "pass" && ref.Name == "last" {
 			step, name = at.step, ref.Sub
 		} else if ref.Root != "steps" || c.isList(ref.Step, at.place) {
 			continue

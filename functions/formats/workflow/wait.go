@@ -25,7 +25,7 @@ type Wait struct {
 
 // Approval asks a person.
 type Approval struct {
-	Title     *Value
+	Title     *Value // nil = the step's id
 	Form      []action.Item
 	Approvers []string // names of users or role:<role>, empty = whoever may operate runs
 	Reminder  time.Duration
@@ -36,9 +36,8 @@ type Approval struct {
 var waits = []string{"for", "until", "signal", "approval"}
 
 var (
-	signalPattern   = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 	approverPattern = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,62}$`)
-	roles           = []string{"viewer", "operator", "developer", "admin"}
+	roles           = []string{"operator", "developer", "admin"} // viewers decide nothing
 )
 
 func wait(n *doc.Node) *Wait {
@@ -70,7 +69,7 @@ func wait(n *doc.Node) *Wait {
 	w.Timezone = zone(only("timezone", "until"))
 	w.Until = waitUntil(n.Get("until"), n.Get("timezone"))
 	if s := n.Get("signal"); s != nil {
-		w.Signal = s.Names(signalPattern, "give a-z, 0-9, _ and -, a letter first")
+		w.Signal = s.Names(namePattern, nameAllowed)
 	}
 	w.Schema = payload(only("schema", "signal"))
 	w.Approval = approval(n.Get("approval"), true)
@@ -98,7 +97,7 @@ func waitFor(n *doc.Node) *Value {
 }
 
 // local are the ways to write a time without its offset.
-var local = []string{"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04"}
+var local = []string{"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"}
 
 func waitUntil(n, timezone *doc.Node) *Value {
 	if n == nil {
@@ -144,7 +143,7 @@ func approval(n *doc.Node, waits bool) *Approval {
 		return nil
 	}
 	a := &Approval{}
-	if t := n.Need("title", `say what is asked: title: "Ship ${inputs.order}?"`); t != nil {
+	if t := n.Get("title"); t != nil {
 		if !t.Scalar() {
 			t.Wrong("give a text", "is no text")
 		}

@@ -5,6 +5,7 @@ package workflow
 import (
 	"encoding/json"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/pelton-run/pelton/functions/formats/action"
@@ -42,7 +43,7 @@ var (
 	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	idPattern   = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 	kindPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
-	reserved    = []string{"inputs", "trigger", "steps", "run", "vars", "secrets", "event"}
+	reserved    = []string{"inputs", "trigger", "steps", "run", "vars", "secrets", "event", "pass", "error"}
 )
 
 const (
@@ -85,7 +86,11 @@ func Parse(file string, data []byte) (Workflow, problem.List) {
 func (w *Workflow) settings(spec *doc.Node) {
 	w.Timeout = duration(spec.Get("timeout"))
 	w.Priority = spec.Get("priority").Int(-100, 100)
-	w.IdempotencyKey = value(spec.Get("idempotencyKey"))
+	if k := spec.Get("idempotencyKey"); k != nil {
+		if w.IdempotencyKey = value(k); !strings.Contains(string(w.IdempotencyKey.JSON), "${") {
+			k.Wrong(`read something that tells runs apart: "${inputs.order}"`, "a key that is always the same starts one run for ever")
+		}
+	}
 	w.Concurrency = limit(spec.Get("concurrency"), true)
 	w.RateLimit = rate(spec.Get("rateLimit"))
 	if n := spec.Get("onFailure"); n != nil {

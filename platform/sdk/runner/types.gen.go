@@ -8,6 +8,18 @@ import (
 	"time"
 )
 
+// AgainRequest What is different when a run is run again.
+type AgainRequest struct {
+	// IdempotencyKey A name for the request.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+
+	// Inputs Inputs that win over the earlier ones.
+	Inputs json.RawMessage `json:"inputs,omitempty"`
+
+	// SameRevision Whether it follows the earlier run's revision instead of the live one.
+	SameRevision bool `json:"same_revision,omitempty"`
+}
+
 // Attempt One try of a step.
 type Attempt struct {
 	// Error Why a step, an attempt or a run failed.
@@ -47,6 +59,54 @@ type Attempt struct {
 // AttemptState How far an attempt is.
 type AttemptState = string
 
+// Bulk An order for many runs.
+type Bulk struct {
+	// CreatedAt When it was given.
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+
+	// EndedAt When it ended.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+
+	// Failed How many of them refused.
+	Failed int `json:"failed"`
+
+	// ID The id of the order.
+	ID string `json:"id,omitempty"`
+
+	// Kind What is done with each.
+	Kind string `json:"kind"`
+
+	// Problem Why the last one refused.
+	Problem string `json:"problem,omitempty"`
+
+	// Runs How many runs it has come through; in the answer to an order, how many it finds.
+	Runs int `json:"runs"`
+
+	// State How far it is.
+	State string `json:"state"`
+}
+
+// BulkList Orders for many runs.
+type BulkList struct {
+	// Items The orders.
+	Items []Bulk `json:"items"`
+
+	// NextCursor Never there.
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// BulkRequest An order for many runs.
+type BulkRequest struct {
+	// Filter Which runs: the parameters of the search for runs, each with its values.
+	Filter map[string][]string `json:"filter,omitempty"`
+
+	// Kind What to do with each.
+	Kind string `json:"kind"`
+
+	// Plan Whether to count only.
+	Plan bool `json:"plan,omitempty"`
+}
+
 // CancelRequest An order to cancel.
 type CancelRequest struct {
 	// CommandID A name for the order, for sending it twice.
@@ -54,6 +114,69 @@ type CancelRequest struct {
 
 	// Reason Why; left out it is who asked.
 	Reason string `json:"reason,omitempty"`
+}
+
+// Caps How many action steps may be under way at a time.
+type Caps struct {
+	// Actions By action.
+	Actions map[string]int `json:"actions"`
+
+	// Project In the whole project; 0 is no cap.
+	Project int `json:"project"`
+
+	// Server Of all projects together; a setting of the server.
+	Server int `json:"server,omitempty"`
+
+	// Workflows By workflow.
+	Workflows map[string]int `json:"workflows"`
+}
+
+// CapsRequest How many action steps may be under way at a time; 0 is no cap.
+type CapsRequest struct {
+	// Actions By action.
+	Actions map[string]int `json:"actions,omitempty"`
+
+	// Project In the whole project.
+	Project int `json:"project,omitempty"`
+
+	// Workflows By workflow.
+	Workflows map[string]int `json:"workflows,omitempty"`
+}
+
+// Cost What attempts used together.
+type Cost struct {
+	// CPUSeconds Seconds of CPU time.
+	CPUSeconds float32 `json:"cpu_seconds"`
+
+	// GibSeconds GiB of memory times seconds.
+	GibSeconds float32 `json:"gib_seconds"`
+}
+
+// CostList Sums of cost.
+type CostList struct {
+	// Items The sums.
+	Items []CostRow `json:"items"`
+
+	// NextCursor Never there.
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// CostRow What the runs of a workflow used.
+type CostRow struct {
+	// CPUSeconds Seconds of CPU time.
+	CPUSeconds float32 `json:"cpu_seconds"`
+
+	// Day The day in UTC.
+	Day string `json:"day,omitempty"`
+
+	// GibSeconds GiB of memory times seconds.
+	GibSeconds float32 `json:"gib_seconds"`
+
+	// Runs How many runs have ended.
+	Runs int `json:"runs"`
+
+	// Workflow The workflow.
+	Workflow string `json:"workflow"`
 }
 
 // DeployedTrigger Something that starts runs.
@@ -109,6 +232,45 @@ type DeploymentList struct {
 
 // DeploymentState How far a deployment is.
 type DeploymentState = string
+
+// Failure Failed runs of one cause.
+type Failure struct {
+	// Count How many runs.
+	Count int `json:"count"`
+
+	// FirstAt When the first of them was started.
+	FirstAt time.Time `json:"first_at"`
+
+	// Group The name of the group, as the search for runs takes it.
+	Group string `json:"group"`
+
+	// Kind The kind of error.
+	Kind string `json:"kind"`
+
+	// LastAt When the last of them was started.
+	LastAt time.Time `json:"last_at"`
+
+	// Message The message of the newest.
+	Message string `json:"message"`
+
+	// NewestRun The newest of them.
+	NewestRun string `json:"newest_run"`
+
+	// Step The step that failed.
+	Step string `json:"step,omitempty"`
+
+	// Workflow The workflow.
+	Workflow string `json:"workflow"`
+}
+
+// FailureList Groups of failed runs.
+type FailureList struct {
+	// Items The groups.
+	Items []Failure `json:"items"`
+
+	// NextCursor Never there.
+	NextCursor string `json:"next_cursor,omitempty"`
+}
 
 // FileReference The value that names a stored file in inputs and outputs.
 type FileReference struct {
@@ -232,6 +394,9 @@ type ProjectEvent struct {
 
 // Run One run; inputs, result and steps are there only where one run is read.
 type Run struct {
+	// Cost What attempts used together.
+	Cost *Cost `json:"cost,omitempty"`
+
 	// CreatedAt When the run was started.
 	CreatedAt time.Time `json:"created_at"`
 
@@ -244,6 +409,9 @@ type Run struct {
 	// FinishedAt When the run ended.
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 
+	// Group The group of failures of one cause that it belongs to.
+	Group string `json:"group,omitempty"`
+
 	// ID The id of the run.
 	ID string `json:"id"`
 
@@ -252,6 +420,9 @@ type Run struct {
 
 	// Result Named values, as inputs, outputs and results are.
 	Result Values `json:"result,omitempty"`
+
+	// RetryOf The run that this one repeats.
+	RetryOf string `json:"retry_of,omitempty"`
 
 	// Revision The number of the workflow's revision, absent in the answer to a start.
 	Revision int `json:"revision,omitempty"`
@@ -322,7 +493,7 @@ type RunTrigger struct {
 	// ID The id of the trigger in the workflow, absent for manual.
 	ID string `json:"id,omitempty"`
 
-	// Kind The kind of trigger.
+	// Kind The kind of trigger; workflow is a step of another run, failure the failure of one.
 	Kind string `json:"kind"`
 }
 

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -17,6 +19,8 @@ var (
 	ErrFenced    = errors.New("another incarnation has taken over")
 	ErrStopped   = errors.New("the runner is stopping")
 	ErrDuplicate = errors.New("the key is taken")
+	// ErrNoLiveRun tells that a run has ended, or never was.
+	ErrNoLiveRun = errors.New("there is no such run that has not ended")
 )
 
 // Metrics counts what the engine does. Every field may be nil.
@@ -42,6 +46,12 @@ type engine struct {
 	log     *slog.Logger
 	grace   time.Duration
 	stop    context.Context
+	svc     *Service
+	keeper  *limits.Keeper
+	bulk    sync.WaitGroup // bulk orders under way
+	caps    *capBook
+	// sleepAfter is how far off its next due time must be for a run to leave memory.
+	sleepAfter time.Duration
 }
 
 func (e *engine) shardOf(run string) *shard {
@@ -87,6 +97,10 @@ type liveRun struct {
 	watched  atomic.Int32     // len(watchers), for sinks
 	logSeq   atomic.Int64     // cursor of the last log record
 	logged   map[string]int64 // attached executions: log records that are durable already
+	orders   map[string]bool  // commands of the inbox that it has been told
+	awaited  int              // callers who wait for its end
+	stored   domain.RunState  // what lists show
+	asleep   bool             // its newest row says that it only waits
 }
 
 // queued keeps what an entry sets going once it is durable.
@@ -218,6 +232,7 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 		sum := r.ended()
 		q.End = &sum
 	}
+	sh.settle(q, &tr)
 	if amend != nil {
 		amend(q)
 	}
@@ -262,6 +277,7 @@ func (sh *shard) committed(q *queued, err error) {
 		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "run_started", Run: &sum})
 	}
 	sh.run(r, q.commands)
+	sh.rest(r)
 }
 
 // run carries out commands.
@@ -271,11 +287,24 @@ func (sh *shard) run(r *liveRun, cmds []domain.Command) {
 		case domain.CommandStart, domain.CommandAttach:
 			sh.send(r, c)
 		case domain.CommandCancel:
-			id, _, _ := r.s.Target(c)
-			sh.e.exec.Cancel(id, c.Reason, sh.e.grace)
+			sh.cancelAttempt(r, c)
 		case domain.CommandForget:
 			id, _, _ := r.s.Target(c)
 			sh.e.exec.Forget(id)
+		case domain.CommandAdmit:
+			sh.admitRun(r)
+		case domain.CommandAcquire:
+			sh.acquire(r, c)
+		case domain.CommandRelease:
+			sh.release(r, c)
+		case domain.CommandLookUp:
+			sh.lookUp(r, c)
+		case domain.CommandKeep:
+			sh.keep(r, c)
+		case domain.CommandHandle:
+			sh.handleFailure(r)
+		case domain.CommandAsk:
+			sh.ask(r, c)
 		case domain.CommandLoad:
 			sh.load(r, c.Refs)
 		case domain.CommandContinue:
@@ -286,10 +315,54 @@ func (sh *shard) run(r *liveRun, cmds []domain.Command) {
 	}
 }
 
+// cancelAttempt tells an attempt to stop; a sub-workflow's is the run that it started.
+func (sh *shard) cancelAttempt(r *liveRun, c domain.Command) {
+	id, _, _ := r.s.Target(c)
+	child := r.s.Child(c)
+	if child == "" {
+		sh.e.exec.Cancel(id, c.Reason, sh.e.grace)
+		return
+	}
+	e, project, sink := sh.e, r.s.Project, r.sinks[id]
+	go func() {
+		if !e.svc.isUp(e.stop) {
+			return
+		}
+		// The child may be about to start: it is cancelled as soon as it is there.
+		for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+			err := e.svc.Cancel(e.stop, project, child, "parent:"+id, c.Reason)
+			if err == nil || fault.Is(err, fault.Conflict) || sink == nil || sink.isOver() {
+				return
+			}
+			t := time.NewTimer(wait)
+			select {
+			case <-e.stop.Done():
+				t.Stop()
+				return
+			case <-t.C:
+			}
+		}
+	}()
+}
+
+// ask tells those who watch the project that a person is waited for.
+func (sh *shard) ask(r *liveRun, c domain.Command) {
+	if !sh.e.feed.watched() {
+		return
+	}
+	_, step, _ := r.s.Target(c)
+	sum := r.ended()
+	sum.State = r.s.Shown()
+	sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "decision_wanted", Run: &sum, Step: r.s.Plan.Nodes[step].Spec.ID, Text: r.s.Question(c), Reminder: c.Reason != ""})
+}
+
 // finish lets go of a run whose end is durable.
 func (sh *shard) finish(r *liveRun) {
 	if m := sh.e.metrics.RunEnded; m != nil {
 		m(r.summary.Project, r.summary.Workflow, r.s.Status, time.Duration(r.s.Finished-r.s.Started)*time.Microsecond)
+	}
+	if limited(r.s.Plan) {
+		sh.e.keeper.Release(r.s.ID)
 	}
 	sum := r.ended()
 	r.result = &RunResult{ID: sum.ID, Workflow: sum.Workflow, State: sum.State, Result: r.s.Result, Error: r.s.Err, Step: sum.ErrorStep}
@@ -324,7 +397,7 @@ func (sh *shard) giveUp(r *liveRun, err error) {
 
 func (r *liveRun) ended() RunSummary {
 	sum := r.summary
-	sum.State = r.s.Status
+	sum.State = r.s.Shown()
 	if r.s.Status.Ended() {
 		sum.FinishedAt = time.UnixMicro(r.s.Finished).UTC()
 	}
@@ -334,6 +407,10 @@ func (r *liveRun) ended() RunSummary {
 	if r.s.ErrStep >= 0 {
 		sum.ErrorStep = r.s.Plan.Nodes[r.s.ErrStep].Spec.ID
 	}
+	if r.s.Status == domain.RunFailed {
+		sum.Fingerprint = fingerprint(sum.Workflow, sum.ErrorStep, r.s.Err)
+	}
+	sum.CPUMicros, sum.GiBSeconds = r.s.Cost()
 	return sum
 }
 
@@ -351,6 +428,10 @@ func (sh *shard) send(r *liveRun, c domain.Command) {
 		return
 	}
 	r.sinks[d.Execution] = sink
+	if d.Workflow != "" {
+		sh.callWorkflow(r, d, sink)
+		return
+	}
 	x := Execution{
 		ID: d.Execution, Project: r.s.Project, Workflow: r.summary.Workflow, Run: r.s.ID, Step: d.Step, ItemPath: d.Path,
 		Attempt: d.Attempt, IdempotencyKey: d.IdempotencyKey, Deadline: time.UnixMicro(d.Deadline), Inputs: d.Inputs,

@@ -8,11 +8,15 @@ import (
 
 // ProjectEvent is one thing that happened to any run of a project.
 type ProjectEvent struct {
-	Kind string      // run_started | run_finished | log | resync
-	Run  *RunSummary // run_started, run_finished
-	ID   string      // log: the run
-	Of   string      // log: its workflow
-	Log  *LogRecord
+	Kind string      // run_started | run_finished | decision_wanted | log | resync
+	Run  *RunSummary // run_started, run_finished, decision_wanted
+	Step string      // decision_wanted: the step that asks
+	Text string      // decision_wanted: what it asks
+	// Reminder tells that it was asked before.
+	Reminder bool
+	ID       string // log: the run
+	Of       string // log: its workflow
+	Log      *LogRecord
 }
 
 // feed hands what happens to the runs of a project to its readers. It costs the engine one

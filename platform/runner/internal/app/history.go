@@ -50,7 +50,7 @@ func (s *Service) overlay(ctx context.Context, items []RunSummary) error {
 		err := sh.call(ctx, func(sh *shard) {
 			for _, i := range places {
 				if r := sh.runs[items[i].ID]; r != nil && !r.s.Status.Ended() {
-					items[i].State = r.s.Status
+					items[i].State = r.s.Shown()
 				}
 			}
 		})
@@ -71,6 +71,7 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		if r.s.Nodes() < largeRun {
 			d = detail(r.ended(), r.s, r.sinks)
+			s.explain(r.s, &d)
 		}
 	})
 	if err != nil {
@@ -87,7 +88,9 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 	if err != nil {
 		return RunDetail{}, err
 	}
-	return detail(sum, st, nil), nil
+	d = detail(sum, st, nil)
+	s.explain(st, &d)
+	return d, nil
 }
 
 // Replay hands every run of a project to each, newest first, made of its journal alone. The
@@ -103,7 +106,7 @@ func (s *Service) Replay(ctx context.Context, project string, each func(RunDetai
 			if err != nil {
 				return err
 			}
-			sum.State = st.Status
+			sum.State = st.Shown()
 			if err := each(detail(sum, st, nil)); err != nil {
 				return err
 			}
@@ -214,8 +217,23 @@ func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunE
 		if err != nil {
 			return nil, err
 		}
-		w.close(&sum)
-		return w.ch, nil
+		if !sum.State.Ended() { // it only waits: its reader wants to see it go on
+			err = s.rouse(ctx, project, runID, func(_ *shard, r *liveRun) {
+				r.watchers = append(r.watchers, w)
+				r.watched.Store(int32(len(r.watchers)))
+				run = r
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		if run == nil {
+			if sum, err = s.deps.Store.RunSummary(ctx, project, runID); err != nil {
+				return nil, err
+			}
+			w.close(&sum)
+			return w.ch, nil
+		}
 	}
 	context.AfterFunc(ctx, func() { s.engine.shardOf(runID).post(message{do: func(*shard) { run.unwatch(w) }}) })
 	return w.ch, nil
@@ -235,11 +253,18 @@ func (r *liveRun) unwatch(w *watcher) {
 
 // detail makes what people see of a run of its state.
 func detail(sum RunSummary, st *domain.State, sinks map[string]*attemptSink) RunDetail {
-	d := RunDetail{RunSummary: sum, Inputs: st.ShownInputs(), Result: st.Result, Failed: st.Err, Steps: []StepRun{}}
+	d := RunDetail{RunSummary: sum, Inputs: st.ShownInputs(), Result: st.Result, Failed: st.Err, Steps: []StepRun{}, Handler: st.Handler, NotUndone: st.NotUndone()}
 	st.StepRuns(func(v domain.StepRunView) {
 		spec := &st.Plan.Nodes[v.Step].Spec
 		sr := StepRun{Step: spec.ID, Title: spec.Title, Uses: spec.Uses, ItemPath: v.Path, State: v.State, Reason: v.Reason, Items: v.Items,
-			StartedAt: micros(v.Started), FinishedAt: micros(v.Ended), Inputs: v.Inputs, Outputs: v.Outputs, List: v.List, Error: v.Err}
+			StartedAt: micros(v.Started), FinishedAt: micros(v.Ended), Inputs: v.Inputs, Outputs: v.Outputs, List: v.List, Error: v.Err,
+			Kind: spec.Kind, Caught: v.Caught, Child: v.Child}
+		if v.Wait != domain.WaitNone {
+			sr.Wait = waitView(v.Wait.String(), v.Text, v.Due)
+		}
+		if i := st.Plan.Nodes[v.Step].Undoes; i >= 0 {
+			sr.Undoes = st.Plan.Nodes[i].Spec.ID
+		}
 		for _, a := range v.Attempts {
 			x := Attempt{Number: a.Number, State: a.State, Execution: domain.ExecutionID(st.ID, spec.ID, v.Path, a.Number), Instance: a.Instance,
 				StartedAt: micros(a.Started), FinishedAt: micros(a.Ended), Phases: a.Phases, Error: a.Err, Usage: a.Usage}

@@ -115,6 +115,13 @@ type Cipher interface {
 	Open(sealed []byte, context string) ([]byte, error)
 }
 
+// Schemas checks values against JSON Schemas.
+type Schemas interface {
+	// Check tells in words where the value departs from the schema, "" if it does not. A schema
+	// that cannot be read allows nothing.
+	Check(schema []byte, value domain.Value) string
+}
+
 // Message is an encoded outgoing message: stored in the outbox in the transaction that
 // changes the state, relayed by kit/outbox.
 type Message struct {

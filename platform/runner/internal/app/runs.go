@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -53,6 +54,13 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if err != nil {
 		return StartedRun{}, err
 	}
+	_, own, err := keysOf(plan, inputs, vars, o.event())
+	if err != nil {
+		return StartedRun{}, err
+	}
+	if o.IdempotencyKey == "" && o.keep == nil {
+		o.IdempotencyKey = own
+	}
 	dedup := s.dedup(o, plan, dep, inputs)
 	if dedup != nil {
 		release, err := s.reserve(ctx, dedup.Scope+"\x00"+dedup.Key)
@@ -71,8 +79,12 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 			}
 		}
 	}
-	sum := RunSummary{ID: s.deps.NewID(), Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
-		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC()}
+	runID := o.id
+	if runID == "" {
+		runID = s.deps.NewID()
+	}
+	sum := RunSummary{ID: runID, Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
+		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Tags: tagsOf(plan, inputs)}
 	r := s.newRun(sum, plan)
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err
@@ -81,7 +93,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	durable := make(chan error, 1)
 	sh.post(message{do: func(sh *shard) {
 		sh.runs[sum.ID] = r
-		sh.step(r, domain.EventStarted{Inputs: inputs, Vars: vars, Event: o.Event}, func(q *queued) {
+		sh.step(r, domain.EventStarted{Inputs: inputs, Vars: vars, Event: o.event(), Keep: o.keep, From: o.from, Queued: limited(plan)}, func(q *queued) {
 			q.Start, q.Dedup = &r.summary, dedup
 			if o.Cursor != nil {
 				q.Cursor = &SourceCursor{Deployment: dep, Trigger: o.Trigger.ID, Cursor: o.Cursor}
@@ -115,7 +127,19 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if m := s.deps.Metrics.RunStarted; m != nil {
 		m(o.Project, plan.Workflow)
 	}
-	return StartedRun{ID: sum.ID, State: domain.RunRunning, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt}, nil
+	state := domain.RunRunning
+	if limited(plan) {
+		state = domain.RunQueued
+	}
+	return StartedRun{ID: sum.ID, State: state, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt}, nil
+}
+
+// event is what expressions see as trigger.
+func (o *StartRun) event() domain.Value {
+	if o.keep != nil {
+		return o.retried
+	}
+	return o.Event
 }
 
 func (s *Service) deploymentFor(ctx context.Context, o StartRun) (string, error) {
@@ -193,6 +217,11 @@ func (s *Service) startInputs(o StartRun, plan *domain.Plan, vars domain.Values)
 			if v != nil {
 				in[m.Name] = v
 			}
+		}
+	}
+	for i := range plan.Inputs {
+		if v, ok := o.offers[plan.Inputs[i].Name]; ok && in[plan.Inputs[i].Name] == nil {
+			in[plan.Inputs[i].Name] = v
 		}
 	}
 	for k, v := range o.Inputs {
@@ -298,23 +327,51 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 
 // Await blocks until the run has ended. See UseCases.
 func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, error) {
-	var run *liveRun
-	if _, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { run = r }); err != nil {
-		return RunResult{}, err
-	}
-	if run != nil {
-		select {
-		case <-run.done:
-			if run.result != nil {
-				return *run.result, nil
+	var awake <-chan struct{}
+	for {
+		var run *liveRun
+		if _, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { run = r; r.awaited++ }); err != nil {
+			return RunResult{}, err
+		}
+		if run != nil {
+			if res, err := s.awaitHere(ctx, run); res != nil || err != nil {
+				return *res, err
 			}
+		}
+		res, err := s.Result(ctx, project, runID)
+		if err != nil || res.State.Ended() {
+			return res, err
+		}
+		if awake == nil { // it only waits: look once more, in case it came back just now
+			awake = s.awake(runID)
+			continue
+		}
+		select {
+		case <-awake:
+			awake = nil
 		case <-ctx.Done():
 			return RunResult{}, ctx.Err()
 		case <-s.engine.stop.Done():
-			return RunResult{}, fault.New(fault.Unavailable, "the runner is stopping; the run goes on after its restart")
+			return RunResult{}, errStopping()
 		}
 	}
-	return s.Result(ctx, project, runID)
+}
+
+// awaitHere waits for a run in memory. Both answers are nil if it left memory without an end.
+func (s *Service) awaitHere(ctx context.Context, run *liveRun) (*RunResult, error) {
+	defer s.engine.shardOf(run.summary.ID).post(message{do: func(*shard) { run.awaited-- }})
+	select {
+	case <-run.done:
+		return run.result, nil
+	case <-ctx.Done():
+		return &RunResult{}, ctx.Err()
+	case <-s.engine.stop.Done():
+		return &RunResult{}, errStopping()
+	}
+}
+
+func errStopping() error {
+	return fault.New(fault.Unavailable, "the runner is stopping; the run goes on after its restart")
 }
 
 // Result answers at once. See UseCases.
@@ -323,7 +380,7 @@ func (s *Service) Result(ctx context.Context, project, runID string) (RunResult,
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		res = RunResult{ID: runID, Workflow: r.summary.Workflow, State: domain.RunRunning}
 		if !r.s.Status.Ended() { // an end counts once it is durable
-			res.State = r.s.Status
+			res.State = r.s.Shown()
 		}
 	})
 	if err != nil {
@@ -356,27 +413,41 @@ func (s *Service) Result(ctx context.Context, project, runID string) (RunResult,
 	return res, nil
 }
 
-// Cancel orders the end of a run. See UseCases.
-func (s *Service) Cancel(ctx context.Context, project, runID, commandID, reason string) error {
-	if commandID == "" {
-		commandID = s.deps.NewID()
+// Retry starts a new run that keeps what an ended one has finished. See UseCases.
+func (s *Service) Retry(ctx context.Context, o RetryRun) (StartedRun, error) {
+	if err := s.isReady(); err != nil {
+		return StartedRun{}, err
 	}
-	ending := false
-	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { ending = r.s.Status.Ended() })
+	sum, err := s.deps.Store.RunSummary(ctx, o.Project, o.Run)
 	if err != nil {
-		return err
+		return StartedRun{}, err
 	}
-	if !found || ending {
-		sum, err := s.deps.Store.RunSummary(ctx, project, runID)
-		if err != nil {
-			return err
+	if !sum.State.Ended() {
+		return StartedRun{}, fault.New(fault.Conflict, "the run has not ended: it is %s; cancel it first, or wait", sum.State).WithCode("run_not_ended")
+	}
+	st, err := s.replay(ctx, sum)
+	if err != nil {
+		return StartedRun{}, err
+	}
+	if sum.State == domain.RunCompleted && o.From == "" {
+		return StartedRun{}, fault.New(fault.Conflict, "the run has completed: name the step from which on it shall run again, or start it anew").WithCode("run_completed")
+	}
+	plan, dep := st.Plan, sum.Deployment
+	if o.Newest {
+		if dep, err = s.deploymentFor(ctx, StartRun{Project: o.Project, Workflow: sum.Workflow}); err != nil {
+			return StartedRun{}, err
 		}
-		return fault.New(fault.Conflict, "the run has already ended: it is %s", sum.State).WithCode("run_ended")
+		if plan, err = s.plan(ctx, dep); err != nil {
+			return StartedRun{}, err
+		}
 	}
-	c := InboxCommand{ID: commandID, Run: runID, Kind: "cancel", Reason: reason, At: s.now().UTC()}
-	if err := s.deps.Store.AddCommand(ctx, c); err != nil {
-		return err
+	if _, ok := plan.StepIndex(o.From); o.From != "" && !ok {
+		return StartedRun{}, fault.InvalidField("from", fmt.Sprintf("the workflow %s has no step %q", plan.Workflow, o.From), "name one of its steps")
 	}
-	_, err = s.find(ctx, project, runID, func(sh *shard, r *liveRun) { sh.order(r, c) })
-	return err
+	in, err := s.openInputs(o.Project, st)
+	if err != nil {
+		return StartedRun{}, err
+	}
+	return s.StartRun(ctx, StartRun{Project: o.Project, DeploymentID: dep, Inputs: in, Trigger: sum.Trigger, retried: st.Event,
+		IdempotencyKey: o.Key, keep: st, from: o.From, retryOf: sum.ID})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -26,6 +27,12 @@ type Config struct {
 	DedupTTL time.Duration
 	// MaxLiveRuns is how many runs of one project may be under way. Defaults to 10,000.
 	MaxLiveRuns int
+	// SleepAfter is how far off its next due time must be for a run that only waits to leave
+	// memory. Defaults to 30 s.
+	SleepAfter time.Duration
+	// MaxSteps is how many action steps may be under way at a time over all projects. Defaults to
+	// no bound; the compute has bounds of its own.
+	MaxSteps int
 }
 
 // Deps is what the use cases need. All but Metrics and Log are required.
@@ -38,6 +45,7 @@ type Deps struct {
 	Files    Files
 	Cipher   Cipher
 	Announce Announcer
+	Schemas  Schemas
 	Now      func() time.Time
 	NewID    func() string  // UUIDv7
 	Jitter   func() float64 // in [0,1)
@@ -61,6 +69,8 @@ type Service struct {
 	plans   map[string]*domain.Plan
 	starts  map[string]chan struct{} // idempotency keys being started
 	under   map[string]int           // runs under way by project
+	// sleepers are closed when their run comes back into memory.
+	sleepers map[string]chan struct{}
 }
 
 var _ UseCases = (*Service)(nil)
@@ -82,13 +92,17 @@ func New(cfg Config, deps Deps) *Service {
 	if cfg.MaxLiveRuns == 0 {
 		cfg.MaxLiveRuns = 10_000
 	}
+	if cfg.SleepAfter == 0 {
+		cfg.SleepAfter = sleepWindow
+	}
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now,
-		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}}
+		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
-		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log)}
+		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
+		keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}
 	for range cfg.Shards {
 		s.engine.shards = append(s.engine.shards, newShard(s.engine))
 	}
@@ -135,12 +149,16 @@ func (s *Service) Run(ctx context.Context) error {
 		err = s.recover(ctx)
 	}
 	if err == nil {
+		e.keeper.Open()
 		wg.Go(func() { s.finishDeploying(ctx) })
+		wg.Go(func() { s.wakeLoop(ctx) })
+		wg.Go(func() { s.resumeBulks(ctx) })
 		close(s.ready)
 		<-ctx.Done()
 	}
 	cancel(nil)
 	wg.Wait()
+	e.bulk.Wait()
 	stopWriters()
 	writing.Wait()
 	if errors.Is(journalErr, ErrFenced) {
@@ -185,6 +203,13 @@ func (s *Service) load(ctx context.Context) error {
 			s.engine.secrets.putVar(project, v.Name, v.Value)
 		}
 	}
+	caps, err := s.deps.Store.Caps(ctx)
+	if err != nil {
+		return err
+	}
+	for project, c := range caps {
+		s.engine.caps.put(project, c)
+	}
 	standing, err := s.deps.Store.Standing(ctx)
 	if err != nil {
 		return err
@@ -216,11 +241,17 @@ func (s *Service) recover(ctx context.Context) error {
 			s.deps.Log.Error("run left where it is", "run", l.ID, "workflow", l.Workflow, "error", err)
 			return nil
 		}
+		delete(orders, l.ID)
 		count++
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("take up unfinished runs: %w", err)
+	}
+	for id := range orders { // runs that only wait, and have something to do now
+		if _, err := s.takeUpOne(ctx, id); err != nil {
+			s.deps.Log.Error("run left where it is", "run", id, "error", err)
+		}
 	}
 	if count > 0 {
 		s.deps.Log.Info("unfinished runs taken up", "runs", count)
@@ -256,34 +287,37 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	s.mu.Lock()
 	r.gone = s.countIn(l.Project)
 	s.mu.Unlock()
-	r.seq = int64(len(l.Rows))
+	r.seq, r.stored, r.asleep = int64(len(l.Rows)), l.State, l.Asleep
 	r.logSeq.Store(l.LastLog)
 	r.logged = map[string]int64{}
 	for _, c := range l.Logged {
 		r.logged[domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt)] = c.Lines
 	}
+	s.restorePlaces(r)
 	sh := s.engine.shardOf(l.ID)
 	sh.post(message{do: func(sh *shard) {
+		if sh.runs[l.ID] != nil {
+			r.gone()
+			return
+		}
 		sh.runs[l.ID] = r
 		sh.event(r, domain.EventResume{})
 		for _, c := range orders {
 			sh.order(r, c)
 		}
+		s.roused(l.ID)
 	}})
 	return nil
 }
 
-// order lets a run carry out a command of its inbox.
-func (sh *shard) order(r *liveRun, c InboxCommand) {
-	sh.step(r, domain.EventCancel{Command: c.ID, Reason: c.Reason}, func(q *queued) { q.Command = c.ID })
-}
-
 func (s *Service) newRun(sum RunSummary, plan *domain.Plan) *liveRun {
-	return &liveRun{
+	r := &liveRun{
 		s: domain.NewState(domain.Run{ID: sum.ID, Project: sum.Project, Deployment: sum.Deployment, CreatedAt: sum.CreatedAt.UnixMicro(),
 			Trigger: domain.TriggerRef(sum.Trigger)}, plan),
-		summary: sum, done: make(chan struct{}), sinks: map[string]*attemptSink{},
+		summary: sum, stored: sum.State, done: make(chan struct{}), sinks: map[string]*attemptSink{},
 	}
+	r.s.Capped = !s.engine.caps.of(sum.Project).empty()
+	return r
 }
 
 func (s *Service) isReady() error {

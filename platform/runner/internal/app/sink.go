@@ -42,8 +42,12 @@ type attemptSink struct {
 const maxOutputs = 64 << 20
 
 func newSink(sh *shard, r *liveRun, d domain.Dispatch) *attemptSink {
+	build := d.Build
+	if build == nil {
+		build = &domain.Build{Action: "workflow " + d.Workflow}
+	}
 	return &attemptSink{sh: sh, run: r, step: d.Step, stepIndex: d.StepIndex, path: d.Path, attempt: d.Attempt,
-		execution: d.Execution, build: d.Build, begun: sh.e.now(), skipLogs: r.logged[d.Execution]}
+		execution: d.Execution, build: build, begun: sh.e.now(), skipLogs: r.logged[d.Execution]}
 }
 
 func (k *attemptSink) Phase(kind string, at time.Time) {
@@ -141,6 +145,12 @@ func (k *attemptSink) Ended(e Ended) {
 		m(k.build.Action, outcomeName(e.Outcome), k.sh.e.now().Sub(k.begun))
 	}
 	k.sh.post(message{sink: k, end: ev})
+}
+
+func (k *attemptSink) isOver() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.over
 }
 
 // fail ends an attempt that could not be sent.

@@ -30,8 +30,12 @@ type Entry struct {
 	Start     *RunSummary // the run's first row
 	Dedup     *Dedup      // with Start
 	Cursor    *SourceCursor
-	End       *RunSummary // the run's last row
-	Command   string      // the inbox command that this row carries out
+	End       *RunSummary     // the run's last row
+	Command   string          // the inbox command that this row carries out
+	State     domain.RunState // what lists show from now on, "" = as before
+	Sleep     *Sleep          // from now on the run only waits, and may leave memory
+	Wake      bool            // it does not only wait any more
+	Waits     []Wait          // who is waited for from now on, and who is not any more
 	Committed func(e *Entry, err error)
 }
 
@@ -42,6 +46,32 @@ type Dedup struct {
 	Key     string
 	Body    []byte // hash of what was ordered with it
 	Expires time.Time
+}
+
+// Sleep says when a run that only waits goes on by itself.
+type Sleep struct{ Due time.Time }
+
+// Wait is a step run that waits for a signal or a person.
+type Wait struct {
+	Project  string
+	Workflow string
+	Run      string
+	Step     string
+	Path     []int32
+	Kind     string // signal | approval | consent | lost
+	Text     string // the signal's name, the question
+	Since    time.Time
+	Due      time.Time // zero = without end
+	Over     bool
+}
+
+// WaitQuery selects what is waited for, the oldest first.
+type WaitQuery struct {
+	Project string
+	Run     string   // "" = all
+	Kinds   []string // empty = all
+	After   string   // cursor
+	Limit   int
 }
 
 // SourceCursor is how far a source has come.
@@ -57,6 +87,7 @@ type LiveRun struct {
 	Rows    [][]byte // its journal, by seq
 	LastLog int64    // cursor of its last log record
 	Logged  []LogCount
+	Asleep  bool // it only waits
 }
 
 // LogCount is how many log records of an attempt are durable: after a take-over the
@@ -70,11 +101,12 @@ type LogCount struct {
 
 // InboxCommand is an order to a run.
 type InboxCommand struct {
-	ID     string
-	Run    string
-	Kind   string // cancel
-	Reason string
-	At     time.Time
+	ID      string
+	Run     string
+	Kind    string // cancel | signal | decision | pause | resume
+	Reason  string
+	Payload []byte // JSON, by Kind
+	At      time.Time
 }
 
 // SealedSecret is a secret at rest.
@@ -102,10 +134,32 @@ type Store interface {
 	// TakeOver fences every earlier incarnation, waiting for its commits under way, and
 	// begins a new one. Reading journals is safe only after it.
 	TakeOver(ctx context.Context, name string) (fence int64, err error)
-	// Unfinished calls yield with every run that has not ended, oldest first.
+	// Unfinished calls yield with every run that has not ended and does not only wait, oldest first.
 	Unfinished(ctx context.Context, yield func(LiveRun) error) error
-	// Commands lists the inbox.
-	Commands(ctx context.Context) ([]InboxCommand, error)
+	// LiveRun gives one run that has not ended, or ErrNoLiveRun.
+	LiveRun(ctx context.Context, id string) (LiveRun, error)
+	// Sleeping lists runs that only wait and are due before the given time, the earliest first.
+	Sleeping(ctx context.Context, before time.Time, limit int) (ids []string, err error)
+	// CountRuns counts what a query finds, whatever its Limit and Cursor.
+	CountRuns(ctx context.Context, q RunQuery) (int, error)
+	// Failures and Cost aggregate ended runs.
+	Failures(ctx context.Context, project, workflow string, since time.Time, limit int) ([]FailureGroup, error)
+	Cost(ctx context.Context, project, workflow string, since, until time.Time, byDay bool) ([]CostRow, error)
+	// PutBulk inserts an order; BulkProgress writes how far it is and tells whether it goes on.
+	PutBulk(ctx context.Context, b Bulk) error
+	BulkProgress(ctx context.Context, b Bulk) (going bool, err error)
+	// Bulks lists a project's orders, newest first; all projects' if it is empty.
+	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
+	// StopBulk ends an order that is under way; not_found if there is none.
+	StopBulk(ctx context.Context, project, id string) error
+	// Waits lists what is waited for.
+	Waits(ctx context.Context, q WaitQuery) ([]Wait, error)
+	// Cached gives outputs that were kept and have not expired.
+	Cached(ctx context.Context, project, build, key string, now time.Time) (outputs []byte, found bool, err error)
+	// PutCached keeps outputs; what has expired goes.
+	PutCached(ctx context.Context, project, build, key string, outputs []byte, expires time.Time) error
+	// Commands lists the inbox, or that of some runs, the oldest first.
+	Commands(ctx context.Context, runs ...string) ([]InboxCommand, error)
 	// AddCommand makes a command durable; a known id changes nothing.
 	AddCommand(ctx context.Context, c InboxCommand) error
 	// EnsurePartitions makes the partitions for the given day and the 7 after it.
@@ -129,6 +183,10 @@ type Store interface {
 	Deployments(ctx context.Context, project string, all bool) ([]Deployment, error)
 	// Standing lists the deployments of all projects that are deploying or live.
 	Standing(ctx context.Context) ([]Deployment, error)
+
+	// Caps gives the caps of every project that has some; PutCaps replaces a project's.
+	Caps(ctx context.Context) (map[string]Caps, error)
+	PutCaps(ctx context.Context, project string, c Caps) error
 
 	Secrets(ctx context.Context) ([]SealedSecret, error)
 	PutSecret(ctx context.Context, s SealedSecret) error

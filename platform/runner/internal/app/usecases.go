@@ -35,8 +35,29 @@ type UseCases interface {
 	// trigger, vars): for answers to callers. Secrets are refused.
 	Render(ctx context.Context, project, runID string, template domain.Value) (domain.Value, error)
 	// Cancel orders the end of a run; durable when it returns. commandID makes it idempotent
-	// ("" = a new one). Cancelling an ended run is a conflict.
+	// ("" = a new one), here and in the orders below. An order to an ended run is a conflict.
 	Cancel(ctx context.Context, project, runID, commandID, reason string) error
+	// Signal sends a signal that a wait step of the run takes, now or when it gets there. The
+	// payload is checked against the step's schema.
+	Signal(ctx context.Context, project, runID, commandID, name string, payload domain.Value) error
+	// Decide answers a step that waits for a person. A step that does not is a conflict.
+	Decide(ctx context.Context, project, runID, commandID string, d Decision) error
+	// Pause lets what is under way end and starts nothing new, until Resume.
+	Pause(ctx context.Context, project, runID, commandID, reason string) error
+	Resume(ctx context.Context, project, runID, commandID string) error
+	// Retry starts a new run that keeps what an ended one has finished.
+	Retry(ctx context.Context, o RetryRun) (StartedRun, error)
+	// Again starts a new run with the inputs of an earlier one, edited.
+	Again(ctx context.Context, o RunAgain) (StartedRun, error)
+	// Failures groups failed runs by cause; Cost sums what runs have used, by workflow and day.
+	Failures(ctx context.Context, project, workflow string, since time.Time, limit int) ([]FailureGroup, error)
+	Cost(ctx context.Context, project, workflow string, since, until time.Time, byDay bool) ([]CostRow, error)
+	// BulkOrder orders something for every run that a query finds; plan only counts them.
+	BulkOrder(ctx context.Context, kind string, q RunQuery, plan bool) (Bulk, int, error)
+	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
+	StopBulk(ctx context.Context, project, id string) error
+	// Waits lists the steps of a project's runs that wait for a signal or a person, the oldest first.
+	Waits(ctx context.Context, q WaitQuery) (items []Wait, nextCursor string, err error)
 
 	Runs(ctx context.Context, q RunQuery) (items []RunSummary, nextCursor string, err error)
 	GetRun(ctx context.Context, project, runID string) (RunDetail, error)
@@ -51,6 +72,10 @@ type UseCases interface {
 	// WatchProject streams the starts, ends and log records of all runs of a project from now
 	// on until ctx is done. A slow reader loses events and gets "resync".
 	WatchProject(ctx context.Context, project string) <-chan ProjectEvent
+
+	// Caps bounds how many action steps of a project are under way at a time.
+	Caps(ctx context.Context, project string) (Caps, error)
+	PutCaps(ctx context.Context, project string, c Caps) error
 
 	SecretNames(ctx context.Context, project string) ([]SecretInfo, error)
 	PutSecret(ctx context.Context, project, name, value string) error
@@ -113,6 +138,22 @@ type StartRun struct {
 	EventKey       string       // sources: unique per (deployment, trigger); a second one returns the first's run
 	Cursor         []byte       // sources: committed with the run
 	Traceparent    string
+
+	id      string        // derived ids of runs that runs start, "" = a new one
+	offers  domain.Values // inputs that are given if the workflow has them
+	retried domain.Value  // with keep: that run's event
+	keep    *domain.State // the run whose finished steps are kept
+	from    string        // with keep: the step from which on everything runs again
+	retryOf string        // the run that this one repeats
+}
+
+// RetryRun orders a run that goes on where an earlier one failed.
+type RetryRun struct {
+	Project string
+	Run     string // an ended one
+	From    string // the step from which on everything runs again, "" = from what failed
+	Newest  bool   // follow the workflow's live revision instead of the run's own
+	Key     string // idempotency key
 }
 
 // StartedRun is the answer to StartRun.
@@ -139,8 +180,17 @@ type RunQuery struct {
 	Project  string
 	Workflow string // "" = all
 	State    domain.RunState
-	Limit    int    // 0 = 50, at most 1000
-	Cursor   string // of the page before
+	States   []domain.RunState // any of these; besides State
+	From     time.Time         // created at or after
+	To       time.Time         // created before
+	Error    string            // part of the error's message, in any case
+	Kind     string            // the error's kind
+	Group    string            // the fingerprint of failures of one cause
+	Trigger  string            // the trigger's kind
+	Inputs   []string          // name=value of small plain inputs, all of them
+	RetryOf  string            // runs that repeat this one
+	Limit    int               // 0 = 50, at most 1000
+	Cursor   string            // of the page before
 }
 
 // RunSummary is one run in a list.
@@ -158,6 +208,12 @@ type RunSummary struct {
 	ErrorKind  string
 	Error      string
 	ErrorStep  string
+
+	Fingerprint string   // groups failures of one cause
+	RetryOf     string   // the run that this one repeats
+	Tags        []string // with its start: small plain inputs as name=value
+	CPUMicros   int64    // of all attempts, once it has ended
+	GiBSeconds  float64  // memory times time, likewise
 }
 
 // RunDetail is one run with everything that happened to it.
@@ -167,6 +223,10 @@ type RunDetail struct {
 	Result domain.Values
 	Failed *domain.StepError
 	Steps  []StepRun // in the order of the file, then by item path
+	// Handler is the run of the workflow's failure handler, or why there is none.
+	Handler   string
+	NotUndone int       // step runs whose undo failed
+	Wait      *WaitView // what a queued run waits for
 }
 
 // StepRun is one passage through a step.
@@ -185,6 +245,20 @@ type StepRun struct {
 	List       bool // Outputs is a list result; else at most one entry
 	Error      *domain.StepError
 	Attempts   []Attempt
+	Kind       string    // action | workflow | wait | switch | collect
+	Wait       *WaitView // what it waits for, nil = it does not
+	Caught     bool      // Error was caught
+	Child      string    // the run of a sub-workflow
+	Undoes     string    // the step that this one takes back
+}
+
+// WaitView is what a step run waits for.
+type WaitView struct {
+	Kind     string // retry | time | signal | approval | consent | lost | slot | cache | pass
+	Text     string // the signal's name, the question, the key
+	Until    time.Time
+	HeldBy   []string // slot: runs that hold the places
+	Position int      // slot: place in the queue from 1, 0 = not known
 }
 
 // Attempt is one try of a step run.

@@ -62,10 +62,11 @@ func (sh *shard) publish(r *liveRun, row []byte) {
 	for i := range facts {
 		f := &facts[i]
 		switch f.Kind {
-		case domain.FactRunStarted, domain.FactCancelling:
+		case domain.FactRunStarted, domain.FactCancelling, domain.FactRunQueued, domain.FactRunAdmitted, domain.FactPaused, domain.FactResumed, domain.FactConcluding:
 			sum := r.ended()
 			r.tell(RunEvent{Kind: "run", Run: &sum})
 		case domain.FactRunEnded: // told last, by drop
+		case domain.FactSignal, domain.FactHandled, domain.FactReminded:
 		default:
 			sh.publishStep(r, f)
 		}
@@ -80,6 +81,15 @@ func (sh *shard) publishStep(r *liveRun, f *domain.Fact) {
 	switch f.Kind {
 	case domain.FactExpanded, domain.FactForEach:
 		st.State, st.Items, st.StartedAt = domain.StepRunning, int(f.N), at
+	case domain.FactRepeating:
+		st.State, st.StartedAt = domain.StepRunning, at
+	case domain.FactWaitStarted:
+		st.State, st.Reason, st.Wait = domain.StepWaiting, r.s.ReasonOf(f.Step, f.Path), waitView(f.Wait.String(), f.Reason, f.Due)
+		if f.Wait == domain.WaitSlot {
+			st.State = domain.StepQueued
+		}
+	case domain.FactApproved:
+		st.State, st.Reason = domain.StepPending, f.Reason
 	case domain.FactAttemptStarted:
 		st.State, st.StartedAt = domain.StepRunning, at
 		a = &Attempt{Number: f.Attempt, State: domain.AttemptStarted, StartedAt: at}
@@ -101,6 +111,10 @@ func (sh *shard) publishStep(r *liveRun, f *domain.Fact) {
 	if st != nil {
 		r.tell(RunEvent{Kind: "step", StepID: id, ItemPath: f.Path, Step: st})
 	}
+}
+
+func waitView(kind, text string, due int64) *WaitView {
+	return &WaitView{Kind: kind, Text: text, Until: micros(due)}
 }
 
 func attemptState(o domain.Outcome) domain.AttemptState { return o.AttemptState() }

@@ -18,7 +18,7 @@ func (t *turn) attempt(e *EventAttempt) {
 	if e.Outcome == OutcomeUnknown {
 		n.unknown++
 		switch {
-		case t.s.Status != RunRunning || n.timedOut:
+		case t.s.stopping(n) || n.timedOut:
 			e.Outcome, e.Err = OutcomeCancelled, errf("cancelled", "it had not started when it was told to stop")
 		case n.unknown > maxUnknown:
 			e.Outcome, e.Err = OutcomeFailed, errf("unavailable", "it could not be started, %d times in a row", maxUnknown)
@@ -29,7 +29,7 @@ func (t *turn) attempt(e *EventAttempt) {
 	}
 	p := &t.s.Plan.Nodes[n.step]
 	if n.timedOut && e.Outcome != OutcomeCompleted && (e.Err == nil || e.Err.Kind != "timeout") {
-		e.Outcome, e.Err = OutcomeFailed, errf("timeout", "it took longer than its timeout of %s", p.Timeout)
+		e.Outcome, e.Err = OutcomeFailed, t.timeout(n)
 	}
 	if e.Outcome == OutcomeCompleted && !e.IsList && len(e.Outputs) == 0 {
 		e.Outputs = []Values{{}}
@@ -42,8 +42,11 @@ func (t *turn) attempt(e *EventAttempt) {
 	t.cmds = append(t.cmds, Command{Kind: CommandForget, Attempt: e.Attempt, node: n})
 	switch {
 	case e.Outcome == OutcomeCompleted:
+		if n.cacheKey != "" {
+			t.cmds = append(t.cmds, Command{Kind: CommandKeep, node: n})
+		}
 		t.wake(n)
-	case t.s.Status == RunCancelling:
+	case t.s.stopping(n):
 		st := StepCancelled
 		if e.Outcome == OutcomeFailed {
 			st = StepFailed
@@ -54,6 +57,18 @@ func (t *turn) attempt(e *EventAttempt) {
 	default:
 		t.retryOrFail(n, p, e.Err)
 	}
+}
+
+// stopping tells that the run is being ended, and n with it.
+func (s *State) stopping(n *node) bool { return s.Status != RunRunning && !n.undoes }
+
+// timeout is the error of an attempt that took too long.
+func (t *turn) timeout(n *node) *StepError {
+	p := &t.s.Plan.Nodes[n.step]
+	if due := t.s.stepDue(n); due > 0 && due <= t.now {
+		return errf("timeout", "the step with all its attempts took longer than its stepTimeout of %s", p.Spec.StepTimeout)
+	}
+	return errf("timeout", "it took longer than its timeout of %s", p.Timeout)
 }
 
 func defaultError(o Outcome) *StepError {
@@ -68,32 +83,42 @@ func defaultError(o Outcome) *StepError {
 }
 
 func (t *turn) afterLost(n *node, p *PlanStep) {
-	if p.Build.Effect == "irreversible" {
-		t.endStep(n, StepFailed, "", -1, errf("lost", "the instance that ran it is gone; its effect is irreversible, so it is not tried again by itself"))
+	if p.Effect == "irreversible" {
+		t.await(n, n.step, n.path, WaitLost, 0, 0, "An attempt was lost with its instance and may have had its effect, which is irreversible. Shall it be tried again?")
 		return
 	}
 	if n.lost > LostLimit {
-		t.endStep(n, StepFailed, "", -1, errf("lost", "%d attempts were lost with their instance; that is the limit", n.lost))
+		t.failStep(n, errf("lost", "%d attempts were lost with their instance; that is the limit", n.lost))
 		return
 	}
-	t.startAttempt(n.step, n.path, n.attempt+1, nil)
+	t.again(n)
 }
 
 func (t *turn) retryOrFail(n *node, p *PlanStep, err *StepError) {
-	r := p.Spec.Retry
+	r := p.Retry
 	tries := int(n.attempt - n.lost)
-	if r == nil || tries >= r.Attempts || !r.covers(err.Kind) {
-		t.endStep(n, StepFailed, "", -1, err)
+	limit := t.s.stepDue(n)
+	if r == nil || tries >= r.Attempts || !r.covers(err.Kind) || p.Effect == "irreversible" && ambiguous(err.Kind) || limit > 0 && limit <= t.now {
+		t.failStep(n, err)
 		return
 	}
 	delay := r.delay(tries, t.jitter)
 	if delay <= 0 {
-		t.startAttempt(n.step, n.path, n.attempt+1, nil)
+		t.again(n)
 		return
 	}
 	due := t.now + delay.Microseconds()
+	if limit > 0 && due >= limit {
+		t.failStep(n, err)
+		return
+	}
 	t.emit(&Fact{Kind: FactRetry, Step: n.step, Path: n.path, Attempt: n.attempt + 1, Due: due})
 	t.noteDue(due)
+}
+
+// ambiguous tells kinds of errors after which nobody knows whether the effect took place.
+func ambiguous(kind string) bool {
+	return slices.Contains([]string{"timeout", "crashed", "lost", "internal"}, kind)
 }
 
 func (r *RetrySpec) covers(kind string) bool {

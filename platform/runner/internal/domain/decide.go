@@ -2,94 +2,15 @@ package domain
 
 import "time"
 
-// CommandKind says what the engine shall do once the transition's row is durable.
-type CommandKind uint8
-
-// The kinds of commands.
-const (
-	CommandStart    CommandKind = iota + 1 // send the attempt
-	CommandAttach                          // listen to an attempt that was sent before a crash
-	CommandCancel                          // tell the attempt to stop
-	CommandForget                          // the end of the attempt is durable
-	CommandLoad                            // load values from the filestore, then send EventLoaded
-	CommandEnded                           // the run has ended
-	CommandContinue                        // send EventContinue: the row was full
-)
-
-// Command is one order of the state machine.
-type Command struct {
-	Kind    CommandKind
-	Attempt int32
-	Reason  string
-	Refs    []BlobRef
-	node    *node
-}
-
-// Transition is what follows from one event.
-type Transition struct {
-	Row      []byte // nil: nothing to journal
-	Commands []Command
-	Due      int64 // Unix micros of the earliest new due time, 0 = none; then send EventTick
-}
-
-// Event is something that the state machine reacts to.
-type Event interface{ event() }
-
-// The events.
-type (
-	// EventStarted is the first event of every run.
-	EventStarted struct {
-		Inputs Values
-		Vars   Values
-		Event  Value
-	}
-	// EventAttempt is the end of an attempt.
-	EventAttempt struct {
-		Step     int32
-		Path     []int32
-		Attempt  int32
-		Outcome  Outcome
-		Err      *StepError
-		Outputs  []Values
-		IsList   bool
-		Instance string
-		Usage    Usage
-		Phases   []Phase
-	}
-	// EventTick says that a due time has come.
-	EventTick struct{}
-	// EventCancel is a command to end the run.
-	EventCancel struct{ Command, Reason string }
-	// EventLoaded brings values from the filestore; nil Value with Err tells why not.
-	EventLoaded struct {
-		Digest string
-		Value  Value
-		Err    *StepError
-	}
-	// EventContinue goes on where a full row stopped.
-	EventContinue struct{}
-	// EventResume follows the replay of the journal after a take-over.
-	EventResume struct{}
-)
-
-func (EventStarted) event()  {}
-func (EventAttempt) event()  {}
-func (EventTick) event()     {}
-func (EventCancel) event()   {}
-func (EventLoaded) event()   {}
-func (EventResume) event()   {}
-func (EventContinue) event() {}
-
 // Handle lets one event happen: the state moves on, and what it returns must be made
 // durable (Row) before it is acted upon (Commands). jitter is a random number in [0,1);
 // what it decides is recorded.
 func (s *State) Handle(ev Event, now time.Time, jitter float64) (Transition, error) {
 	t := turn{s: s, now: now.UnixMicro(), jitter: jitter}
+	s.freed = s.freed[:0]
 	switch e := ev.(type) {
 	case EventStarted:
-		t.emit(&Fact{Kind: FactRunStarted, Inputs: e.Inputs, Vars: e.Vars, Event: e.Event})
-		t.noteDue(s.runDue())
-		t.queue = append(t.queue, s.roots...)
+		t.started(e)
 	case EventAttempt:
 		t.attempt(&e)
 	case EventTick:
@@ -102,9 +23,40 @@ func (s *State) Handle(ev Event, now time.Time, jitter float64) (Transition, err
 		t.resume()
 	case EventContinue:
 		t.queue, s.more = s.more, nil
+	default:
+		t.order(ev)
 	}
 	t.settle()
-	return Transition{Row: t.row, Commands: t.cmds, Due: t.due}, t.err
+	for _, n := range s.freed {
+		t.cmds = append(t.cmds, Command{Kind: CommandRelease, node: n})
+	}
+	return Transition{Row: t.row, Commands: t.cmds, Due: t.due, Waits: t.waits}, t.err
+}
+
+// order handles what comes from people and from the limits and caches around the run.
+func (t *turn) order(ev Event) {
+	switch e := ev.(type) {
+	case EventAdmitted:
+		t.admitted()
+	case EventRefused:
+		if t.s.Status == RunQueued {
+			t.endRun(RunCancelled, nil, errf("skipped", "%s", e.Reason), -1)
+		}
+	case EventGranted:
+		t.granted(e)
+	case EventLookedUp:
+		t.lookedUp(e)
+	case EventSignal:
+		t.signal(e)
+	case EventDecision:
+		t.decision(e)
+	case EventPause:
+		t.pause(e.Reason)
+	case EventUnpause:
+		t.unpause()
+	case EventHandled:
+		t.handled(e)
+	}
 }
 
 // turn is the handling of one event.
@@ -115,16 +67,32 @@ type turn struct {
 	row    []byte
 	cmds   []Command
 	queue  []*node
+	waits  []WaitChange
 	due    int64
 	err    error
 }
 
 func (t *turn) emit(f *Fact) {
 	f.At = t.now
+	t.noteWait(f)
 	if err := t.s.apply(f); err != nil && t.err == nil {
 		t.err = err
 	}
 	t.row = appendFact(t.row, f)
+}
+
+// noteWait tells of what begins and what ends to wait for somebody outside.
+func (t *turn) noteWait(f *Fact) {
+	switch f.Kind {
+	case FactWaitStarted:
+		if f.Wait.outside() {
+			t.waits = append(t.waits, WaitChange{Step: f.Step, Path: f.Path, Wait: f.Wait, Text: f.Reason, Due: f.Due, Since: t.now})
+		}
+	case FactStepEnded, FactApproved:
+		if n := t.s.find(f.Step, f.Path); n != nil && n.wait.outside() {
+			t.waits = append(t.waits, WaitChange{Step: f.Step, Path: f.Path, Wait: n.wait, Text: n.text, Over: true})
+		}
+	}
 }
 
 func (t *turn) noteDue(at int64) {
@@ -184,18 +152,30 @@ func (t *turn) settle() {
 
 // consider decides a node if all its needs allow it.
 func (t *turn) consider(n *node) {
-	if t.s.Status != RunRunning {
+	if t.s.Status != RunRunning || t.s.Paused || n.hasEnded() {
 		return
 	}
-	if n.kind == looping && !n.hasEnded() {
+	switch {
+	case n.kind == looping:
 		t.advanceLoop(n)
+	case n.kind == repeating:
+		t.advancePasses(n)
+	case n.between():
+		t.begin(n)
 	}
 	if n.kind != undecided {
 		return
 	}
+	p := &t.s.Plan.Nodes[n.step]
 	opener, count := int32(-1), 0
-	for _, need := range t.s.Plan.Nodes[n.step].Needs {
+	for _, need := range p.Needs {
 		v, item := t.s.view(need, n.path)
+		if need == p.Collect {
+			if !v.hasEnded() {
+				return
+			}
+			continue
+		}
 		if !v.decided() {
 			return
 		}
@@ -225,13 +205,16 @@ func (t *turn) consider(n *node) {
 
 func (t *turn) ambiguous(n *node, a, b int32) {
 	p := t.s.Plan
-	t.endStep(n, StepFailed, "", -1, errf("ambiguous_fanout",
+	t.failStep(n, errf("ambiguous_fanout",
 		"%s needs results of %s and of %s, which both returned lists: it is not clear which items belong together. Let one of them need the other, or use forEach",
 		p.Nodes[n.step].Spec.ID, p.Nodes[a].Spec.ID, p.Nodes[b].Spec.ID))
 }
 
 // wake queues the steps that may go on now that n is decided.
 func (t *turn) wake(n *node) {
+	if n.undoes {
+		return
+	}
 	if n.item {
 		t.queue = append(t.queue, n.parent)
 		return
@@ -248,13 +231,24 @@ func (t *turn) wake(n *node) {
 }
 
 func (t *turn) endStep(n *node, st StepState, reason string, other int32, err *StepError) {
-	t.emit(&Fact{Kind: FactStepEnded, Step: n.step, Path: n.path, State: st, Reason: reason, Other: other, Err: err})
-	t.wake(n)
+	t.endAt(n.step, n.path, st, reason, other, err)
+}
+
+// endAt ends a step run that may have no node yet.
+func (t *turn) endAt(step int32, path []int32, st StepState, reason string, other int32, err *StepError) {
+	t.emit(&Fact{Kind: FactStepEnded, Step: step, Path: path, State: st, Reason: reason, Other: other, Err: err})
+	if n := t.s.find(step, path); n != nil {
+		t.wake(n)
+	}
 }
 
 // decide starts, skips or fails a step whose needs have ended.
 func (t *turn) decide(n *node) {
 	p := &t.s.Plan.Nodes[n.step]
+	if g := p.Gate; g != nil && t.notChosen(n, g) {
+		t.endStep(n, StepSkipped, ReasonNotChosen, g.Switch, nil)
+		return
+	}
 	if p.If == nil || !p.If.Tolerant() {
 		if reason, other := t.blocked(n, p); reason != "" {
 			t.endStep(n, StepSkipped, reason, other, nil)
@@ -272,19 +266,19 @@ func (t *turn) decide(n *node) {
 			t.endStep(n, StepSkipped, ReasonIfFalse, -1, nil)
 			return
 		default:
-			t.endStep(n, StepFailed, "", -1, errf("expression_error", "if: a boolean is wanted, this is %s", describe(v)))
+			t.failStep(n, errf("expression_error", "if: a boolean is wanted, this is %s", describe(v)))
 			return
 		}
 	}
-	if p.ForEach != nil {
+	switch {
+	case p.ForEach != nil:
 		t.openLoop(n, p)
-		return
+	case p.Until != nil:
+		t.emit(&Fact{Kind: FactRepeating, Step: n.step, Path: n.path})
+		t.advancePasses(n)
+	default:
+		t.begin(n)
 	}
-	computed, err := t.inputs(p, t.s.scope(n, nil))
-	if t.failedOrWaiting(n, n, "", err) {
-		return
-	}
-	t.startAttempt(n.step, n.path, 1, computed)
 }
 
 // blocked tells why a step must be skipped for what became of its needs.
@@ -292,10 +286,15 @@ func (t *turn) blocked(n *node, p *PlanStep) (reason string, other int32) {
 	completed := 0
 	failed, skipped := int32(-1), int32(-1)
 	for _, need := range p.Needs {
-		switch v, _ := t.s.view(need, n.path); v.state {
-		case StepCompleted:
+		v, _ := t.s.view(need, n.path)
+		state := v.state
+		if need == p.Collect && v.kind == expanded {
+			state = t.s.passages(v)
+		}
+		switch {
+		case state == StepCompleted, state == StepFailed && v.caught:
 			completed++
-		case StepFailed, StepCancelled:
+		case state == StepFailed, state == StepCancelled:
 			failed = need
 		default:
 			skipped = need
@@ -314,10 +313,35 @@ func (t *turn) blocked(n *node, p *PlanStep) (reason string, other int32) {
 	return "", -1
 }
 
-func (t *turn) startAttempt(step int32, path []int32, attempt int32, computed []Computed) {
+func (t *turn) startAttempt(n *node, step int32, path []int32, attempt int32, computed []Computed) {
 	p := &t.s.Plan.Nodes[step]
 	due := t.now + p.Timeout.Microseconds()
+	if n != nil {
+		if limit := t.s.stepDue(n); limit > 0 {
+			due = min(due, limit)
+		}
+	} else if p.Spec.StepTimeout > 0 {
+		due = min(due, t.now+p.Spec.StepTimeout.Microseconds())
+	}
 	t.emit(&Fact{Kind: FactAttemptStarted, Step: step, Path: path, Attempt: attempt, Due: due, Computed: computed})
 	t.noteDue(due)
 	t.cmds = append(t.cmds, Command{Kind: CommandStart, Attempt: attempt, node: t.s.find(step, path)})
+}
+
+// again starts the next attempt, or leaves it to the end of a pause.
+func (t *turn) again(n *node) {
+	if t.s.Paused {
+		t.emit(&Fact{Kind: FactRetry, Step: n.step, Path: n.path, Attempt: n.attempt + 1, Due: t.now})
+		return
+	}
+	t.startAttempt(n, n.step, n.path, n.attempt+1, nil)
+}
+
+// stepDue is when the whole step run must have ended, 0 = never.
+func (s *State) stepDue(n *node) int64 {
+	d := s.Plan.Nodes[n.step].Spec.StepTimeout
+	if d == 0 || n.started == 0 {
+		return 0
+	}
+	return n.started + d.Microseconds()
 }

@@ -107,7 +107,7 @@ type ApprovalSpec struct {
 
 // LoopSpec repeats a step.
 type LoopSpec struct {
-	Until string        `json:"until"` // expression as written, over loop.index and loop.last
+	Until string        `json:"until"` // expression as written, over pass.index and pass.last
 	Max   int           `json:"max"`   // passes, 1..10000
 	Delay time.Duration `json:"delay,omitempty"`
 }

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,7 +22,12 @@ type Dispatch struct {
 	Deadline       int64 // Unix micros
 	Inputs         Values
 	Secrets        [][]byte
-	Build          *Build
+	Build          *Build // nil for a sub-workflow
+	Workflow       string // a sub-workflow's name
+	Detach         bool
+	Child          string // the sub-workflow's run, UUIDv7
+	Priority       int
+	Effect         string
 }
 
 // Target names the attempt that a command is about.
@@ -38,6 +44,13 @@ func (s *State) Dispatch(c Command, secrets SecretSource) (Dispatch, error) {
 	d := Dispatch{
 		Execution: ExecutionID(s.ID, p.Spec.ID, n.path, c.Attempt), IdempotencyKey: IdempotencyKey(s.ID, p.Spec.ID, n.path),
 		Step: p.Spec.ID, StepIndex: n.step, Path: n.path, Attempt: c.Attempt, Build: p.Build, Deadline: n.due,
+		Priority: p.Priority, Effect: p.Effect,
+	}
+	if p.Spec.Kind == "workflow" {
+		d.Workflow, d.Detach = p.Spec.Workflow, p.Spec.Detach
+		if i := len(n.history) - 1; i >= 0 {
+			d.Child = ChildID(d.Execution, n.history[i].Started)
+		}
 	}
 	sc, err := s.inputScope(n)
 	if err != nil {
@@ -91,7 +104,19 @@ func taintedInput(in *PlanInput, sc *Scope) (Value, error) {
 // inputScope is the place from which a step run's inputs are read.
 func (s *State) inputScope(n *node) (*Scope, error) {
 	sc := &Scope{s: s, path: n.passage(), step: n.step}
+	if n.undoes {
+		sc.self = s.find(s.Plan.Nodes[n.step].Undoes, n.path)
+	}
 	if !n.item {
+		return sc, nil
+	}
+	if n.parent.kind == repeating {
+		i := int(n.path[len(n.path)-1])
+		var last *node
+		if i > 0 && i <= len(n.parent.children) {
+			last = n.parent.children[i-1]
+		}
+		sc.loop = loopAt(i, last)
 		return sc, nil
 	}
 	if n.parent.items == nil {
@@ -125,6 +150,21 @@ func (s *State) plainInput(n *node, sc *Scope, i int) (Value, bool) {
 	return nil, false
 }
 
+// ChildID derives the id of a sub-workflow's run from the execution that starts it and the
+// time of that start, in Unix microseconds: a UUIDv7, the same after every crash.
+func ChildID(execution string, started int64) string {
+	h := sha256.Sum256([]byte(execution))
+	var u [16]byte
+	ms := uint64(started / 1000)
+	for i := range 6 {
+		u[i] = byte(ms >> (40 - 8*i))
+	}
+	copy(u[6:], h[:10])
+	u[6] = u[6]&0x0f | 0x70
+	u[8] = u[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
 // StepRunView is one passage through a step, as people see it.
 type StepRunView struct {
 	Step     int32
@@ -139,6 +179,13 @@ type StepRunView struct {
 	List     bool
 	Err      *StepError
 	Attempts []AttemptView
+
+	Wait   WaitKind
+	Text   string // of what it waits: the signal's name, the question, the key
+	Due    int64  // until when, 0 = without end
+	Holds  string // the key whose place it holds
+	Caught bool
+	Child  string // a sub-workflow's run
 }
 
 // StepRuns gives every step run in the order of the file, then by item path. A step that
@@ -151,6 +198,9 @@ func (s *State) StepRuns(yield func(StepRunView)) {
 		}
 		if n.kind != expanded || len(n.children) == 0 {
 			yield(s.stepRun(n))
+			if n.undo != nil {
+				yield(s.stepRun(n.undo))
+			}
 		}
 		for _, c := range n.children {
 			walk(c)
@@ -163,8 +213,15 @@ func (s *State) StepRuns(yield func(StepRunView)) {
 
 func (s *State) stepRun(n *node) StepRunView {
 	v := StepRunView{Step: n.step, Path: n.path, State: n.state, Reason: s.reasonText(n), Items: -1,
-		Started: n.started, Ended: n.ended, Err: n.err, List: n.list, Attempts: n.history}
-	if n.kind == looping {
+		Started: n.started, Ended: n.ended, Err: n.err, List: n.list, Attempts: n.history, Caught: n.caught}
+	if n.wait != WaitNone {
+		v.Wait, v.Text, v.Due = n.wait, n.text, n.due
+	}
+	p := &s.Plan.Nodes[n.step]
+	if i := len(n.history) - 1; i >= 0 && p.Spec.Kind == "workflow" {
+		v.Child = ChildID(ExecutionID(s.ID, p.Spec.ID, n.path, n.history[i].Number), n.history[i].Started)
+	}
+	if n.kind == looping || n.kind == repeating {
 		v.Items = len(n.children)
 	} else if n.list {
 		v.Items = len(n.outputs)
@@ -176,6 +233,9 @@ func (s *State) stepRun(n *node) StepRunView {
 		v.Err = n.history[len(n.history)-1].Err
 	}
 	v.Outputs = masked(n.outputs)
+	if p.Collect >= 0 && n.state == StepCompleted {
+		v.Outputs = masked(s.stepView(n.step, n.path).Outputs)
+	}
 	if len(n.history) > 0 {
 		v.Inputs = s.shownInputs(n)
 	}
@@ -228,4 +288,30 @@ func (s *State) ShownInputs() Values {
 		in[k] = v
 	}
 	return in
+}
+
+// Child is the run that the attempt of a command has started, "" if it is no sub-workflow's.
+func (s *State) Child(c Command) string {
+	n := c.node
+	p := &s.Plan.Nodes[n.step]
+	if p.Spec.Kind != "workflow" {
+		return ""
+	}
+	for _, h := range n.history {
+		if h.Number == c.Attempt {
+			return ChildID(ExecutionID(s.ID, p.Spec.ID, n.path, c.Attempt), h.Started)
+		}
+	}
+	return ""
+}
+
+// Question is what a CommandAsk asks.
+func (s *State) Question(c Command) string { return c.node.text }
+
+// ReasonOf tells in words why a step run waits or was skipped.
+func (s *State) ReasonOf(step int32, path []int32) string {
+	if n := s.find(step, path); n != nil {
+		return s.reasonText(n)
+	}
+	return ""
 }

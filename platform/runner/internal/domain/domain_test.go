@@ -38,6 +38,7 @@ type game struct {
 	now  time.Time
 	cmds []domain.Command
 	last []domain.Command
+	rows [][]byte
 }
 
 func play(t *testing.T, d domain.Definition) *game {
@@ -51,6 +52,14 @@ func play(t *testing.T, d domain.Definition) *game {
 func (g *game) send(ev domain.Event) {
 	tr, err := g.s.Handle(ev, g.now, 0)
 	require.NoError(g.t, err)
+	if tr.Row != nil {
+		g.rows = append(g.rows, tr.Row)
+	}
+	again := domain.NewState(g.s.Run, g.s.Plan)
+	for _, row := range g.rows {
+		require.NoError(g.t, again.Replay(row))
+	}
+	require.Equal(g.t, g.s.Fingerprint(), again.Fingerprint(), "the replay of the journal gives the same state")
 	g.last = tr.Commands
 	g.cmds = append(g.cmds, tr.Commands...)
 }
@@ -151,8 +160,15 @@ func TestLost(t *testing.T) {
 	d.Builds[0].Effect = "irreversible"
 	g = play(t, d)
 	g.end("a", domain.OutcomeLost, 1)
+	require.Contains(t, g.look("a[]"), "waiting for a decision")
+	g.decide("a", false)
 	require.Equal(t, domain.RunFailed, g.s.Status)
-	require.Contains(t, g.s.Err.Message, "irreversible")
+	require.Contains(t, g.s.Err.Message, "ada decided not to try it again")
+	g = play(t, d)
+	g.end("a", domain.OutcomeLost, 1)
+	g.decide("a", true)
+	g.end("a", domain.OutcomeCompleted, 2)
+	require.Equal(t, domain.RunCompleted, g.s.Status)
 }
 
 func TestRetry(t *testing.T) {
@@ -231,10 +247,9 @@ func TestCompileProblems(t *testing.T) {
 		"circle":                           workflow(step("a", "b"), step("b", "a")),
 		"no step \"z\"":                    workflow(step("a", "z")),
 		"an id of its own":                 workflow(step("a"), step("a")),
-		"kind \"wait\" is not supported":   workflow(with(step("a"), func(s *domain.StepSpec) { s.Kind = "wait" })),
 		"is not part of the definition":    workflow(with(step("a"), func(s *domain.StepSpec) { s.Build = "other" })),
 		"neither all, any nor a number":    workflow(step("a"), with(step("b", "a"), func(s *domain.StepSpec) { s.Join = "2" })),
-		"\"collect\" is not supported":     workflow(with(step("a"), func(s *domain.StepSpec) { s.ForEach = &domain.ForEachSpec{In: "[]", OnError: "collect"} })),
+		"none of fail, skip and collect":   workflow(with(step("a"), func(s *domain.StepSpec) { s.ForEach = &domain.ForEachSpec{In: "[]", OnError: "ignore"} })),
 		"nonsense is not defined":          workflow(with(step("a"), func(s *domain.StepSpec) { s.If = "nonsense" })),
 		"must not be used here":            workflow(with(step("a"), func(s *domain.StepSpec) { s.If = "secrets.x == 1" })),
 		"it counts the first try":          workflow(with(step("a"), func(s *domain.StepSpec) { s.Retry = &domain.RetrySpec{} })),

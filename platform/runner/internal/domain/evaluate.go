@@ -34,7 +34,7 @@ func (t *turn) failedOrWaiting(n, holder *node, what string, err error) bool {
 			return true
 		}
 	}
-	t.endStep(n, StepFailed, "", -1, asStepError(what, err))
+	t.failStep(n, asStepError(what, err))
 	return true
 }
 

@@ -82,6 +82,9 @@ type Env struct {
 	Item  string   // the forEach name, empty outside
 	Steps []string // all steps of the workflow
 	Event bool     // trigger mappings: the root `event`
+	Loop  bool     // a loop's step: pass.index and pass.last
+	Error bool     // outputs of catch: error.kind .message .code .details
+	Self  string   // the step whose own outputs may be read: what takes it back, empty = none
 }
 
 // errf makes a typed error.

@@ -20,7 +20,18 @@ const (
 	FactStepEnded   // without or after attempts: skipped, failed, cancelled; forEach: completed
 	FactCancelling  // a command or the run's timeout ends the run
 	FactRunEnded    // with result or error
-	lastKnownFact   = FactRunEnded
+	FactRunQueued   // the run waits to be admitted
+	FactRunAdmitted // it may start
+	FactWaitStarted // a step run waits for Wait: a time, a signal, a person, a slot, the cache
+	FactApproved    // a person let it go on
+	FactReminded    // a reminder was told; the next one is due at Due
+	FactSignal      // a signal arrived; it is kept until a step takes it
+	FactRepeating   // a loop step began; its passes follow as items
+	FactPaused      // nothing new starts
+	FactResumed
+	FactConcluding  // the run's end is decided; undos and the failure handler come first
+	FactHandled     // the failure handler's run is durable, or could not be started
+	lastKnownFact   = FactHandled
 	rowVersion      = 1
 	factsPerRowHint = 4
 )
@@ -67,19 +78,22 @@ type Fact struct {
 	Err      *StepError
 	Inputs   Values // RunStarted
 	Vars     Values // RunStarted
-	Event    Value  // RunStarted
+	Event    Value  // RunStarted; Signal: the payload
 	Computed []Computed
 	List     Value    // ForEach: the list when an expression made it
-	Outputs  []Values // AttemptEnded
+	Outputs  []Values // AttemptEnded; StepEnded without an attempt
 	IsList   bool
 	Instance string
 	Usage    Usage
 	Phases   []Phase
-	Result   Values // RunEnded
+	Result   Values   // RunEnded
+	Wait     WaitKind // WaitStarted
+	Reminder int64    // WaitStarted: when the first reminder is due, 0 = none
+	Caught   bool     // StepEnded: a failure that was caught, or an end that catch gave outputs to
 }
 
 var stepStates = []StepState{"", StepPending, StepQueued, StepRunning, StepWaiting, StepCompleted, StepFailed, StepSkipped, StepCancelled}
-var runStates = []RunState{"", RunQueued, RunRunning, RunCancelling, RunCompleted, RunFailed, RunCancelled}
+var runStates = []RunState{"", RunQueued, RunRunning, RunCancelling, RunCompleted, RunFailed, RunCancelled, RunWaiting, RunPaused, RunUndoing}
 var phaseKinds = []string{"", "queued", "scheduled", "pulled", "booted", "loaded", "prepared", "started", "returned"}
 
 func indexOf[T comparable](list []T, v T) uint64 {
@@ -141,14 +155,34 @@ func appendFact(row []byte, f *Fact) []byte {
 		e.string(f.Reason)
 		e.int(int64(f.Other))
 		e.stepError(f.Err)
-	case FactCancelling:
+		if f.Caught || f.IsList || len(f.Outputs) > 0 {
+			e.bool(f.Caught)
+			e.bool(f.IsList)
+			e.outputs(f.Outputs)
+		}
+	case FactCancelling, FactPaused, FactResumed, FactHandled, FactRunQueued, FactRunAdmitted:
 		e.string(f.Command)
 		e.string(f.Reason)
-	case FactRunEnded:
+	case FactRunEnded, FactConcluding:
 		e.uint(indexOf(runStates, f.Run))
 		e.values(f.Result)
 		e.stepError(f.Err)
 		e.int(int64(f.Other))
+	case FactWaitStarted:
+		e.where(f)
+		e.uint(uint64(f.Wait))
+		e.int(f.Due)
+		e.int(f.Reminder)
+		e.string(f.Reason)
+	case FactApproved, FactRepeating:
+		e.where(f)
+		e.string(f.Reason)
+	case FactReminded:
+		e.where(f)
+		e.int(f.Due)
+	case FactSignal:
+		e.string(f.Reason)
+		e.value(f.Event)
 	}
 	head := encoder{b: row}
 	head.bytes(e.b)
@@ -160,15 +194,31 @@ func (e *encoder) where(f *Fact) {
 	e.path(f.Path)
 }
 
+func (e *encoder) outputs(list []Values) {
+	e.uint(uint64(len(list)))
+	for _, o := range list {
+		e.values(o)
+	}
+}
+
+func (d *decoder) outputs() []Values {
+	n := d.count()
+	if n == 0 {
+		return nil
+	}
+	list := make([]Values, n)
+	for i := range list {
+		list[i] = d.values()
+	}
+	return list
+}
+
 func (e *encoder) attemptEnded(f *Fact) {
 	e.where(f)
 	e.uint(uint64(f.Attempt))
 	e.uint(uint64(f.Outcome))
 	e.bool(f.IsList)
-	e.uint(uint64(len(f.Outputs)))
-	for _, o := range f.Outputs {
-		e.values(o)
-	}
+	e.outputs(f.Outputs)
 	e.stepError(f.Err)
 	e.string(f.Instance)
 	e.int(f.Usage.CPUMicros)
@@ -276,11 +326,23 @@ func decodeFact(body []byte, f *Fact) error {
 		d.where(f)
 		f.State, f.Reason, f.Other = at(stepStates, d.uint()), d.string(), int32(d.int())
 		f.Err = d.stepError()
-	case FactCancelling:
+		f.Caught, f.IsList, f.Outputs = d.bool(), d.bool(), d.outputs()
+	case FactCancelling, FactPaused, FactResumed, FactHandled, FactRunQueued, FactRunAdmitted:
 		f.Command, f.Reason = d.string(), d.string()
-	case FactRunEnded:
+	case FactRunEnded, FactConcluding:
 		f.Run, f.Result = at(runStates, d.uint()), d.values()
 		f.Err, f.Other = d.stepError(), int32(d.int())
+	case FactWaitStarted:
+		d.where(f)
+		f.Wait, f.Due, f.Reminder, f.Reason = WaitKind(d.uint()), d.int(), d.int(), d.string()
+	case FactApproved, FactRepeating:
+		d.where(f)
+		f.Reason = d.string()
+	case FactReminded:
+		d.where(f)
+		f.Due = d.int()
+	case FactSignal:
+		f.Reason, f.Event = d.string(), d.value()
 	}
 	return d.err
 }
@@ -293,12 +355,7 @@ func (d *decoder) where(f *Fact) {
 func (d *decoder) attemptEnded(f *Fact) {
 	d.where(f)
 	f.Attempt, f.Outcome, f.IsList = int32(d.uint()), Outcome(d.uint()), d.bool()
-	if n := d.count(); n > 0 {
-		f.Outputs = make([]Values, n)
-		for i := range f.Outputs {
-			f.Outputs[i] = d.values()
-		}
-	}
+	f.Outputs = d.outputs()
 	f.Err, f.Instance = d.stepError(), d.string()
 	f.Usage = Usage{CPUMicros: d.int(), MaxRSS: d.int(), WallMicros: d.int()}
 	n := d.count()

@@ -7,33 +7,8 @@ import (
 	"time"
 )
 
-func (t *turn) tick() {
-	s := t.s
-	if s.Status.Ended() {
-		return
-	}
-	if due := s.runDue(); s.Status == RunRunning {
-		if due <= t.now {
-			t.cancel(CauseTimeout, "")
-		} else {
-			t.noteDue(due)
-		}
-	}
-	for _, n := range slices.Clone(s.active) {
-		switch {
-		case n.due > t.now:
-			t.noteDue(n.due)
-		case n.state == StepWaiting:
-			t.startAttempt(n.step, n.path, n.attempt+1, nil)
-		case n.inFlight && !n.timedOut:
-			n.timedOut = true
-			t.cmds = append(t.cmds, Command{Kind: CommandCancel, Attempt: n.attempt, Reason: "timeout", node: n})
-		}
-	}
-}
-
 func (t *turn) cancel(cause, reason string) {
-	if t.s.Status != RunRunning {
+	if (t.s.Status != RunRunning && t.s.Status != RunQueued) || t.s.verdict != nil {
 		return
 	}
 	t.emit(&Fact{Kind: FactCancelling, Command: cause, Reason: reason})
@@ -51,39 +26,68 @@ func (t *turn) stopAll() {
 	}
 }
 
+// started is the first event of a run.
+func (t *turn) started(e EventStarted) {
+	t.emit(&Fact{Kind: FactRunStarted, Inputs: e.Inputs, Vars: e.Vars, Event: e.Event})
+	if e.Keep != nil {
+		t.keep(e.Keep, e.From)
+	}
+	if e.Queued {
+		t.emit(&Fact{Kind: FactRunQueued})
+		t.cmds = append(t.cmds, Command{Kind: CommandAdmit})
+		return
+	}
+	t.noteDue(t.s.runDue())
+	t.takeUp()
+}
+
 // resume gives the orders again that were lost with the process.
 func (t *turn) resume() {
 	s := t.s
-	if s.Status.Ended() {
+	switch {
+	case s.Status.Ended():
 		t.cmds = append(t.cmds, Command{Kind: CommandEnded})
+		return
+	case s.Status == RunQueued:
+		t.cmds = append(t.cmds, Command{Kind: CommandAdmit})
 		return
 	}
 	for _, n := range s.active {
 		t.noteDue(n.due)
-		if n.inFlight {
+		t.noteDue(n.reminder)
+		t.noteDue(s.stepDue(n))
+		switch {
+		case n.inFlight:
 			t.cmds = append(t.cmds, Command{Kind: CommandAttach, Attempt: n.attempt, node: n})
+		case !n.wait.person() && !s.Paused:
+			t.ask(n)
 		}
 	}
 	if s.Status == RunCancelling {
 		t.stopAll()
 		return
 	}
-	t.noteDue(s.runDue())
+	if s.verdict == nil {
+		t.noteDue(s.runDue())
+		t.takeUp()
+	}
+}
+
+// takeUp queues every node that may be able to go on.
+func (t *turn) takeUp() {
 	var walk func(n *node)
 	walk = func(n *node) {
-		if n == nil {
+		if n == nil || n.hasEnded() && n.kind != expanded {
 			return
 		}
-		if n.kind == undecided || n.kind == looping {
+		if n.kind != expanded {
 			t.queue = append(t.queue, n)
 		}
-		if n.kind == expanded {
-			for _, c := range n.children {
-				walk(c)
-			}
+		for _, c := range n.children {
+			walk(c)
 		}
 	}
-	for _, r := range s.roots {
+	for _, r := range t.s.roots {
 		walk(r)
 	}
 }
@@ -91,9 +95,15 @@ func (t *turn) resume() {
 // checkEnd ends the run when nothing is left to do.
 func (t *turn) checkEnd() {
 	s := t.s
+	if s.verdict != nil {
+		if !s.Status.Ended() {
+			t.concluding()
+		}
+		return
+	}
 	switch s.Status {
 	case RunRunning:
-		if s.open > 0 || s.waitEnd {
+		if s.open > 0 || s.waitEnd || s.Paused {
 			return
 		}
 		t.finish()
@@ -102,21 +112,21 @@ func (t *turn) checkEnd() {
 			return
 		}
 		if s.Cause == CauseTimeout {
-			t.endRun(RunFailed, nil, errf("timeout", "the run took longer than its timeout of %s", time.Duration(s.runDue()-s.Started)*time.Microsecond), -1)
+			t.conclude(RunFailed, errf("timeout", "the run took longer than its timeout of %s", time.Duration(s.runDue()-s.Started)*time.Microsecond), -1)
 			return
 		}
 		reason := s.Reason
 		if reason == "" {
 			reason = "cancelled"
 		}
-		t.endRun(RunCancelled, nil, errf("cancelled", "%s", reason), -1)
+		t.conclude(RunCancelled, errf("cancelled", "%s", reason), -1)
 	}
 }
 
 func (t *turn) finish() {
 	s := t.s
 	if f := s.firstFail; f != nil {
-		t.endRun(RunFailed, nil, f.err, f.step)
+		t.conclude(RunFailed, f.err, f.step)
 		return
 	}
 	result := Values{}
@@ -130,7 +140,7 @@ func (t *turn) finish() {
 					return
 				}
 			}
-			t.endRun(RunFailed, nil, asStepError("result."+r.Name, err), -1)
+			t.conclude(RunFailed, asStepError("result."+r.Name, err), -1)
 			return
 		}
 		result[r.Name] = v

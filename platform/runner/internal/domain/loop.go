@@ -3,7 +3,6 @@ package domain
 import (
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // openLoop starts a forEach.
@@ -51,40 +50,160 @@ func (t *turn) advanceLoop(n *node) {
 		}
 		n.items = items
 	}
-	for n.failed == 0 && n.next < total {
+	stops := p.ForEach.OnError == "" || p.ForEach.OnError == "fail"
+	for (n.failed == 0 || !stops) && n.next < total {
+		if n.children[n.next] != nil { // kept from an earlier run
+			n.next++
+			continue
+		}
 		if t.full() {
 			t.later(n)
 			return
 		}
-		running := n.next - (total - n.open)
-		if p.ForEach.Concurrency > 0 && running >= int32(p.ForEach.Concurrency) {
+		if p.ForEach.Concurrency > 0 && n.live >= int32(p.ForEach.Concurrency) {
 			return
 		}
-		i := n.next
-		path := childPath(n.path, i)
-		sc := t.s.scope(n, n.items[i])
-		computed, err := t.inputs(p, sc)
-		if err != nil {
-			var need *NeedRefsError
-			if errors.As(err, &need) {
-				if err = t.wait(n, need.Refs); err == nil {
-					return
-				}
-			}
-			t.emit(&Fact{Kind: FactStepEnded, Step: n.step, Path: path, State: StepFailed, Other: -1, Err: asStepError("", err)})
-			break
+		path := childPath(n.path, n.next)
+		sc := t.s.scope(n, n.items[n.next])
+		if err := t.enter(nil, n.step, path, sc); err != nil && !t.childFailed(n, path, sc, err) {
+			return
 		}
-		n.loads = 0
-		t.startAttempt(n.step, path, 1, computed)
 	}
-	running := n.next - (total - n.open)
 	switch {
-	case n.open == 0 && n.failed == 0:
+	case n.open == 0 && (n.failed == 0 || !stops):
 		t.endStep(n, StepCompleted, "", -1, nil)
-	case n.failed > 0 && running == 0:
-		i := slices.IndexFunc(n.children, func(c *node) bool { return c != nil && c.state == StepFailed })
-		c := *n.children[i].err
-		c.Message = fmt.Sprintf("item %d: %s", i, c.Message)
-		t.endStep(n, StepFailed, "", -1, &c)
+	case n.failed > 0 && stops && n.live == 0:
+		t.failStep(n, t.s.firstError(n, "item"))
 	}
+}
+
+// childFailed ends an item or a pass that could not be begun; false if n waits for values.
+func (t *turn) childFailed(n *node, path []int32, sc *Scope, err error) bool {
+	var need *NeedRefsError
+	if errors.As(err, &need) {
+		if err = t.wait(n, need.Refs); err == nil {
+			return false
+		}
+	}
+	n.loads = 0
+	t.failAt(n.step, path, asStepError("", err), sc)
+	return true
+}
+
+// firstError is the first child's error, with its place.
+func (s *State) firstError(n *node, what string) *StepError {
+	for i, c := range n.children {
+		if c != nil && c.uncaught() {
+			e := *c.err
+			e.Message = fmt.Sprintf("%s %d: %s", what, i, e.Message)
+			return &e
+		}
+	}
+	return errf("internal", "it failed without saying why")
+}
+
+// advancePasses starts the next pass of a loop … until, or ends it.
+func (t *turn) advancePasses(n *node) {
+	p := &t.s.Plan.Nodes[n.step]
+	if len(n.children) == 0 {
+		t.startPass(n, nil)
+		return
+	}
+	last := n.children[len(n.children)-1]
+	switch {
+	case !last.hasEnded():
+		return
+	case n.wait == WaitPass:
+		if n.due <= t.now {
+			t.startPass(n, last)
+		}
+		return
+	case last.uncaught():
+		t.failStep(n, t.s.firstError(n, "pass"))
+		return
+	case last.state == StepCancelled || last.state == StepSkipped:
+		return
+	}
+	sc := &Scope{s: t.s, path: n.path, step: n.step, loop: loopAt(int(last.path[len(last.path)-1]), last)}
+	v, err := t.eval(p.Until, sc)
+	if t.failedOrWaiting(n, n, "loop.until", err) {
+		return
+	}
+	l := p.Spec.Loop
+	switch {
+	case string(v) == "true":
+		t.endStep(n, StepCompleted, "", -1, nil)
+	case string(v) != "false":
+		t.failStep(n, errf("expression_error", "loop.until: a boolean is wanted, this is %s", describe(v)))
+	case len(n.children) >= l.Max:
+		t.failStep(n, errf("loop_limit", "it ran %d times, its max, and %q was never true", l.Max, l.Until))
+	case l.Delay > 0:
+		t.await(n, n.step, n.path, WaitPass, t.now+l.Delay.Microseconds(), 0, "")
+	default:
+		t.startPass(n, last)
+	}
+}
+
+func (t *turn) startPass(n, last *node) {
+	if t.full() {
+		t.later(n)
+		return
+	}
+	i := len(n.children)
+	path := childPath(n.path, int32(i))
+	sc := &Scope{s: t.s, path: n.path, step: n.step, loop: loopAt(i, last)}
+	if err := t.enter(nil, n.step, path, sc); err != nil {
+		t.childFailed(n, path, sc, err)
+	}
+}
+
+// loopView is what expressions see as loop.
+type loopView struct {
+	index int
+	last  Values
+}
+
+func loopAt(index int, last *node) *loopView {
+	v := &loopView{index: index, last: Values{}}
+	if last != nil && len(last.outputs) > 0 {
+		v.last = last.outputs[0]
+	}
+	return v
+}
+
+// passages tells how the passages of a split step ended together: failed if one did and
+// nothing caught it, completed otherwise.
+func (s *State) passages(n *node) StepState {
+	if n.kind != expanded {
+		if n.uncaught() || n.state == StepCancelled {
+			return StepFailed
+		}
+		return StepCompleted
+	}
+	for _, c := range n.children {
+		if s.passages(c) == StepFailed {
+			return StepFailed
+		}
+	}
+	return StepCompleted
+}
+
+// collected are the outputs of the passages of a step below n, in order; an empty object
+// stands for one that has none.
+func collected(n *node, into []Value) []Value {
+	switch {
+	case n.kind == expanded:
+		for _, c := range n.children {
+			into = collected(c, into)
+		}
+	case n.list:
+		for _, o := range n.outputs {
+			into = append(into, objectOf(o))
+		}
+	case len(n.outputs) > 0:
+		into = append(into, objectOf(n.outputs[0]))
+	default:
+		into = append(into, Value("{}"))
+	}
+	return into
 }

@@ -45,6 +45,10 @@ func randomWorkflow(rnd *rand.Rand) domain.Definition {
 		if s.ForEach != nil {
 			s.With["item"] = json.RawMessage(`"${item}"`)
 		}
+		if s.ForEach != nil {
+			s.ForEach.OnError = []string{"", "fail", "skip", "collect"}[rnd.IntN(4)]
+		}
+		decorate(rnd, &d, &s, len(s.Needs) > 0)
 		if rnd.IntN(2) == 0 {
 			s.Retry = &domain.RetrySpec{Attempts: 1 + rnd.IntN(4), Backoff: time.Duration(rnd.IntN(2)) * time.Second, Jitter: true}
 		}
@@ -55,6 +59,69 @@ func randomWorkflow(rnd *rand.Rand) domain.Definition {
 	}
 	d.Builds = []domain.Build{build}
 	return d
+}
+
+// decorate turns a step into one of another kind, or adds stages, catches and undos to it.
+func decorate(rnd *rand.Rand, d *domain.Definition, s *domain.StepSpec, hasNeeds bool) {
+	for _, need := range s.Needs { // a switch that it needs may choose it
+		for i := range d.Steps {
+			sw := &d.Steps[i]
+			if sw.ID != need || sw.Kind != "switch" || rnd.IntN(4) == 0 {
+				continue
+			}
+			if c := []string{"0", "1", ""}[rnd.IntN(3)]; c == "" {
+				sw.Default = append(sw.Default, s.ID)
+			} else {
+				sw.Cases[c] = append(sw.Cases[c], s.ID)
+			}
+			need = ""
+		}
+		if need == "" {
+			break
+		}
+	}
+	if rnd.IntN(4) == 0 {
+		s.Catch = []domain.CatchSpec{{}}
+		if rnd.IntN(2) == 0 {
+			s.Catch[0].Outputs = json.RawMessage(`{"out":5,"flag":1,"list":[1]}`)
+		}
+	}
+	plain := func(kind string) { s.Kind, s.Build, s.With, s.ForEach = kind, "", nil, nil }
+	switch rnd.IntN(16) {
+	case 0:
+		plain("wait")
+		s.Wait = &domain.WaitSpec{For: json.RawMessage(`"3s"`)}
+	case 1:
+		plain("wait")
+		s.Wait = &domain.WaitSpec{Signal: "go"}
+	case 2:
+		plain("wait")
+		s.Wait = &domain.WaitSpec{Approval: &domain.ApprovalSpec{Reminder: time.Second}}
+	case 3, 4:
+		if hasNeeds {
+			plain("switch")
+			s.Switch, s.Cases = "steps."+s.Needs[0]+".flag", map[string][]string{"0": nil, "1": nil}
+		}
+	case 5:
+		if hasNeeds {
+			plain("collect")
+			s.Collect = s.Needs[0]
+		}
+	case 6, 7:
+		if s.ForEach == nil {
+			s.Loop = &domain.LoopSpec{Until: "pass.last.flag == 1", Max: 1 + rnd.IntN(3), Delay: time.Duration(rnd.IntN(2)) * time.Second}
+		}
+	case 8:
+		s.Approval = &domain.ApprovalSpec{}
+	case 9:
+		s.Cache = &domain.CacheSpec{Key: json.RawMessage(`"k"`), TTL: time.Hour}
+	}
+	if s.Kind == "action" && rnd.IntN(4) == 0 {
+		s.Concurrency = &domain.LimitSpec{Limit: 1}
+	}
+	if s.Kind == "action" && rnd.IntN(4) == 0 {
+		s.Undo = &domain.UndoSpec{Uses: "b", Build: "b"}
+	}
 }
 
 // driver plays the engine and its compute, and fails the test on any broken promise.
@@ -73,8 +140,21 @@ type driver struct {
 	done     map[string]bool
 	crashes  int
 	rowLimit int
-	cancel   int // turns until the run is cancelled, 0 = never
+	cancel   int    // turns until the run is cancelled, 0 = never
+	holder   string // who holds the one place
+	wants    []place
+	asks     []place
+	handler  bool
+	pauses   int
 }
+
+// place is a step run that waits for something.
+type place struct {
+	step int32
+	path []int32
+}
+
+func (d *driver) name(p place) string { return fmt.Sprint(d.plan.Nodes[p.step].Spec.ID, p.path) }
 
 type pending struct {
 	row  []byte
@@ -122,8 +202,64 @@ func (d *driver) carryOut(cmds []domain.Command) {
 		case domain.CommandForget:
 			id, _, _ := d.s.Target(c)
 			delete(d.flying, id)
+		default:
+			d.around(c)
 		}
 	}
+}
+
+// around plays the limits, the cache, people and the failure handler.
+func (d *driver) around(c domain.Command) {
+	if c.Kind == domain.CommandHandle {
+		d.handler = true
+		return
+	}
+	if c.Kind != domain.CommandAcquire && c.Kind != domain.CommandRelease && c.Kind != domain.CommandLookUp && c.Kind != domain.CommandAsk {
+		return
+	}
+	_, step, path := d.s.Target(c)
+	p := place{step, path}
+	switch c.Kind {
+	case domain.CommandAcquire:
+		d.wants = append(d.wants, p)
+	case domain.CommandRelease:
+		d.wants = slices.DeleteFunc(d.wants, func(o place) bool { return d.name(o) == d.name(p) })
+		if d.holder == d.name(p) {
+			d.holder = ""
+		}
+	case domain.CommandLookUp:
+		d.handle(domain.EventLookedUp{Step: step, Path: path})
+	case domain.CommandAsk:
+		d.asks = append(d.asks, p)
+	}
+}
+
+// outside lets one thing happen that the run waits for, false if there is none.
+func (d *driver) outside() bool {
+	switch {
+	case d.handler:
+		d.handler = false
+		d.handle(domain.EventHandled{Run: "h"})
+	case len(d.wants) > 0 && d.holder == "":
+		p := d.wants[0]
+		d.wants = d.wants[1:]
+		d.holder = d.name(p)
+		d.handle(domain.EventGranted{Step: p.step, Path: p.path})
+	case len(d.asks) > 0:
+		p := d.asks[0]
+		d.asks = d.asks[1:]
+		d.handle(domain.EventDecision{Step: p.step, Path: p.path, Approved: d.w.approves(d.plan.Nodes[p.step].Spec.ID, p.path), By: "ada"})
+	case d.s.Paused:
+		d.handle(domain.EventUnpause{})
+	default:
+		waits := false
+		d.s.StepRuns(func(v domain.StepRunView) { waits = waits || v.Wait == domain.WaitSignal })
+		if !waits {
+			return false
+		}
+		d.handle(domain.EventSignal{Name: "go"})
+	}
+	return true
 }
 
 func stepRun(x domain.Dispatch) string { return fmt.Sprint(x.Step, x.Path) }
@@ -172,6 +308,7 @@ func (d *driver) attach(c domain.Command) {
 func (d *driver) finish(f *flight) {
 	x := f.d
 	ev := &domain.EventAttempt{Step: x.StepIndex, Path: x.Path, Attempt: x.Attempt, Outcome: domain.OutcomeCompleted, Instance: "i"}
+	require.False(d.t, d.plan.Nodes[x.StepIndex].Spec.Concurrency != nil && d.holder != fmt.Sprint(x.Step, x.Path), "%s runs without its place", x.Execution)
 	out, list, failed := d.w.try(x.Step, x.Path, int(x.Attempt)-d.lost[stepRun(x)], x.Inputs)
 	if failed {
 		ev.Outcome, ev.Err = domain.OutcomeFailed, &domain.StepError{Kind: "user_error", Message: "drawn"}
@@ -196,6 +333,7 @@ func (d *driver) crash() {
 	for _, f := range d.flying {
 		f.heard = false
 	}
+	d.wants, d.asks, d.handler, d.holder = nil, nil, false, ""
 	if len(d.journal) == 0 { // the run was never acknowledged: its caller tries again
 		d.begin()
 		return
@@ -203,6 +341,17 @@ func (d *driver) crash() {
 	d.s = d.replay()
 	d.noteDone()
 	d.due = 0
+	for _, c := range d.s.Claims() { // a keeper that starts anew learns who holds what
+		if c.Held {
+			require.Empty(d.t, d.holder, "two hold the one place")
+			d.holder = d.name(place{c.Step, c.Path})
+		}
+	}
+	d.s.StepRuns(func(v domain.StepRunView) { // people remember what they were asked
+		if v.Wait == domain.WaitApproval || v.Wait == domain.WaitConsent {
+			d.asks = append(d.asks, place{v.Step, v.Path})
+		}
+	})
 	d.handle(domain.EventResume{})
 }
 
@@ -254,6 +403,14 @@ func (d *driver) run(crashy bool) {
 			d.handle(domain.EventCancel{Command: "c", Reason: "drawn"})
 			continue
 		}
+		if len(ready) > 0 && d.pauses < 2 && d.rnd.IntN(20) == 0 && !d.s.Paused {
+			d.pauses++
+			d.handle(domain.EventPause{})
+			continue
+		}
+		if d.rnd.IntN(6) == 0 && d.outside() {
+			continue
+		}
 		switch {
 		case crashy && d.crashes < 12 && d.rnd.IntN(8) == 0:
 			d.crash()
@@ -261,6 +418,7 @@ func (d *driver) run(crashy bool) {
 			d.commit()
 		case len(ready) > 0:
 			d.finish(ready[d.rnd.IntN(len(ready))])
+		case d.outside():
 		case d.due > 0:
 			d.now = time.UnixMicro(max(d.due, d.now.UnixMicro()))
 			d.due = 0
@@ -282,7 +440,9 @@ func TestAgainstReference(t *testing.T) {
 		require.Empty(t, problems)
 		d := &driver{t: t, rnd: rnd, w: world{seed}, plan: plan, now: time.UnixMicro(1e15),
 			flying: map[string]*flight{}, lost: map[string]int{}, done: map[string]bool{}, rowLimit: []int{0, 1, 60}[seed%3]}
+		def.OnFailure = ""
 		d.run(seed%2 == 1)
+		d.checkUndone()
 		seen[d.s.Status]++
 
 		if diff := cmp.Diff(d.s.Fingerprint(), d.replay().Fingerprint()); diff != "" {
@@ -309,6 +469,26 @@ func TestAgainstReference(t *testing.T) {
 	require.Greater(t, seen[domain.RunFailed], 300)
 }
 
+// checkUndone checks that what a failed run had done was taken back, and a completed one's was not.
+func (d *driver) checkUndone() {
+	done, back := map[string]bool{}, map[string]bool{}
+	d.s.StepRuns(func(v domain.StepRunView) {
+		p := &d.plan.Nodes[v.Step]
+		switch {
+		case p.Undoes >= 0:
+			require.True(d.t, v.State == domain.StepCompleted || v.State == domain.StepFailed, "%s is %s", p.Spec.ID, v.State)
+			back[d.name(place{p.Undoes, v.Path})] = true
+		case p.Undo >= 0 && v.State == domain.StepCompleted && len(v.Attempts) > 0 && !v.Caught:
+			done[d.name(place{v.Step, v.Path})] = true
+		}
+	})
+	if d.s.Status == domain.RunCompleted {
+		require.Empty(d.t, back)
+		return
+	}
+	require.Equal(d.t, done, back)
+}
+
 // TestCancel cancels random runs at random points, with crashes: each ends, as cancelled only
 // when no attempt is under way.
 func TestCancel(t *testing.T) {
@@ -321,6 +501,7 @@ func TestCancel(t *testing.T) {
 			flying: map[string]*flight{}, lost: map[string]int{}, done: map[string]bool{}, rowLimit: []int{0, 1, 60}[seed%3]}
 		d.run(seed%2 == 1)
 		require.Equal(t, d.s.Fingerprint(), d.replay().Fingerprint())
+		d.checkUndone()
 		if d.s.Status == domain.RunCancelled {
 			cancelled++
 			for _, f := range d.flying {
@@ -352,6 +533,12 @@ func liveStates(s *domain.State, failed map[string]bool) map[string]string {
 		path := v.Path
 		if path == nil {
 			path = []int32{}
+		}
+		switch kind := s.Plan.Nodes[v.Step].Spec.Kind; {
+		case s.Plan.Nodes[v.Step].Undoes >= 0:
+			return
+		case kind != "action" && v.State == domain.StepCompleted && !v.Caught: // what such a step gives is tested by hand
+			v.Outputs = []domain.Values{{}}
 		}
 		out[fmt.Sprint(id, path)] = string(v.State) + " " + outputsText(v.Outputs)
 	})

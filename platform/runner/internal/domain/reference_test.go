@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"sort"
 	"strings"
 
@@ -51,6 +52,9 @@ func (w world) try(step string, path []int32, n int, inputs domain.Values) (outp
 	return []domain.Values{one(0)}, false, false
 }
 
+// approves is what people decide, fixed as well.
+func (w world) approves(step string, path []int32) bool { return w.draw("approve", step, path)%4 > 0 }
+
 // reference carries out a workflow by plain recursion, one step after the other: no events,
 // no order of arrival, no crashes.
 type reference struct {
@@ -65,6 +69,9 @@ type tree struct {
 	outputs  []domain.Values
 	list     bool // a list result
 	loop     bool // a forEach
+	caught   bool // failed, and that is caught
+	passes   bool // a loop: children are its passes
+	cases    string
 	opener   string
 	children []*tree
 }
@@ -111,11 +118,14 @@ func (r *reference) at(s domain.StepSpec, path []int32) *tree {
 	opener, n := "", 0
 	for _, need := range s.Needs {
 		o, c := r.opens(need, path)
+		if need == s.Collect {
+			continue
+		}
 		if o == "" || o == opener {
 			continue
 		}
 		if opener != "" {
-			return &tree{state: domain.StepFailed} // ambiguous
+			return r.fail(s) // ambiguous
 		}
 		opener, n = o, c
 	}
@@ -142,10 +152,62 @@ func (r *reference) value(id, name string, path []int32) domain.Value {
 	return t.outputs[0][name]
 }
 
+// fail is a failure, or what catch makes of it.
+func (r *reference) fail(s domain.StepSpec) *tree {
+	t := &tree{state: domain.StepFailed}
+	if len(s.Catch) > 0 {
+		t.caught = true
+		if s.Catch[0].Outputs != nil {
+			t.state = domain.StepCompleted
+			t.outputs = []domain.Values{{"out": domain.Value("5"), "flag": domain.Value("1"), "list": domain.Value("[1]")}}
+		}
+	}
+	return t
+}
+
+// broken tells that a passage of a split step failed and nothing caught that.
+func (t *tree) broken() bool {
+	if t.opener == "" {
+		return t.state == domain.StepFailed && !t.caught
+	}
+	for _, c := range t.children {
+		if c.broken() {
+			return true
+		}
+	}
+	return false
+}
+
+// chosen tells whether the switch that lists a step lets it run.
+func (r *reference) chosen(s domain.StepSpec, path []int32) bool {
+	for _, sw := range r.def.Steps {
+		for c, ids := range sw.Cases {
+			if slices.Contains(ids, s.ID) {
+				t, _ := r.see(sw.ID, path)
+				return t.state != domain.StepCompleted || t.cases == c
+			}
+		}
+		if slices.Contains(sw.Default, s.ID) {
+			t, _ := r.see(sw.ID, path)
+			return t.state != domain.StepCompleted || t.cases != "0" && t.cases != "1"
+		}
+	}
+	return true
+}
+
 func (r *reference) leaf(s domain.StepSpec, path []int32) *tree {
+	if !r.chosen(s, path) {
+		return &tree{state: domain.StepSkipped}
+	}
 	completed := 0
 	for _, need := range s.Needs {
-		if t, _ := r.see(need, path); t.state == domain.StepCompleted {
+		t, _ := r.see(need, path)
+		switch {
+		case need == s.Collect && t.opener != "":
+			if !t.broken() {
+				completed++
+			}
+		case t.state == domain.StepCompleted || t.caught:
 			completed++
 		}
 	}
@@ -156,7 +218,16 @@ func (r *reference) leaf(s domain.StepSpec, path []int32) *tree {
 	if s.If != "" && !r.condition(s, path) {
 		return &tree{state: domain.StepSkipped}
 	}
-	if s.ForEach == nil {
+	switch {
+	case s.Kind == "wait" && s.Wait.Approval != nil && !r.w.approves(s.ID, path):
+		return r.fail(s)
+	case s.Kind == "wait" || s.Kind == "collect":
+		return &tree{state: domain.StepCompleted, outputs: []domain.Values{{}}}
+	case s.Kind == "switch":
+		return &tree{state: domain.StepCompleted, cases: orNull(r.value(s.Needs[0], "flag", path)), outputs: []domain.Values{{}}}
+	case s.Loop != nil:
+		return r.passes(s, path)
+	case s.ForEach == nil:
 		return r.attempts(s, path, path, nil)
 	}
 	list := domain.Value(s.ForEach.In)
@@ -164,18 +235,44 @@ func (r *reference) leaf(s domain.StepSpec, path []int32) *tree {
 		list = r.value(id, name, path)
 	}
 	var items []json.RawMessage
-	if json.Unmarshal(list, &items) != nil {
-		return &tree{state: domain.StepFailed, loop: true}
+	if json.Unmarshal(list, &items) != nil || list == nil {
+		t := r.fail(s)
+		t.loop = t.state == domain.StepFailed
+		return t
 	}
 	t := &tree{state: domain.StepCompleted, loop: true}
 	for i, it := range items {
 		c := r.attempts(s, append(append([]int32{}, path...), int32(i)), path, it)
-		if c.state == domain.StepFailed {
+		if c.broken() && s.ForEach.OnError != "skip" && s.ForEach.OnError != "collect" {
 			t.state = domain.StepFailed
 		}
 		t.children = append(t.children, c)
 	}
 	return t
+}
+
+// passes repeats a step until it says so, or too often.
+func (r *reference) passes(s domain.StepSpec, path []int32) *tree {
+	t := &tree{passes: true}
+	for i := range s.Loop.Max {
+		c := r.attempts(s, append(append([]int32{}, path...), int32(i)), path, nil)
+		t.children = append(t.children, c)
+		if c.broken() {
+			t.state = domain.StepFailed
+			return t
+		}
+		if len(c.outputs) > 0 && string(c.outputs[0]["flag"]) == "1" {
+			t.state, t.outputs, t.list = domain.StepCompleted, c.outputs, c.list
+			return t
+		}
+	}
+	f := r.fail(s)
+	f.passes, f.children = true, t.children
+	if f.state == domain.StepCompleted { // a loop's outputs are its last pass's, whatever catch gives
+		last := t.children[len(t.children)-1]
+		f.outputs, f.list = last.outputs, last.list
+	}
+	return f
 }
 
 func (r *reference) condition(s domain.StepSpec, path []int32) bool {
@@ -222,12 +319,15 @@ func (r *reference) attempts(s domain.StepSpec, path, passage []int32, item doma
 	if s.Retry != nil {
 		limit = s.Retry.Attempts
 	}
+	if s.Approval != nil && (s.Loop == nil || path[len(path)-1] == 0) && !r.w.approves(s.ID, path) {
+		return r.fail(s)
+	}
 	for n := 1; n <= limit; n++ {
 		if out, list, failed := r.w.try(s.ID, path, n, in); !failed {
 			return &tree{state: domain.StepCompleted, outputs: out, list: list}
 		}
 	}
-	return &tree{state: domain.StepFailed}
+	return r.fail(s)
 }
 
 // states gives the state of every step run by "step path"; the items of a failed forEach are
@@ -270,7 +370,10 @@ func (r *reference) result() (domain.RunState, map[string]string) {
 	failed := false
 	var walk func(t *tree)
 	walk = func(t *tree) {
-		failed = failed || t.state == domain.StepFailed
+		failed = failed || t.state == domain.StepFailed && !t.caught
+		if t.loop || t.passes { // its children count through it
+			return
+		}
 		for _, c := range t.children {
 			walk(c)
 		}

@@ -21,6 +21,9 @@ type Scope struct {
 	path    []int32
 	step    int32 // -1 for results
 	item    Value
+	loop    *loopView  // a loop's step
+	err     *StepError // what catch is about
+	self    *node      // undo: the step run that is taken back
 	secrets SecretSource
 	Used    [][]byte // secrets that the expression read: to be masked
 	// for trigger mappings there is no run yet
@@ -94,7 +97,7 @@ func (sc *Scope) Item() Value { return sc.item }
 
 // ItemName is the name under which expressions reach Item, empty outside a forEach.
 func (sc *Scope) ItemName() string {
-	if sc.s == nil || sc.step < 0 || sc.item == nil {
+	if sc.s == nil || sc.step < 0 || sc.item == nil || sc.s.Plan.Nodes[sc.step].ForEach == nil {
 		return ""
 	}
 	return sc.s.Plan.Nodes[sc.step].ForEach.As
@@ -118,6 +121,9 @@ func (sc *Scope) Step(id string) (StepView, bool) {
 		return StepView{}, false
 	}
 	v := sc.s.stepView(i, sc.path)
+	if sc.self != nil && sc.self.step == i {
+		v = StepView{State: sc.self.state, Outputs: sc.self.outputs, IsList: sc.self.list}
+	}
 	if sc.secrets != nil {
 		v.Outputs = sc.unseal(v.Outputs)
 	}
@@ -158,12 +164,20 @@ func (s *State) stepView(i int32, path []int32) StepView {
 	if item >= 0 {
 		return StepView{State: n.state, Outputs: n.outputs[item : item+1]}
 	}
+	if p := s.Plan.Nodes[i]; p.Collect >= 0 && n.state == StepCompleted {
+		of, _ := s.view(p.Collect, n.path)
+		return StepView{State: n.state, Outputs: []Values{{"items": JoinList(collected(of, nil))}}}
+	}
 	if n.kind != looping {
 		return StepView{State: n.state, Outputs: n.outputs, IsList: n.list, Error: n.err}
 	}
 	v := StepView{State: n.state, IsList: true, Error: n.err}
+	onError := s.Plan.Nodes[i].ForEach.OnError
 	for _, c := range n.children {
 		switch {
+		case c != nil && c.uncaught() && onError == "skip":
+		case c != nil && c.uncaught() && onError == "collect":
+			v.Outputs = append(v.Outputs, Values{"error": errorValue(c.err)})
 		case c == nil || len(c.outputs) == 0:
 			v.Outputs = append(v.Outputs, Values{})
 		default:
@@ -171,6 +185,15 @@ func (s *State) stepView(i int32, path []int32) StepView {
 		}
 	}
 	return v
+}
+
+// errorValue is what expressions see of an error.
+func errorValue(e *StepError) Value {
+	v := Values{"kind": appendJSONString(nil, e.Kind), "message": appendJSONString(nil, e.Message), "code": appendJSONString(nil, e.Code)}
+	if e.Details != nil {
+		v["details"] = e.Details
+	}
+	return objectOf(v)
 }
 
 // Failed is failed(): a step before this one failed.
@@ -185,6 +208,29 @@ func (sc *Scope) Failed() bool {
 	}
 	return false
 }
+
+// FailedStep is failed("x"): the step failed, caught or not.
+func (sc *Scope) FailedStep(id string) bool {
+	v, ok := sc.Step(id)
+	return ok && v.State == StepFailed
+}
+
+// ErrorOf is errorOf("x"): the error of a step that failed, or whose failure catch replaced.
+func (sc *Scope) ErrorOf(id string) (*StepError, bool) {
+	v, ok := sc.Step(id)
+	return v.Error, ok && v.Error != nil
+}
+
+// Loop is the pass of a loop's step: its index from 0, and the outputs of the pass before.
+func (sc *Scope) Loop() (index int, last Values, ok bool) {
+	if sc.loop == nil {
+		return 0, nil, false
+	}
+	return sc.loop.index, sc.loop.last, true
+}
+
+// Error is the error that the outputs of a catch are about, nil elsewhere.
+func (sc *Scope) Error() *StepError { return sc.err }
 
 // Skipped is skipped("x").
 func (sc *Scope) Skipped(id string) bool {
@@ -265,6 +311,26 @@ func (sc *Scope) Resolve(r Ref) (Value, bool) {
 		if r.Name == "" && r.Root == sc.ItemName() && sc.item != nil {
 			return sc.item, true
 		}
+		return sc.resolvePlace(r)
+	}
+	return nil, false
+}
+
+// resolvePlace gives what only some places have: a loop's pass, the error of a catch.
+func (sc *Scope) resolvePlace(r Ref) (Value, bool) {
+	switch {
+	case r.Root == "pass" && sc.loop != nil && r.Name == "index":
+		return Value(strconv.Itoa(sc.loop.index)), true
+	case r.Root == "pass" && sc.loop != nil && r.Name == "last":
+		return objectOf(sc.loop.last), true
+	case r.Root == "error" && sc.err != nil && r.Name == "":
+		return errorValue(sc.err), true
+	case r.Root == "error" && sc.err != nil && r.Name == "kind":
+		return appendJSONString(nil, sc.err.Kind), true
+	case r.Root == "error" && sc.err != nil && r.Name == "message":
+		return appendJSONString(nil, sc.err.Message), true
+	case r.Root == "error" && sc.err != nil && r.Name == "code":
+		return appendJSONString(nil, sc.err.Code), true
 	}
 	return nil, false
 }

@@ -43,6 +43,7 @@ type Runner struct {
 	Deployer *Deployer
 	Files    Files
 	DB       Database
+	Config   app.Config // of the starts to come
 	exec     app.Executor
 	t        testing.TB
 	cancel   context.CancelFunc
@@ -66,7 +67,7 @@ func StartWith(t testing.TB, db Database, exec app.Executor) *Runner {
 func newRunner(t testing.TB, db Database, exec app.Executor) *Runner {
 	t.Helper()
 	r := &Runner{exec: exec, Deployer: &Deployer{}, Files: Files{Dir: t.TempDir()}, DB: db, t: t}
-	r.start(app.Config{})
+	r.start(r.Config)
 	t.Cleanup(r.Stop)
 	return r
 }
@@ -76,7 +77,7 @@ func (r *Runner) start(cfg app.Config) {
 	cfg.CancelGrace = time.Second
 	r.Service = app.New(cfg, app.Deps{
 		Store: r.DB.Store, Journal: r.DB.Journal, Compiler: domaintest.Compiler{}, Deployer: r.Deployer, Executor: r.exec,
-		Files: r.Files, Cipher: rot{}, Announce: announcer{}, Now: clock, NewID: id.New, Jitter: func() float64 { return 0.5 },
+		Files: r.Files, Cipher: rot{}, Announce: announcer{}, Schemas: anySchema{}, Now: clock, NewID: id.New, Jitter: func() float64 { return 0.5 },
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -108,8 +109,11 @@ func (r *Runner) Restart() {
 	r.t.Helper()
 	r.Stop()
 	r.Exec.Detach()
-	r.start(app.Config{})
+	r.start(r.Config)
 }
+
+// Again starts a new service after Stop.
+func (r *Runner) Again() { r.t.Helper(); r.start(r.Config) }
 
 // Usurp starts a new service while the old one still runs, as after a partition: the old
 // one must find itself fenced. It returns what the old one's Run returned.
@@ -118,7 +122,7 @@ func (r *Runner) Usurp(poke func(old *app.Service)) error {
 	old, done, cancel := r.Service, r.done, r.cancel
 	defer cancel()
 	r.Exec.Detach()
-	r.start(app.Config{})
+	r.start(r.Config)
 	poke(old)
 	select {
 	case err := <-done:
@@ -243,6 +247,16 @@ func flip(b []byte) []byte {
 		out[i] = b[i] ^ 0x5a
 	}
 	return out
+}
+
+// anySchema refuses what holds the word that the schema is.
+type anySchema struct{}
+
+func (anySchema) Check(schema []byte, v domain.Value) string {
+	if bytes.Contains(v, bytes.Trim(schema, `"`)) {
+		return "holds " + string(schema)
+	}
+	return ""
 }
 
 type announcer struct{}

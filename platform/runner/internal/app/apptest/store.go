@@ -202,7 +202,7 @@ func storeUnfinished(t *testing.T, db Database) {
 	a, b, c := startEntry("p", "w"), startEntry("p", "w"), startEntry("p", "w")
 	require.NoError(t, errors.Join(j.put(a, b, c)...))
 	require.NoError(t, errors.Join(j.put(endEntry(b, 2, domain.RunCompleted), &app.Entry{Run: c.Run, Seq: 2, Row: []byte("2")})...))
-	cmd := app.InboxCommand{ID: "x", Run: c.Run, Kind: "cancel", Reason: "why", At: clock().UTC().Truncate(time.Microsecond)}
+	cmd := app.InboxCommand{ID: "x", Run: c.Run, Kind: "cancel", Reason: "why", Payload: []byte(`{"a":1}`), At: clock().UTC().Truncate(time.Microsecond)}
 	require.NoError(t, db.Store.AddCommand(t.Context(), cmd))
 	require.NoError(t, db.Store.AddCommand(t.Context(), cmd), "a known id changes nothing")
 	require.NoError(t, db.Store.AppendLogs(t.Context(), []app.LogChunk{{Run: c.Run, Step: "s", Path: []int32{1}, Attempt: 2, Cursors: []int64{4, 9}, Lines: make([]domain.LogLine, 2)}}))

@@ -3,7 +3,7 @@
 //
 // A value is JSON; a string that is exactly ${x} keeps its type, other strings that hold
 // ${x} are text. x is a reference (inputs.a, steps.s.out, vars.v, secrets.s, trigger, event,
-// the forEach name), or one of: always() failed() skipped("s") ref == json, ref != json,
+// the forEach name, pass.index, pass.last.x, error.kind), or one of: always() failed() failed("s") skipped("s") ref == json, ref != json,
 // size(ref), error("text").
 package domaintest
 
@@ -91,7 +91,7 @@ func (x *expression) read(text string) error {
 			x.tainted = true
 		}
 	}
-	x.tolerant = x.tolerant || strings.Contains(text, "always()") || strings.Contains(text, "failed()") || strings.Contains(text, "skipped(")
+	x.tolerant = x.tolerant || strings.Contains(text, "always()") || strings.Contains(text, "failed(") || strings.Contains(text, "skipped(")
 	if strings.Contains(text, "nonsense") {
 		return fmt.Errorf("nonsense is not defined")
 	}
@@ -167,6 +167,14 @@ func (x *expression) eval(text string, sc *domain.Scope) (domain.Value, error) {
 		return domain.Value("true"), nil
 	case text == "failed()":
 		return boolean(sc.Failed()), nil
+	case strings.HasPrefix(text, "failed("):
+		return boolean(sc.FailedStep(strings.Trim(text[7:len(text)-1], `"`))), nil
+	case strings.HasPrefix(text, "pass.last."):
+		_, last, _ := sc.Loop()
+		if v, ok := last[strings.TrimPrefix(text, "pass.last.")]; ok {
+			return v, nil
+		}
+		return domain.Value("null"), nil
 	case strings.HasPrefix(text, "skipped("):
 		return boolean(sc.Skipped(strings.Trim(text[8:len(text)-1], `"`))), nil
 	case strings.HasPrefix(text, "error("):

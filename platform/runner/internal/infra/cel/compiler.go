@@ -28,6 +28,8 @@ const costLimit = 5_000_000
 const (
 	failedName  = "@failed"
 	skippedName = "@skipped"
+	brokenName  = "@failed_step"
+	errorName   = "@error_of"
 )
 
 // Compiler is domain.Compiler with CEL. Safe for concurrent use.
@@ -43,7 +45,7 @@ func New() *Compiler { return &Compiler{envs: map[string]*cel.Env{}} }
 
 // env gives the environment for what may be named; they differ by the forEach name only.
 func (c *Compiler) env(e domain.Env) (*cel.Env, error) {
-	key := e.Item
+	key := fmt.Sprint(e.Item, e.Loop, e.Error)
 	if e.Event {
 		key = "\x00event"
 	}
@@ -57,7 +59,13 @@ func (c *Compiler) env(e domain.Env) (*cel.Env, error) {
 		cel.OptionalTypes(), ext.Strings(), ext.Math(), ext.Lists(), ext.Encoders(), ext.Sets(), cel.DefaultUTCTimeZone(true),
 		cel.Macros(append(cel.StandardMacros, graphMacros()...)...),
 		cel.Variable("vars", dynMap), cel.Variable("trigger", cel.DynType),
-		cel.Variable(failedName, cel.BoolType), cel.Variable(skippedName, dynMap),
+		cel.Variable(failedName, cel.BoolType), cel.Variable(skippedName, dynMap), cel.Variable(brokenName, dynMap), cel.Variable(errorName, dynMap),
+	}
+	if e.Loop {
+		opts = append(opts, cel.Variable("pass", dynMap))
+	}
+	if e.Error {
+		opts = append(opts, cel.Variable("error", dynMap))
 	}
 	if e.Event {
 		opts = append(opts, cel.Variable("event", cel.DynType), cel.Variable("secrets", dynMap))
@@ -77,8 +85,16 @@ func (c *Compiler) env(e domain.Env) (*cel.Env, error) {
 	return env, nil
 }
 
-// graphMacros are always(), failed() and skipped("step").
+// graphMacros are always(), failed(), and of one step: failed("step"), skipped("step"), errorOf("step").
 func graphMacros() []cel.Macro {
+	of := func(function, name string) cel.Macro {
+		return cel.GlobalMacro(function, 1, func(f cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *common.Error) {
+			if args[0].Kind() != ast.LiteralKind || args[0].AsLiteral().Type() != types.StringType {
+				return nil, f.NewError(args[0].ID(), function+` wants the id of a step in quotes, as in `+function+`("x")`)
+			}
+			return f.NewCall("_[_]", f.NewIdent(name), args[0]), nil
+		})
+	}
 	return []cel.Macro{
 		cel.GlobalMacro("always", 0, func(f cel.MacroExprFactory, _ ast.Expr, _ []ast.Expr) (ast.Expr, *common.Error) {
 			return f.NewLiteral(types.True), nil
@@ -86,12 +102,7 @@ func graphMacros() []cel.Macro {
 		cel.GlobalMacro("failed", 0, func(f cel.MacroExprFactory, _ ast.Expr, _ []ast.Expr) (ast.Expr, *common.Error) {
 			return f.NewIdent(failedName), nil
 		}),
-		cel.GlobalMacro("skipped", 1, func(f cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *common.Error) {
-			if args[0].Kind() != ast.LiteralKind || args[0].AsLiteral().Type() != types.StringType {
-				return nil, f.NewError(args[0].ID(), `skipped wants the id of a step in quotes, as in skipped("x")`)
-			}
-			return f.NewCall("_[_]", f.NewIdent(skippedName), args[0]), nil
-		}),
+		of("skipped", skippedName), of("failed", brokenName), of("errorOf", errorName),
 	}
 }
 
@@ -148,7 +159,7 @@ func words(text string, issues *cel.Issues) error {
 		msg, _, _ := strings.Cut(e.Message, "\n")
 		msg = strings.ReplaceAll(msg, " (in container '')", "")
 		if strings.HasPrefix(msg, "undeclared reference to") {
-			msg += "; expressions know inputs, steps, trigger, vars, run, secrets and the forEach name"
+			msg += "; expressions know inputs, steps, trigger, vars, run, secrets, the forEach name, and where they belong pass and error"
 		}
 		if strings.Contains(msg, "no matching overload") && strings.Contains(msg, "double") {
 			msg += "; write double(x) to use an integer with a float"
@@ -227,8 +238,10 @@ func (x *expression) inspect(root ast.Expr) {
 			x.steps = add(x.steps, name)
 		case "inputs":
 			x.inputs = add(x.inputs, name)
-		case skippedName:
+		case skippedName, brokenName:
 			x.steps, x.tolerant = add(x.steps, name), true
+		case errorName:
+			x.steps = add(x.steps, name)
 		}
 	}
 	walk = func(e ast.Expr) {

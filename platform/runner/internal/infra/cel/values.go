@@ -51,10 +51,40 @@ func (a activation) ResolveName(name string) (any, bool) {
 		return types.Bool(sc.Failed()), true
 	case skippedName:
 		return &lazyMap{find: func(id string) (ref.Val, bool) { return types.Bool(sc.Skipped(id)), true }}, true
+	case brokenName:
+		return &lazyMap{find: func(id string) (ref.Val, bool) { return types.Bool(sc.FailedStep(id)), true }}, true
+	case errorName:
+		return &lazyMap{find: func(id string) (ref.Val, bool) {
+			e, ok := sc.ErrorOf(id)
+			if !ok {
+				return types.NullValue, true
+			}
+			return a.failure(e), true
+		}}, true
+	case "pass":
+		index, last, ok := sc.Loop()
+		if !ok {
+			return nil, false
+		}
+		return types.DefaultTypeAdapter.NativeToValue(map[string]any{"index": int64(index), "last": a.outputs(last)}), true
+	case "error":
+		if sc.Error() == nil {
+			return nil, false
+		}
+		return a.failure(sc.Error()), true
 	case a.item:
 		return a.decode(sc.Item()), true
 	}
 	return nil, false
+}
+
+// failure is what expressions see of an error.
+func (a activation) failure(e *domain.StepError) ref.Val {
+	m := map[string]any{"kind": e.Kind, "message": e.Message, "code": e.Code}
+	if e.Details != nil {
+		m["details"] = a.decode(e.Details)
+	}
+	return types.DefaultTypeAdapter.NativeToValue(m)
 }
 
 func (a activation) run() ref.Val {

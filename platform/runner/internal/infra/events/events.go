@@ -13,6 +13,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	runnerv1 "github.com/pelton-run/pelton/platform/runner/contracts/runner/v1"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 	authorizationv1 "github.com/pelton-run/pelton/platform/runner/internal/infra/contracts/authorization/v1"
 	studiov1 "github.com/pelton-run/pelton/platform/runner/internal/infra/contracts/studio/v1"
 )
@@ -59,6 +60,22 @@ func (c consumer) deployment(ctx context.Context, m bus.Message) error {
 		return fault.Wrap(err, fault.Invalid, "message cannot be read")
 	}
 	return c.cases.Deploy(ctx, app.DeployWorkflow{ID: e.DeploymentId, Project: e.Project, Definition: definition(e.Definition), At: time.UnixMilli(e.AtUnixMs)})
+}
+
+func raw(m map[string]string) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(m))
+	for k, v := range m {
+		out[k] = json.RawMessage(v)
+	}
+	return out
+}
+
+func items(list []*studiov1.Item) []domain.Item {
+	var out []domain.Item
+	for _, i := range list {
+		out = append(out, domain.Item{Name: i.Name, Type: i.Type, Title: i.Title, Help: i.Help, Optional: i.Optional, Default: i.DefaultJson, EnumValues: i.EnumValues, Schema: i.SchemaJson, Accept: i.Accept})
+	}
+	return out
 }
 
 // Announcer implements app.Announcer.

@@ -45,6 +45,14 @@ func (a *API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/runs/{id}/events", authn.Viewer, a.runEvents)
 	route("GET "+prefix+"/runs/{id}/logs", authn.Viewer, a.runLogs)
 	route("GET "+prefix+"/runs/{id}/result", authn.Viewer, a.runResult)
+	route("POST "+prefix+"/runs/{id}/again", authn.Operator, a.runAgain)
+	route("GET "+prefix+"/failures", authn.Viewer, a.failures)
+	route("GET "+prefix+"/cost", authn.Viewer, a.cost)
+	route("POST "+prefix+"/bulk", authn.Operator, a.orderBulk)
+	route("GET "+prefix+"/bulk", authn.Viewer, a.listBulk)
+	route("DELETE "+prefix+"/bulk/{id}", authn.Operator, a.stopBulk)
+	route("GET "+prefix+"/caps", authn.Viewer, a.getCaps)
+	route("PUT "+prefix+"/caps", authn.Admin, a.putCaps)
 	route("GET "+prefix+"/events", authn.Viewer, a.projectEvents)
 	route("GET "+prefix+"/deployments", authn.Viewer, a.listDeployments)
 	route("GET "+prefix+"/deployments/{id}", authn.Viewer, a.getDeployment)
@@ -95,18 +103,19 @@ func (a *API) startRun(w http.ResponseWriter, r *http.Request) error {
 	return httpx.WriteJSON(w, status, runJSON{ID: started.ID, Workflow: in.Workflow, State: started.State, Deployment: started.Deployment, CreatedAt: utc(started.CreatedAt), Trigger: triggerJSON{Kind: "manual"}})
 }
 
-var states = map[string]bool{"": true, "queued": true, "running": true, "cancelling": true, "completed": true, "failed": true, "cancelled": true}
+var states = map[string]bool{"": true, "queued": true, "running": true, "waiting": true, "paused": true, "cancelling": true, "undoing": true, "completed": true, "failed": true, "cancelled": true}
 
 func (a *API) listRuns(w http.ResponseWriter, r *http.Request) error {
-	page, err := httpx.PageOf(r, "workflow", "state")
+	page, err := httpx.PageOf(r, searchNames...)
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query()
-	if !states[q.Get("state")] {
-		return fault.InvalidField("state", "is "+q.Get("state"), "give queued, running, cancelling, completed, failed or cancelled")
+	q, err := search(r.PathValue("project"), r.URL.Query())
+	if err != nil {
+		return err
 	}
-	items, next, err := a.UseCases.Runs(r.Context(), app.RunQuery{Project: r.PathValue("project"), Workflow: q.Get("workflow"), State: domain.RunState(q.Get("state")), Limit: page.Limit, Cursor: page.Cursor})
+	q.Limit, q.Cursor = page.Limit, page.Cursor
+	items, next, err := a.UseCases.Runs(r.Context(), q)
 	if err != nil {
 		return err
 	}

@@ -52,9 +52,18 @@ type runJSON struct {
 	CreatedAt  time.Time       `json:"created_at"`
 	FinishedAt *time.Time      `json:"finished_at,omitempty"`
 	Error      *errorJSON      `json:"error,omitempty"`
+	Group      string          `json:"group,omitempty"`
+	RetryOf    string          `json:"retry_of,omitempty"`
+	Cost       *usageJSON      `json:"cost,omitempty"`
 	Inputs     domain.Values   `json:"inputs,omitempty"`
 	Result     domain.Values   `json:"result,omitempty"`
 	Steps      []stepJSON      `json:"steps,omitempty"`
+}
+
+// usageJSON is what the attempts of a run used together.
+type usageJSON struct {
+	CPUSeconds float64 `json:"cpu_seconds"`
+	GiBSeconds float64 `json:"gib_seconds"`
 }
 
 type stepJSON struct {
@@ -96,6 +105,10 @@ type phaseJSON struct {
 func summary(s app.RunSummary) runJSON {
 	j := runJSON{ID: s.ID, Workflow: s.Workflow, Revision: s.Revision, Deployment: s.Deployment, State: s.State, Trigger: triggerJSON{s.Trigger.Kind, s.Trigger.ID},
 		CreatedAt: utc(s.CreatedAt), FinishedAt: when(s.FinishedAt)}
+	j.Group, j.RetryOf = s.Fingerprint, s.RetryOf
+	if s.State.Ended() {
+		j.Cost = &usageJSON{float64(s.CPUMicros) / 1e6, s.GiBSeconds}
+	}
 	if s.ErrorKind != "" {
 		j.Error = &errorJSON{Kind: s.ErrorKind, Message: s.Error, Step: s.ErrorStep}
 	}

@@ -3,6 +3,8 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -173,4 +175,65 @@ func BenchmarkFanOut(b *testing.B) {
 			require.Len(b, d.Steps, 10001)
 		}
 	})
+}
+
+// BenchmarkForEach measures a forEach of many items, 64 at a time.
+func BenchmarkForEach(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprintf("items=%d", n), func(b *testing.B) {
+			pool := pgtest.New(b, "runner", postgres.Migrations, "migrations")
+			r := apptest.StartWith(b, on(b, pool), newInstant(b))
+			s := apptest.Step("each", "n", `"${item}"`)
+			s.ForEach = &domain.ForEachSpec{In: "${inputs.list}", As: "item", Concurrency: 64}
+			d := apptest.Workflow("w", s)
+			d.Inputs = []domain.Item{{Name: "list", Type: "list"}}
+			r.Deploy(d)
+			list := domain.Value("[1" + strings.Repeat(",1", n-1) + "]")
+			b.ResetTimer()
+			for b.Loop() {
+				require.Equal(b, domain.RunCompleted, r.Wait(r.Begin("w", domain.Values{"list": list})).State)
+			}
+			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "items/s")
+		})
+	}
+}
+
+// BenchmarkWaiting measures runs that wait for a day: their start, what each costs in memory, and
+// how long a restart takes.
+func BenchmarkWaiting(b *testing.B) {
+	const runs = 100_000
+	pool := pgtest.New(b, "runner", postgres.Migrations, "migrations")
+	r := apptest.StartWith(b, on(b, pool), newInstant(b))
+	d := apptest.Workflow("w", domain.StepSpec{ID: "day", Kind: "wait", Wait: &domain.WaitSpec{For: []byte(`"1d"`)}})
+	r.Deploy(d)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for b.Loop() {
+		before, begun := heap(), time.Now()
+		var left atomic.Int64
+		left.Store(runs)
+		var wg sync.WaitGroup
+		for range 256 {
+			wg.Go(func() {
+				for left.Add(-1) >= 0 {
+					if _, err := r.StartRun(b.Context(), app.StartRun{Project: "p", Workflow: "w"}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		b.ReportMetric(runs/time.Since(begun).Seconds(), "starts/s")
+		b.ReportMetric(float64(int64(heap())-int64(before))/runs, "B/run")
+		r.Stop()
+		begun = time.Now()
+		r.Again()
+		b.ReportMetric(time.Since(begun).Seconds(), "s/restart")
+	}
 }

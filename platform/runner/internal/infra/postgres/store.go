@@ -92,6 +92,9 @@ func (s *Store) EnsurePartitions(ctx context.Context, now time.Time) error {
 	if _, err := s.pool.Exec(ctx, s.q["prune_dedup"]); err != nil {
 		return pg.Translate(err, "dedup key")
 	}
+	if _, err := s.pool.Exec(ctx, s.q["prune_cached"]); err != nil {
+		return pg.Translate(err, "cached outputs")
+	}
 	_, err := s.pool.Exec(ctx, s.q["prune_commands"])
 	return pg.Translate(err, "command")
 }
@@ -122,12 +125,17 @@ type summaryRow struct {
 	ErrorKind    string
 	ErrorMessage string
 	ErrorStep    string
+	Fingerprint  string
+	RetryOf      string
+	CpuMicros    int64
+	GibSeconds   float64
 }
 
 func (r summaryRow) summary() app.RunSummary {
 	s := app.RunSummary{ID: r.ID, Project: r.Project, Workflow: r.Workflow, Revision: r.Revision, RevisionID: r.RevisionID,
 		Deployment: r.Deployment, State: domain.RunState(r.State), Trigger: app.Trigger{Kind: r.TriggerKind, ID: r.TriggerID},
-		CreatedAt: r.CreatedAt.UTC(), ErrorKind: r.ErrorKind, Error: r.ErrorMessage, ErrorStep: r.ErrorStep}
+		CreatedAt: r.CreatedAt.UTC(), ErrorKind: r.ErrorKind, Error: r.ErrorMessage, ErrorStep: r.ErrorStep,
+		Fingerprint: r.Fingerprint, RetryOf: r.RetryOf, CPUMicros: r.CpuMicros, GiBSeconds: r.GibSeconds}
 	if r.FinishedAt != nil {
 		s.FinishedAt = r.FinishedAt.UTC()
 	}
@@ -216,25 +224,29 @@ func (s *Store) addRows(ctx context.Context, ids []string, live map[string]*app.
 }
 
 // Commands lists the inbox.
-func (s *Store) Commands(ctx context.Context) ([]app.InboxCommand, error) {
+func (s *Store) Commands(ctx context.Context, runs ...string) ([]app.InboxCommand, error) {
 	type row struct {
 		ID        string
 		Run       string
 		Kind      string
 		Reason    string
+		Payload   []byte
 		CreatedAt time.Time
 	}
-	rows, err := collect[row](ctx, s, "command", "commands")
+	if runs == nil {
+		runs = []string{}
+	}
+	rows, err := collect[row](ctx, s, "command", "commands", runs)
 	out := make([]app.InboxCommand, len(rows))
 	for i, r := range rows {
-		out[i] = app.InboxCommand{ID: r.ID, Run: r.Run, Kind: r.Kind, Reason: r.Reason, At: r.CreatedAt.UTC()}
+		out[i] = app.InboxCommand{ID: r.ID, Run: r.Run, Kind: r.Kind, Reason: r.Reason, Payload: r.Payload, At: r.CreatedAt.UTC()}
 	}
 	return out, err
 }
 
 // AddCommand makes a command durable. See app.Store.
 func (s *Store) AddCommand(ctx context.Context, c app.InboxCommand) error {
-	_, err := s.pool.Exec(ctx, s.q["add_command"], text(c.ID), c.Run, c.Kind, text(c.Reason), c.At)
+	_, err := s.pool.Exec(ctx, s.q["add_command"], text(c.ID), c.Run, c.Kind, text(c.Reason), nonNil(c.Payload), c.At)
 	return pg.Translate(err, "command")
 }
 
@@ -286,7 +298,10 @@ func (s *Store) Runs(ctx context.Context, q app.RunQuery) ([]app.RunSummary, err
 	}
 	args := []any{q.Project, before, string(q.State), q.Limit}
 	name := "runs"
-	if q.Workflow != "" {
+	switch {
+	case !plain(q):
+		name, args = "search_runs", append(conditions(q, before), q.Limit)
+	case q.Workflow != "":
 		name, args = "runs_of_workflow", append(args, q.Workflow)
 	}
 	rows, err := collect[summaryRow](ctx, s, "run", name, args...)

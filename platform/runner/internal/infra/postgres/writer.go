@@ -228,6 +228,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	j.ids, j.seqs, j.rows = j.ids[:0], j.seqs[:0], j.rows[:0]
 	var starts startColumns
 	var ends []*app.RunSummary
+	var waits waitColumns
 	var commands []string
 	var claims, cursors []*app.Entry
 	plain = true
@@ -246,6 +247,9 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		if e.Start != nil {
 			starts.add(id, e.Start)
 		}
+		if e.Sleep != nil || e.Wake || e.State != "" || e.Waits != nil {
+			waits.add(id, e)
+		}
 		if e.End != nil {
 			ends = append(ends, e.End)
 		}
@@ -259,7 +263,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			cursors = append(cursors, e)
 		}
 	}
-	if plain && !resend && len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
+	if plain && !resend && waits.empty() && len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -277,11 +281,13 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
 	}
+	waits.queue(b, q)
 	if len(commands) > 0 {
 		b.Queue(q["delete_commands"], commands)
 	}
 	for _, e := range ends {
-		b.Queue(q["end_run"], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep))
+		b.Queue(q["end_run"], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep),
+			e.Fingerprint, e.CPUMicros, e.GiBSeconds)
 	}
 	return false, nil
 }
@@ -292,6 +298,8 @@ type startColumns struct {
 	project, workflow, revisionID, state, triggerKind, triggerID []string
 	revision                                                     []int32
 	created                                                      []time.Time
+	retryOf                                                      []pgtype.UUID
+	tags                                                         []string
 }
 
 func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
@@ -306,6 +314,12 @@ func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
 	c.triggerKind = append(c.triggerKind, text(r.Trigger.Kind))
 	c.triggerID = append(c.triggerID, text(r.Trigger.ID))
 	c.created = append(c.created, r.CreatedAt)
+	of := pgtype.UUID{}
+	if u, err := uuid.Parse(r.RetryOf); err == nil {
+		of = pgtype.UUID{Bytes: u, Valid: true}
+	}
+	c.retryOf = append(c.retryOf, of)
+	c.tags = append(c.tags, tagsText(r.Tags))
 }
 
 func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
@@ -314,7 +328,7 @@ func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
 	}
 	ids := pgtype.FlatArray[pgtype.UUID](c.id)
 	b.Queue(q["insert_runs"], ids, c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
-		c.state, c.triggerKind, c.triggerID, c.created)
+		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags)
 	b.Queue(q["insert_live"], ids)
 }
 

@@ -1,5 +1,5 @@
-INSERT INTO run (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at)
-SELECT r.id, r.project, r.workflow, r.revision, r.revision_id, r.deployment, r.state, r.trigger_kind, r.trigger_id, r.created_at
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::timestamptz[])
-    AS r (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at)
+INSERT INTO run (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at, retry_of, tags)
+SELECT r.id, r.project, r.workflow, r.revision, r.revision_id, r.deployment, r.state, r.trigger_kind, r.trigger_id, r.created_at, r.retry_of, r.tags::text[]
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::uuid[], $12::text[])
+    AS r (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at, retry_of, tags)
 ON CONFLICT DO NOTHING

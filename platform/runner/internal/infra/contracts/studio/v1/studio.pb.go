@@ -179,10 +179,10 @@ type Definition struct {
 	TimeoutMs          int64                  `protobuf:"varint,10,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`                             // of a run; 0 = the default of 7 d
 	Yaml               string                 `protobuf:"bytes,11,opt,name=yaml,proto3" json:"yaml,omitempty"`                                                         // as saved
 	Priority           int32                  `protobuf:"varint,12,opt,name=priority,proto3" json:"priority,omitempty"`                                                // -100..100, higher starts first
-	IdempotencyKeyJson []byte                 `protobuf:"bytes,13,opt,name=idempotency_key_json,json=idempotencyKeyJson,proto3" json:"idempotency_key_json,omitempty"` // value as written, expressions as text; empty = none
+	IdempotencyKeyJson []byte                 `protobuf:"bytes,13,opt,name=idempotency_key_json,json=idempotencyKeyJson,proto3" json:"idempotency_key_json,omitempty"` // value as written, empty = none
 	Concurrency        *Limit                 `protobuf:"bytes,14,opt,name=concurrency,proto3" json:"concurrency,omitempty"`                                           // of runs
 	RateLimit          *Rate                  `protobuf:"bytes,15,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`                              // of starts of runs
-	OnFailure          string                 `protobuf:"bytes,16,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`                              // the workflow that is started for a failed run
+	OnFailure          string                 `protobuf:"bytes,16,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`                              // workflow that is started for a failed run
 	Durability         string                 `protobuf:"bytes,17,opt,name=durability,proto3" json:"durability,omitempty"`                                             // strict | none, empty = strict
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -337,136 +337,6 @@ func (x *Definition) GetDurability() string {
 	return ""
 }
 
-// Limit says how many with one key may be under way at a time.
-type Limit struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	KeyJson       []byte                 `protobuf:"bytes,1,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"` // value as written; empty = one key for all
-	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`                   // 0 = 1
-	Policy        string                 `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`                  // queue | skip | cancel-oldest, empty = queue; runs only
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Limit) Reset() {
-	*x = Limit{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Limit) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Limit) ProtoMessage() {}
-
-func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
-func (*Limit) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *Limit) GetKeyJson() []byte {
-	if x != nil {
-		return x.KeyJson
-	}
-	return nil
-}
-
-func (x *Limit) GetLimit() int32 {
-	if x != nil {
-		return x.Limit
-	}
-	return 0
-}
-
-func (x *Limit) GetPolicy() string {
-	if x != nil {
-		return x.Policy
-	}
-	return ""
-}
-
-// Rate is a token bucket.
-type Rate struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	KeyJson       []byte                 `protobuf:"bytes,1,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"` // value as written; empty = one bucket for all
-	Count         int32                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
-	PerMs         int64                  `protobuf:"varint,3,opt,name=per_ms,json=perMs,proto3" json:"per_ms,omitempty"`
-	Burst         int32                  `protobuf:"varint,4,opt,name=burst,proto3" json:"burst,omitempty"` // 0 = count
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Rate) Reset() {
-	*x = Rate{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Rate) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Rate) ProtoMessage() {}
-
-func (x *Rate) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Rate.ProtoReflect.Descriptor instead.
-func (*Rate) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *Rate) GetKeyJson() []byte {
-	if x != nil {
-		return x.KeyJson
-	}
-	return nil
-}
-
-func (x *Rate) GetCount() int32 {
-	if x != nil {
-		return x.Count
-	}
-	return 0
-}
-
-func (x *Rate) GetPerMs() int64 {
-	if x != nil {
-		return x.PerMs
-	}
-	return 0
-}
-
-func (x *Rate) GetBurst() int32 {
-	if x != nil {
-		return x.Burst
-	}
-	return 0
-}
-
 // Item is one typed input or output.
 type Item struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -485,7 +355,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -497,7 +367,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -510,7 +380,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{5}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Item) GetName() string {
@@ -589,7 +459,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +471,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +484,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{6}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Trigger) GetId() string {
@@ -666,29 +536,29 @@ type Step struct {
 	Retry         *Retry                 `protobuf:"bytes,10,opt,name=retry,proto3" json:"retry,omitempty"`
 	Title         string                 `protobuf:"bytes,11,opt,name=title,proto3" json:"title,omitempty"`
 	Join          string                 `protobuf:"bytes,12,opt,name=join,proto3" json:"join,omitempty"`         // all (default) | any | a number
-	Workflow      string                 `protobuf:"bytes,13,opt,name=workflow,proto3" json:"workflow,omitempty"` // kind workflow: the name of a workflow of the project
+	Workflow      string                 `protobuf:"bytes,13,opt,name=workflow,proto3" json:"workflow,omitempty"` // kind workflow: its name
 	Detach        bool                   `protobuf:"varint,14,opt,name=detach,proto3" json:"detach,omitempty"`    // kind workflow: its end is not waited for
 	Wait          *Wait                  `protobuf:"bytes,15,opt,name=wait,proto3" json:"wait,omitempty"`
-	Switch        string                 `protobuf:"bytes,16,opt,name=switch,proto3" json:"switch,omitempty"`   // expression
-	Cases         []*Case                `protobuf:"bytes,17,rep,name=cases,proto3" json:"cases,omitempty"`     // of a switch, in the order of the file
-	Default       []string               `protobuf:"bytes,18,rep,name=default,proto3" json:"default,omitempty"` // steps that a switch chooses where no case is
+	Switch        string                 `protobuf:"bytes,16,opt,name=switch,proto3" json:"switch,omitempty"`                                                                         // kind switch: the expression
+	Cases         map[string]*StepIds    `protobuf:"bytes,17,rep,name=cases,proto3" json:"cases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // value as text -> steps
+	Default       []string               `protobuf:"bytes,18,rep,name=default,proto3" json:"default,omitempty"`
 	Collect       string                 `protobuf:"bytes,19,opt,name=collect,proto3" json:"collect,omitempty"` // kind collect: the step whose passages are gathered
 	Loop          *Loop                  `protobuf:"bytes,20,opt,name=loop,proto3" json:"loop,omitempty"`
 	Catch         []*Catch               `protobuf:"bytes,21,rep,name=catch,proto3" json:"catch,omitempty"`                                         // the first that covers the kind counts
 	StepTimeoutMs int64                  `protobuf:"varint,22,opt,name=step_timeout_ms,json=stepTimeoutMs,proto3" json:"step_timeout_ms,omitempty"` // of a step run with all its attempts, 0 = none
 	Undo          *Undo                  `protobuf:"bytes,23,opt,name=undo,proto3" json:"undo,omitempty"`
-	Effect        string                 `protobuf:"bytes,24,opt,name=effect,proto3" json:"effect,omitempty"` // pure | read | write | irreversible, empty = the build's
+	Effect        string                 `protobuf:"bytes,24,opt,name=effect,proto3" json:"effect,omitempty"` // empty = the build's
 	Cache         *Cache                 `protobuf:"bytes,25,opt,name=cache,proto3" json:"cache,omitempty"`
 	Approval      *Approval              `protobuf:"bytes,26,opt,name=approval,proto3" json:"approval,omitempty"`        // asked before the first attempt
 	Concurrency   *Limit                 `protobuf:"bytes,27,opt,name=concurrency,proto3" json:"concurrency,omitempty"`  // step runs of the project with one key
-	Priority      *int32                 `protobuf:"varint,28,opt,name=priority,proto3,oneof" json:"priority,omitempty"` // absent = the workflow's
+	Priority      *int32                 `protobuf:"varint,28,opt,name=priority,proto3,oneof" json:"priority,omitempty"` // left out = the workflow's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +570,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +583,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{7}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Step) GetId() string {
@@ -828,7 +698,7 @@ func (x *Step) GetSwitch() string {
 	return ""
 }
 
-func (x *Step) GetCases() []*Case {
+func (x *Step) GetCases() map[string]*StepIds {
 	if x != nil {
 		return x.Cases
 	}
@@ -912,23 +782,511 @@ func (x *Step) GetPriority() int32 {
 	return 0
 }
 
-// Wait is what a step of kind wait waits for: one of for, until, signal and approval.
+type StepIds struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepIds) Reset() {
+	*x = StepIds{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepIds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepIds) ProtoMessage() {}
+
+func (x *StepIds) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepIds.ProtoReflect.Descriptor instead.
+func (*StepIds) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StepIds) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type Limit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyJson       []byte                 `protobuf:"bytes,1,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
+	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Policy        string                 `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Limit) GetKeyJson() []byte {
+	if x != nil {
+		return x.KeyJson
+	}
+	return nil
+}
+
+func (x *Limit) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Limit) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+type Rate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyJson       []byte                 `protobuf:"bytes,1,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
+	Count         int32                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	PerMs         int64                  `protobuf:"varint,3,opt,name=per_ms,json=perMs,proto3" json:"per_ms,omitempty"`
+	Burst         int32                  `protobuf:"varint,4,opt,name=burst,proto3" json:"burst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rate) Reset() {
+	*x = Rate{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rate) ProtoMessage() {}
+
+func (x *Rate) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rate.ProtoReflect.Descriptor instead.
+func (*Rate) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Rate) GetKeyJson() []byte {
+	if x != nil {
+		return x.KeyJson
+	}
+	return nil
+}
+
+func (x *Rate) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Rate) GetPerMs() int64 {
+	if x != nil {
+		return x.PerMs
+	}
+	return 0
+}
+
+func (x *Rate) GetBurst() int32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+type Loop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Until         string                 `protobuf:"bytes,1,opt,name=until,proto3" json:"until,omitempty"`
+	Max           int32                  `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
+	DelayMs       int64                  `protobuf:"varint,3,opt,name=delay_ms,json=delayMs,proto3" json:"delay_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Loop) Reset() {
+	*x = Loop{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Loop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Loop) ProtoMessage() {}
+
+func (x *Loop) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Loop.ProtoReflect.Descriptor instead.
+func (*Loop) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Loop) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *Loop) GetMax() int32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *Loop) GetDelayMs() int64 {
+	if x != nil {
+		return x.DelayMs
+	}
+	return 0
+}
+
+type Catch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            []string               `protobuf:"bytes,1,rep,name=on,proto3" json:"on,omitempty"`
+	OutputsJson   []byte                 `protobuf:"bytes,2,opt,name=outputs_json,json=outputsJson,proto3" json:"outputs_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Catch) Reset() {
+	*x = Catch{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Catch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Catch) ProtoMessage() {}
+
+func (x *Catch) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Catch.ProtoReflect.Descriptor instead.
+func (*Catch) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Catch) GetOn() []string {
+	if x != nil {
+		return x.On
+	}
+	return nil
+}
+
+func (x *Catch) GetOutputsJson() []byte {
+	if x != nil {
+		return x.OutputsJson
+	}
+	return nil
+}
+
+type Undo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uses          string                 `protobuf:"bytes,1,opt,name=uses,proto3" json:"uses,omitempty"`
+	Build         string                 `protobuf:"bytes,2,opt,name=build,proto3" json:"build,omitempty"`
+	WithJson      map[string]string      `protobuf:"bytes,3,rep,name=with_json,json=withJson,proto3" json:"with_json,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Retry         *Retry                 `protobuf:"bytes,4,opt,name=retry,proto3" json:"retry,omitempty"`
+	TimeoutMs     int64                  `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Undo) Reset() {
+	*x = Undo{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Undo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Undo) ProtoMessage() {}
+
+func (x *Undo) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Undo.ProtoReflect.Descriptor instead.
+func (*Undo) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Undo) GetUses() string {
+	if x != nil {
+		return x.Uses
+	}
+	return ""
+}
+
+func (x *Undo) GetBuild() string {
+	if x != nil {
+		return x.Build
+	}
+	return ""
+}
+
+func (x *Undo) GetWithJson() map[string]string {
+	if x != nil {
+		return x.WithJson
+	}
+	return nil
+}
+
+func (x *Undo) GetRetry() *Retry {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
+func (x *Undo) GetTimeoutMs() int64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+type Cache struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyJson       []byte                 `protobuf:"bytes,1,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
+	TtlMs         int64                  `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cache) Reset() {
+	*x = Cache{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cache) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cache) ProtoMessage() {}
+
+func (x *Cache) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cache.ProtoReflect.Descriptor instead.
+func (*Cache) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Cache) GetKeyJson() []byte {
+	if x != nil {
+		return x.KeyJson
+	}
+	return nil
+}
+
+func (x *Cache) GetTtlMs() int64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+type Approval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TitleJson     []byte                 `protobuf:"bytes,1,opt,name=title_json,json=titleJson,proto3" json:"title_json,omitempty"`
+	Form          []*Item                `protobuf:"bytes,2,rep,name=form,proto3" json:"form,omitempty"`
+	Approvers     []string               `protobuf:"bytes,3,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	ReminderMs    int64                  `protobuf:"varint,4,opt,name=reminder_ms,json=reminderMs,proto3" json:"reminder_ms,omitempty"`
+	TimeoutMs     int64                  `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Approval) GetTitleJson() []byte {
+	if x != nil {
+		return x.TitleJson
+	}
+	return nil
+}
+
+func (x *Approval) GetForm() []*Item {
+	if x != nil {
+		return x.Form
+	}
+	return nil
+}
+
+func (x *Approval) GetApprovers() []string {
+	if x != nil {
+		return x.Approvers
+	}
+	return nil
+}
+
+func (x *Approval) GetReminderMs() int64 {
+	if x != nil {
+		return x.ReminderMs
+	}
+	return 0
+}
+
+func (x *Approval) GetTimeoutMs() int64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+// Wait is what a step of the kind wait waits for: one of for, until, signal and approval.
 type Wait struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ForJson       []byte                 `protobuf:"bytes,1,opt,name=for_json,json=forJson,proto3" json:"for_json,omitempty"`       // value: text such as "10m"
-	UntilJson     []byte                 `protobuf:"bytes,2,opt,name=until_json,json=untilJson,proto3" json:"until_json,omitempty"` // value: RFC 3339, or local time in timezone
-	Timezone      string                 `protobuf:"bytes,3,opt,name=timezone,proto3" json:"timezone,omitempty"`                    // IANA name
+	ForJson       []byte                 `protobuf:"bytes,1,opt,name=for_json,json=forJson,proto3" json:"for_json,omitempty"`
+	UntilJson     []byte                 `protobuf:"bytes,2,opt,name=until_json,json=untilJson,proto3" json:"until_json,omitempty"`
+	Timezone      string                 `protobuf:"bytes,3,opt,name=timezone,proto3" json:"timezone,omitempty"`
 	Signal        string                 `protobuf:"bytes,4,opt,name=signal,proto3" json:"signal,omitempty"`
 	SchemaJson    []byte                 `protobuf:"bytes,5,opt,name=schema_json,json=schemaJson,proto3" json:"schema_json,omitempty"` // JSON Schema of the signal's payload
 	Approval      *Approval              `protobuf:"bytes,6,opt,name=approval,proto3" json:"approval,omitempty"`
-	TimeoutMs     int64                  `protobuf:"varint,7,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"` // signal, approval: 0 = none
+	TimeoutMs     int64                  `protobuf:"varint,7,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[8]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1298,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[8]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1311,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{8}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Wait) GetForJson() []byte {
@@ -1001,380 +1359,6 @@ func (x *Wait) GetApproval() *Approval {
 func (x *Wait) GetTimeoutMs() int64 {
 	if x != nil {
 		return x.TimeoutMs
-	}
-	return 0
-}
-
-// Approval asks a person.
-type Approval struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TitleJson     []byte                 `protobuf:"bytes,1,opt,name=title_json,json=titleJson,proto3" json:"title_json,omitempty"` // value: text
-	Form          []*Item                `protobuf:"bytes,2,rep,name=form,proto3" json:"form,omitempty"`
-	Approvers     []string               `protobuf:"bytes,3,rep,name=approvers,proto3" json:"approvers,omitempty"`                      // user names or role:<role>, none = whoever may operate runs
-	ReminderMs    int64                  `protobuf:"varint,4,opt,name=reminder_ms,json=reminderMs,proto3" json:"reminder_ms,omitempty"` // 0 = none
-	TimeoutMs     int64                  `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`    // before a step: 0 = none
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Approval) Reset() {
-	*x = Approval{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[9]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Approval) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Approval) ProtoMessage() {}
-
-func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[9]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
-func (*Approval) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *Approval) GetTitleJson() []byte {
-	if x != nil {
-		return x.TitleJson
-	}
-	return nil
-}
-
-func (x *Approval) GetForm() []*Item {
-	if x != nil {
-		return x.Form
-	}
-	return nil
-}
-
-func (x *Approval) GetApprovers() []string {
-	if x != nil {
-		return x.Approvers
-	}
-	return nil
-}
-
-func (x *Approval) GetReminderMs() int64 {
-	if x != nil {
-		return x.ReminderMs
-	}
-	return 0
-}
-
-func (x *Approval) GetTimeoutMs() int64 {
-	if x != nil {
-		return x.TimeoutMs
-	}
-	return 0
-}
-
-// Case is one case of a switch: a value as text, and the steps that it chooses.
-type Case struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Value         string                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
-	Steps         []string               `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Case) Reset() {
-	*x = Case{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[10]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Case) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Case) ProtoMessage() {}
-
-func (x *Case) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[10]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Case.ProtoReflect.Descriptor instead.
-func (*Case) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{10}
-}
-
-func (x *Case) GetValue() string {
-	if x != nil {
-		return x.Value
-	}
-	return ""
-}
-
-func (x *Case) GetSteps() []string {
-	if x != nil {
-		return x.Steps
-	}
-	return nil
-}
-
-// Loop repeats a step until its condition over loop.index and loop.last holds, at most max times.
-type Loop struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Until         string                 `protobuf:"bytes,1,opt,name=until,proto3" json:"until,omitempty"`
-	Max           int32                  `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
-	DelayMs       int64                  `protobuf:"varint,3,opt,name=delay_ms,json=delayMs,proto3" json:"delay_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Loop) Reset() {
-	*x = Loop{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Loop) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Loop) ProtoMessage() {}
-
-func (x *Loop) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Loop.ProtoReflect.Descriptor instead.
-func (*Loop) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *Loop) GetUntil() string {
-	if x != nil {
-		return x.Until
-	}
-	return ""
-}
-
-func (x *Loop) GetMax() int32 {
-	if x != nil {
-		return x.Max
-	}
-	return 0
-}
-
-func (x *Loop) GetDelayMs() int64 {
-	if x != nil {
-		return x.DelayMs
-	}
-	return 0
-}
-
-// Catch says what becomes of a failure. Without outputs the step stays failed and the run goes on.
-type Catch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	On            []string               `protobuf:"bytes,1,rep,name=on,proto3" json:"on,omitempty"`                                      // kinds of errors, none = every kind but cancelled
-	OutputsJson   []byte                 `protobuf:"bytes,2,opt,name=outputs_json,json=outputsJson,proto3" json:"outputs_json,omitempty"` // object as written, over error.*
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Catch) Reset() {
-	*x = Catch{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Catch) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Catch) ProtoMessage() {}
-
-func (x *Catch) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[12]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Catch.ProtoReflect.Descriptor instead.
-func (*Catch) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *Catch) GetOn() []string {
-	if x != nil {
-		return x.On
-	}
-	return nil
-}
-
-func (x *Catch) GetOutputsJson() []byte {
-	if x != nil {
-		return x.OutputsJson
-	}
-	return nil
-}
-
-// Undo is the action that takes back what a step did.
-type Undo struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Uses          string                 `protobuf:"bytes,1,opt,name=uses,proto3" json:"uses,omitempty"`   // as written
-	Build         string                 `protobuf:"bytes,2,opt,name=build,proto3" json:"build,omitempty"` // pinned digest
-	WithJson      map[string]string      `protobuf:"bytes,3,rep,name=with_json,json=withJson,proto3" json:"with_json,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Retry         *Retry                 `protobuf:"bytes,4,opt,name=retry,proto3" json:"retry,omitempty"`
-	TimeoutMs     int64                  `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Undo) Reset() {
-	*x = Undo{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Undo) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Undo) ProtoMessage() {}
-
-func (x *Undo) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Undo.ProtoReflect.Descriptor instead.
-func (*Undo) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *Undo) GetUses() string {
-	if x != nil {
-		return x.Uses
-	}
-	return ""
-}
-
-func (x *Undo) GetBuild() string {
-	if x != nil {
-		return x.Build
-	}
-	return ""
-}
-
-func (x *Undo) GetWithJson() map[string]string {
-	if x != nil {
-		return x.WithJson
-	}
-	return nil
-}
-
-func (x *Undo) GetRetry() *Retry {
-	if x != nil {
-		return x.Retry
-	}
-	return nil
-}
-
-func (x *Undo) GetTimeoutMs() int64 {
-	if x != nil {
-		return x.TimeoutMs
-	}
-	return 0
-}
-
-// Cache keeps the outputs of a step for others with the same build and key.
-type Cache struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	KeyJson       []byte                 `protobuf:"bytes,1,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
-	TtlMs         int64                  `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Cache) Reset() {
-	*x = Cache{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Cache) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Cache) ProtoMessage() {}
-
-func (x *Cache) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Cache.ProtoReflect.Descriptor instead.
-func (*Cache) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *Cache) GetKeyJson() []byte {
-	if x != nil {
-		return x.KeyJson
-	}
-	return nil
-}
-
-func (x *Cache) GetTtlMs() int64 {
-	if x != nil {
-		return x.TtlMs
 	}
 	return 0
 }
@@ -1726,16 +1710,7 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"durability\x1a9\n" +
 	"\vResultEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"P\n" +
-	"\x05Limit\x12\x19\n" +
-	"\bkey_json\x18\x01 \x01(\fR\akeyJson\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x16\n" +
-	"\x06policy\x18\x03 \x01(\tR\x06policy\"d\n" +
-	"\x04Rate\x12\x19\n" +
-	"\bkey_json\x18\x01 \x01(\fR\akeyJson\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x15\n" +
-	"\x06per_ms\x18\x03 \x01(\x03R\x05perMs\x12\x14\n" +
-	"\x05burst\x18\x04 \x01(\x05R\x05burst\"\xf1\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf1\x01\n" +
 	"\x04Item\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
@@ -1757,7 +1732,7 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"inputsJson\x1a=\n" +
 	"\x0fInputsJsonEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\t\n" +
 	"\x04Step\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -1776,8 +1751,8 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"\bworkflow\x18\r \x01(\tR\bworkflow\x12\x16\n" +
 	"\x06detach\x18\x0e \x01(\bR\x06detach\x12/\n" +
 	"\x04wait\x18\x0f \x01(\v2\x1b.runner.from.studio.v1.WaitR\x04wait\x12\x16\n" +
-	"\x06switch\x18\x10 \x01(\tR\x06switch\x121\n" +
-	"\x05cases\x18\x11 \x03(\v2\x1b.runner.from.studio.v1.CaseR\x05cases\x12\x18\n" +
+	"\x06switch\x18\x10 \x01(\tR\x06switch\x12<\n" +
+	"\x05cases\x18\x11 \x03(\v2&.runner.from.studio.v1.Step.CasesEntryR\x05cases\x12\x18\n" +
 	"\adefault\x18\x12 \x03(\tR\adefault\x12\x18\n" +
 	"\acollect\x18\x13 \x01(\tR\acollect\x12/\n" +
 	"\x04loop\x18\x14 \x01(\v2\x1b.runner.from.studio.v1.LoopR\x04loop\x122\n" +
@@ -1791,31 +1766,23 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"\bpriority\x18\x1c \x01(\x05H\x00R\bpriority\x88\x01\x01\x1a;\n" +
 	"\rWithJsonEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
-	"\t_priority\"\xf1\x01\n" +
-	"\x04Wait\x12\x19\n" +
-	"\bfor_json\x18\x01 \x01(\fR\aforJson\x12\x1d\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aX\n" +
 	"\n" +
-	"until_json\x18\x02 \x01(\fR\tuntilJson\x12\x1a\n" +
-	"\btimezone\x18\x03 \x01(\tR\btimezone\x12\x16\n" +
-	"\x06signal\x18\x04 \x01(\tR\x06signal\x12\x1f\n" +
-	"\vschema_json\x18\x05 \x01(\fR\n" +
-	"schemaJson\x12;\n" +
-	"\bapproval\x18\x06 \x01(\v2\x1f.runner.from.studio.v1.ApprovalR\bapproval\x12\x1d\n" +
-	"\n" +
-	"timeout_ms\x18\a \x01(\x03R\ttimeoutMs\"\xb8\x01\n" +
-	"\bApproval\x12\x1d\n" +
-	"\n" +
-	"title_json\x18\x01 \x01(\fR\ttitleJson\x12/\n" +
-	"\x04form\x18\x02 \x03(\v2\x1b.runner.from.studio.v1.ItemR\x04form\x12\x1c\n" +
-	"\tapprovers\x18\x03 \x03(\tR\tapprovers\x12\x1f\n" +
-	"\vreminder_ms\x18\x04 \x01(\x03R\n" +
-	"reminderMs\x12\x1d\n" +
-	"\n" +
-	"timeout_ms\x18\x05 \x01(\x03R\ttimeoutMs\"2\n" +
-	"\x04Case\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\tR\x05value\x12\x14\n" +
-	"\x05steps\x18\x02 \x03(\tR\x05steps\"I\n" +
+	"CasesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x124\n" +
+	"\x05value\x18\x02 \x01(\v2\x1e.runner.from.studio.v1.StepIdsR\x05value:\x028\x01B\v\n" +
+	"\t_priority\"\x1b\n" +
+	"\aStepIds\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"P\n" +
+	"\x05Limit\x12\x19\n" +
+	"\bkey_json\x18\x01 \x01(\fR\akeyJson\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x16\n" +
+	"\x06policy\x18\x03 \x01(\tR\x06policy\"d\n" +
+	"\x04Rate\x12\x19\n" +
+	"\bkey_json\x18\x01 \x01(\fR\akeyJson\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x15\n" +
+	"\x06per_ms\x18\x03 \x01(\x03R\x05perMs\x12\x14\n" +
+	"\x05burst\x18\x04 \x01(\x05R\x05burst\"I\n" +
 	"\x04Loop\x12\x14\n" +
 	"\x05until\x18\x01 \x01(\tR\x05until\x12\x10\n" +
 	"\x03max\x18\x02 \x01(\x05R\x03max\x12\x19\n" +
@@ -1835,7 +1802,27 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
 	"\x05Cache\x12\x19\n" +
 	"\bkey_json\x18\x01 \x01(\fR\akeyJson\x12\x15\n" +
-	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"f\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"\xb8\x01\n" +
+	"\bApproval\x12\x1d\n" +
+	"\n" +
+	"title_json\x18\x01 \x01(\fR\ttitleJson\x12/\n" +
+	"\x04form\x18\x02 \x03(\v2\x1b.runner.from.studio.v1.ItemR\x04form\x12\x1c\n" +
+	"\tapprovers\x18\x03 \x03(\tR\tapprovers\x12\x1f\n" +
+	"\vreminder_ms\x18\x04 \x01(\x03R\n" +
+	"reminderMs\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x05 \x01(\x03R\ttimeoutMs\"\xf1\x01\n" +
+	"\x04Wait\x12\x19\n" +
+	"\bfor_json\x18\x01 \x01(\fR\aforJson\x12\x1d\n" +
+	"\n" +
+	"until_json\x18\x02 \x01(\fR\tuntilJson\x12\x1a\n" +
+	"\btimezone\x18\x03 \x01(\tR\btimezone\x12\x16\n" +
+	"\x06signal\x18\x04 \x01(\tR\x06signal\x12\x1f\n" +
+	"\vschema_json\x18\x05 \x01(\fR\n" +
+	"schemaJson\x12;\n" +
+	"\bapproval\x18\x06 \x01(\v2\x1f.runner.from.studio.v1.ApprovalR\bapproval\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\a \x01(\x03R\ttimeoutMs\"f\n" +
 	"\aForEach\x12\x0e\n" +
 	"\x02in\x18\x01 \x01(\tR\x02in\x12\x0e\n" +
 	"\x02as\x18\x02 \x01(\tR\x02as\x12 \n" +
@@ -1879,63 +1866,65 @@ func file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDes
 	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescData
 }
 
-var file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_goTypes = []any{
 	(*WorkflowDeployed)(nil),   // 0: runner.from.studio.v1.WorkflowDeployed
 	(*WorkflowUndeployed)(nil), // 1: runner.from.studio.v1.WorkflowUndeployed
 	(*Definition)(nil),         // 2: runner.from.studio.v1.Definition
-	(*Limit)(nil),              // 3: runner.from.studio.v1.Limit
-	(*Rate)(nil),               // 4: runner.from.studio.v1.Rate
-	(*Item)(nil),               // 5: runner.from.studio.v1.Item
-	(*Trigger)(nil),            // 6: runner.from.studio.v1.Trigger
-	(*Step)(nil),               // 7: runner.from.studio.v1.Step
-	(*Wait)(nil),               // 8: runner.from.studio.v1.Wait
-	(*Approval)(nil),           // 9: runner.from.studio.v1.Approval
-	(*Case)(nil),               // 10: runner.from.studio.v1.Case
-	(*Loop)(nil),               // 11: runner.from.studio.v1.Loop
-	(*Catch)(nil),              // 12: runner.from.studio.v1.Catch
-	(*Undo)(nil),               // 13: runner.from.studio.v1.Undo
-	(*Cache)(nil),              // 14: runner.from.studio.v1.Cache
+	(*Item)(nil),               // 3: runner.from.studio.v1.Item
+	(*Trigger)(nil),            // 4: runner.from.studio.v1.Trigger
+	(*Step)(nil),               // 5: runner.from.studio.v1.Step
+	(*StepIds)(nil),            // 6: runner.from.studio.v1.StepIds
+	(*Limit)(nil),              // 7: runner.from.studio.v1.Limit
+	(*Rate)(nil),               // 8: runner.from.studio.v1.Rate
+	(*Loop)(nil),               // 9: runner.from.studio.v1.Loop
+	(*Catch)(nil),              // 10: runner.from.studio.v1.Catch
+	(*Undo)(nil),               // 11: runner.from.studio.v1.Undo
+	(*Cache)(nil),              // 12: runner.from.studio.v1.Cache
+	(*Approval)(nil),           // 13: runner.from.studio.v1.Approval
+	(*Wait)(nil),               // 14: runner.from.studio.v1.Wait
 	(*ForEach)(nil),            // 15: runner.from.studio.v1.ForEach
 	(*Retry)(nil),              // 16: runner.from.studio.v1.Retry
 	(*Build)(nil),              // 17: runner.from.studio.v1.Build
 	nil,                        // 18: runner.from.studio.v1.Definition.ResultEntry
 	nil,                        // 19: runner.from.studio.v1.Trigger.InputsJsonEntry
 	nil,                        // 20: runner.from.studio.v1.Step.WithJsonEntry
-	nil,                        // 21: runner.from.studio.v1.Undo.WithJsonEntry
+	nil,                        // 21: runner.from.studio.v1.Step.CasesEntry
+	nil,                        // 22: runner.from.studio.v1.Undo.WithJsonEntry
 }
 var file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_depIdxs = []int32{
 	2,  // 0: runner.from.studio.v1.WorkflowDeployed.definition:type_name -> runner.from.studio.v1.Definition
-	5,  // 1: runner.from.studio.v1.Definition.inputs:type_name -> runner.from.studio.v1.Item
-	6,  // 2: runner.from.studio.v1.Definition.triggers:type_name -> runner.from.studio.v1.Trigger
-	7,  // 3: runner.from.studio.v1.Definition.steps:type_name -> runner.from.studio.v1.Step
+	3,  // 1: runner.from.studio.v1.Definition.inputs:type_name -> runner.from.studio.v1.Item
+	4,  // 2: runner.from.studio.v1.Definition.triggers:type_name -> runner.from.studio.v1.Trigger
+	5,  // 3: runner.from.studio.v1.Definition.steps:type_name -> runner.from.studio.v1.Step
 	18, // 4: runner.from.studio.v1.Definition.result:type_name -> runner.from.studio.v1.Definition.ResultEntry
 	17, // 5: runner.from.studio.v1.Definition.builds:type_name -> runner.from.studio.v1.Build
-	3,  // 6: runner.from.studio.v1.Definition.concurrency:type_name -> runner.from.studio.v1.Limit
-	4,  // 7: runner.from.studio.v1.Definition.rate_limit:type_name -> runner.from.studio.v1.Rate
+	7,  // 6: runner.from.studio.v1.Definition.concurrency:type_name -> runner.from.studio.v1.Limit
+	8,  // 7: runner.from.studio.v1.Definition.rate_limit:type_name -> runner.from.studio.v1.Rate
 	19, // 8: runner.from.studio.v1.Trigger.inputs_json:type_name -> runner.from.studio.v1.Trigger.InputsJsonEntry
 	20, // 9: runner.from.studio.v1.Step.with_json:type_name -> runner.from.studio.v1.Step.WithJsonEntry
 	15, // 10: runner.from.studio.v1.Step.for_each:type_name -> runner.from.studio.v1.ForEach
 	16, // 11: runner.from.studio.v1.Step.retry:type_name -> runner.from.studio.v1.Retry
-	8,  // 12: runner.from.studio.v1.Step.wait:type_name -> runner.from.studio.v1.Wait
-	10, // 13: runner.from.studio.v1.Step.cases:type_name -> runner.from.studio.v1.Case
-	11, // 14: runner.from.studio.v1.Step.loop:type_name -> runner.from.studio.v1.Loop
-	12, // 15: runner.from.studio.v1.Step.catch:type_name -> runner.from.studio.v1.Catch
-	13, // 16: runner.from.studio.v1.Step.undo:type_name -> runner.from.studio.v1.Undo
-	14, // 17: runner.from.studio.v1.Step.cache:type_name -> runner.from.studio.v1.Cache
-	9,  // 18: runner.from.studio.v1.Step.approval:type_name -> runner.from.studio.v1.Approval
-	3,  // 19: runner.from.studio.v1.Step.concurrency:type_name -> runner.from.studio.v1.Limit
-	9,  // 20: runner.from.studio.v1.Wait.approval:type_name -> runner.from.studio.v1.Approval
-	5,  // 21: runner.from.studio.v1.Approval.form:type_name -> runner.from.studio.v1.Item
-	21, // 22: runner.from.studio.v1.Undo.with_json:type_name -> runner.from.studio.v1.Undo.WithJsonEntry
-	16, // 23: runner.from.studio.v1.Undo.retry:type_name -> runner.from.studio.v1.Retry
-	5,  // 24: runner.from.studio.v1.Build.inputs:type_name -> runner.from.studio.v1.Item
-	5,  // 25: runner.from.studio.v1.Build.outputs:type_name -> runner.from.studio.v1.Item
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	14, // 12: runner.from.studio.v1.Step.wait:type_name -> runner.from.studio.v1.Wait
+	21, // 13: runner.from.studio.v1.Step.cases:type_name -> runner.from.studio.v1.Step.CasesEntry
+	9,  // 14: runner.from.studio.v1.Step.loop:type_name -> runner.from.studio.v1.Loop
+	10, // 15: runner.from.studio.v1.Step.catch:type_name -> runner.from.studio.v1.Catch
+	11, // 16: runner.from.studio.v1.Step.undo:type_name -> runner.from.studio.v1.Undo
+	12, // 17: runner.from.studio.v1.Step.cache:type_name -> runner.from.studio.v1.Cache
+	13, // 18: runner.from.studio.v1.Step.approval:type_name -> runner.from.studio.v1.Approval
+	7,  // 19: runner.from.studio.v1.Step.concurrency:type_name -> runner.from.studio.v1.Limit
+	22, // 20: runner.from.studio.v1.Undo.with_json:type_name -> runner.from.studio.v1.Undo.WithJsonEntry
+	16, // 21: runner.from.studio.v1.Undo.retry:type_name -> runner.from.studio.v1.Retry
+	3,  // 22: runner.from.studio.v1.Approval.form:type_name -> runner.from.studio.v1.Item
+	13, // 23: runner.from.studio.v1.Wait.approval:type_name -> runner.from.studio.v1.Approval
+	3,  // 24: runner.from.studio.v1.Build.inputs:type_name -> runner.from.studio.v1.Item
+	3,  // 25: runner.from.studio.v1.Build.outputs:type_name -> runner.from.studio.v1.Item
+	6,  // 26: runner.from.studio.v1.Step.CasesEntry.value:type_name -> runner.from.studio.v1.StepIds
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_init() }
@@ -1943,14 +1932,14 @@ func file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_init()
 	if File_platform_runner_internal_infra_contracts_studio_v1_studio_proto != nil {
 		return
 	}
-	file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7].OneofWrappers = []any{}
+	file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDesc), len(file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

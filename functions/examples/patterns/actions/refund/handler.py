@@ -1,0 +1,3 @@
+def handle(inputs):
+    print("refunding", inputs["id"])
+    return {"refunded": inputs["id"]}

@@ -1,0 +1,1 @@
+SELECT project, kind, name, value FROM step_cap

@@ -1,0 +1,1 @@
+DELETE FROM sleeping WHERE run = ANY ($1::uuid[])
