@@ -44,6 +44,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List bulk orders
+         * @description Lists orders for many runs, newest first; this needs the role viewer.
+         */
+        get: operations["listBulkOrders"];
+        put?: never;
+        /**
+         * Order something for many runs
+         * @description Cancels, retries or runs again every run that a filter finds; the order is durable and does nothing twice. This needs the role operator.
+         */
+        post: operations["orderBulk"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/bulk/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the order. */
+                id: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Stop a bulk order
+         * @description Ends an order that is under way; what it has done stays. This needs the role operator.
+         */
+        delete: operations["stopBulk"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/caps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read the caps
+         * @description Tells how many action steps may be under way at a time; this needs the role viewer.
+         */
+        get: operations["getCaps"];
+        /**
+         * Set the caps
+         * @description Bounds how many action steps may be under way at a time, in the project, by workflow and by action; the others wait. This needs the role admin.
+         */
+        put: operations["putCaps"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/cost": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Sum what runs cost
+         * @description Sums what the attempts of ended runs used, by workflow and on demand by day; this needs the role viewer.
+         */
+        get: operations["getCost"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/deployments": {
         parameters: {
             query?: never;
@@ -107,6 +209,29 @@ export interface paths {
          * @description Streams the starts, ends and log records of all runs of a project from now on as server-sent events; this needs the role viewer.
          */
         get: operations["watchProject"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/failures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Group failed runs
+         * @description Groups failed runs by their cause, the one that was seen last first: the same workflow, step and kind of error, and a message that differs in numbers, ids and quoted words only. This needs the role viewer.
+         */
+        get: operations["listFailures"];
         put?: never;
         post?: never;
         delete?: never;
@@ -209,6 +334,31 @@ export interface paths {
         get: operations["getRun"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/runs/{id}/again": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run again
+         * @description Starts a new run with the inputs of an earlier one, of which some may be given anew; this needs the role operator.
+         */
+        post: operations["runAgain"];
         delete?: never;
         options?: never;
         head?: never;
@@ -423,6 +573,17 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What is different when a run is run again. */
+        AgainRequest: {
+            /** @description A name for the request. */
+            idempotency_key?: string;
+            /** @description Inputs that win over the earlier ones. */
+            inputs?: {
+                [key: string]: unknown;
+            } | null;
+            /** @description Whether it follows the earlier run's revision instead of the live one. */
+            same_revision?: boolean;
+        };
         /** @description One try of a step. */
         Attempt: {
             error?: components["schemas"]["StepError"];
@@ -462,12 +623,122 @@ export interface components {
          * @enum {string}
          */
         AttemptState: "started" | "completed" | "failed" | "lost" | "cancelled";
+        /** @description An order for many runs. */
+        Bulk: {
+            /**
+             * Format: date-time
+             * @description When it was given.
+             */
+            created_at?: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            ended_at?: string;
+            /** @description How many of them refused. */
+            failed: number;
+            /**
+             * Format: uuid
+             * @description The id of the order.
+             */
+            id?: string;
+            /**
+             * @description What is done with each.
+             * @enum {string}
+             */
+            kind: "cancel" | "again" | "retry";
+            /** @description Why the last one refused. */
+            problem?: string;
+            /** @description How many runs it has come through; in the answer to an order, how many it finds. */
+            runs: number;
+            /**
+             * @description How far it is.
+             * @enum {string}
+             */
+            state: "planned" | "running" | "done" | "stopped";
+        };
+        /** @description Orders for many runs. */
+        BulkList: {
+            /** @description The orders. */
+            items: components["schemas"]["Bulk"][];
+            /** @description Never there. */
+            next_cursor?: string;
+        };
+        /** @description An order for many runs. */
+        BulkRequest: {
+            /** @description Which runs: the parameters of the search for runs, each with its values. */
+            filter?: {
+                [key: string]: string[];
+            };
+            /**
+             * @description What to do with each.
+             * @enum {string}
+             */
+            kind: "cancel" | "again" | "retry";
+            /** @description Whether to count only. */
+            plan?: boolean;
+        };
         /** @description An order to cancel. */
         CancelRequest: {
             /** @description A name for the order, for sending it twice. */
             command_id?: string;
             /** @description Why; left out it is who asked. */
             reason?: string;
+        };
+        /** @description How many action steps may be under way at a time. */
+        Caps: {
+            /** @description By action. */
+            actions: {
+                [key: string]: number;
+            };
+            /** @description In the whole project; 0 is no cap. */
+            project: number;
+            /** @description Of all projects together; a setting of the server. */
+            server?: number;
+            /** @description By workflow. */
+            workflows: {
+                [key: string]: number;
+            };
+        };
+        /** @description How many action steps may be under way at a time; 0 is no cap. */
+        CapsRequest: {
+            /** @description By action. */
+            actions?: {
+                [key: string]: number;
+            };
+            /** @description In the whole project. */
+            project?: number;
+            /** @description By workflow. */
+            workflows?: {
+                [key: string]: number;
+            };
+        };
+        /** @description What attempts used together. */
+        Cost: {
+            /** @description Seconds of CPU time. */
+            cpu_seconds: number;
+            /** @description GiB of memory times seconds. */
+            gib_seconds: number;
+        };
+        /** @description Sums of cost. */
+        CostList: {
+            /** @description The sums. */
+            items: components["schemas"]["CostRow"][];
+            /** @description Never there. */
+            next_cursor?: string;
+        };
+        /** @description What the runs of a workflow used. */
+        CostRow: {
+            /** @description Seconds of CPU time. */
+            cpu_seconds: number;
+            /** @description The day in UTC. */
+            day?: string;
+            /** @description GiB of memory times seconds. */
+            gib_seconds: number;
+            /** @description How many runs have ended. */
+            runs: number;
+            /** @description The workflow. */
+            workflow: string;
         };
         /** @description Something that starts runs. */
         DeployedTrigger: {
@@ -522,6 +793,43 @@ export interface components {
          * @enum {string}
          */
         DeploymentState: "deploying" | "live" | "failed" | "stopped";
+        /** @description Failed runs of one cause. */
+        Failure: {
+            /** @description How many runs. */
+            count: number;
+            /**
+             * Format: date-time
+             * @description When the first of them was started.
+             */
+            first_at: string;
+            /** @description The name of the group, as the search for runs takes it. */
+            group: string;
+            /** @description The kind of error. */
+            kind: string;
+            /**
+             * Format: date-time
+             * @description When the last of them was started.
+             */
+            last_at: string;
+            /** @description The message of the newest. */
+            message: string;
+            /**
+             * Format: uuid
+             * @description The newest of them.
+             */
+            newest_run: string;
+            /** @description The step that failed. */
+            step?: string;
+            /** @description The workflow. */
+            workflow: string;
+        };
+        /** @description Groups of failed runs. */
+        FailureList: {
+            /** @description The groups. */
+            items: components["schemas"]["Failure"][];
+            /** @description Never there. */
+            next_cursor?: string;
+        };
         /** @description The value that names a stored file in inputs and outputs. */
         FileReference: {
             /** @description The digest of the content. */
@@ -686,6 +994,7 @@ export interface components {
         };
         /** @description One run; inputs, result and steps are there only where one run is read. */
         Run: {
+            cost?: components["schemas"]["Cost"];
             /**
              * Format: date-time
              * @description When the run was started.
@@ -702,6 +1011,8 @@ export interface components {
              * @description When the run ended.
              */
             finished_at?: string;
+            /** @description The group of failures of one cause that it belongs to. */
+            group?: string;
             /**
              * Format: uuid
              * @description The id of the run.
@@ -709,6 +1020,11 @@ export interface components {
             id: string;
             inputs?: components["schemas"]["Values"];
             result?: components["schemas"]["Values"];
+            /**
+             * Format: uuid
+             * @description The run that this one repeats.
+             */
+            retry_of?: string;
             /** @description The number of the workflow's revision, absent in the answer to a start. */
             revision?: number;
             state: components["schemas"]["RunState"];
@@ -756,16 +1072,16 @@ export interface components {
          * @description How far a run is; completed, failed and cancelled are final.
          * @enum {string}
          */
-        RunState: "queued" | "running" | "cancelling" | "completed" | "failed" | "cancelled";
+        RunState: "queued" | "running" | "waiting" | "paused" | "cancelling" | "undoing" | "completed" | "failed" | "cancelled";
         /** @description What started a run. */
         RunTrigger: {
             /** @description The id of the trigger in the workflow, absent for manual. */
             id?: string;
             /**
-             * @description The kind of trigger.
+             * @description The kind of trigger; workflow is a step of another run, failure the failure of one.
              * @enum {string}
              */
-            kind: "manual" | "http" | "cron" | "source";
+            kind: "manual" | "http" | "cron" | "source" | "workflow" | "failure";
         };
         /** @description The name of a secret; its value is never shown. */
         Secret: {
@@ -1109,6 +1425,248 @@ export interface operations {
             403: components["responses"]["Forbidden"];
         };
     };
+    listBulkOrders: {
+        parameters: {
+            query?: {
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The orders. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    orderBulk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description What to do, and for which runs. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "kind": "retry",
+                 *       "filter": {
+                 *         "workflow": [
+                 *           "hello"
+                 *         ],
+                 *         "state": [
+                 *           "failed"
+                 *         ]
+                 *       },
+                 *       "plan": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["BulkRequest"];
+            };
+        };
+        responses: {
+            /** @description How many runs the filter finds. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bulk"];
+                };
+            };
+            /** @description The order is durable and under way. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bulk"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    stopBulk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the order. */
+                id: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It does nothing more. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getCaps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The caps. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Caps"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    putCaps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The caps, which replace those before. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "project": 20,
+                 *       "workflows": {
+                 *         "hello": 5
+                 *       },
+                 *       "actions": {
+                 *         "render-chart": 2
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["CapsRequest"];
+            };
+        };
+        responses: {
+            /** @description The caps hold from now on. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getCost: {
+        parameters: {
+            query?: {
+                /** @description day for a row per day. */
+                by?: "day";
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description Only runs that were started at this time or later; left out, 30 days ago. */
+                from?: string;
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+                /** @description Only runs that were started before this time. */
+                to?: string;
+                /** @description Only runs of this workflow. */
+                workflow?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sums. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CostList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     listDeployments: {
         parameters: {
             query?: {
@@ -1199,6 +1757,45 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["ProjectEvent"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listFailures: {
+        parameters: {
+            query?: {
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description Only runs that were started at this time or later; left out, 30 days ago. */
+                from?: string;
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+                /** @description Only runs of this workflow. */
+                workflow?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The groups. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailureList"];
                 };
             };
             400: components["responses"]["Invalid"];
@@ -1322,10 +1919,26 @@ export interface operations {
             query?: {
                 /** @description The next_cursor of the page before, unchanged; empty for the first page. */
                 cursor?: components["parameters"]["cursor"];
+                /** @description Only runs whose error's message holds this text, in any case. */
+                error?: string;
+                /** @description Only runs that were started at this time or later. */
+                from?: string;
+                /** @description Only failures of this group, as the failures tell it. */
+                group?: string;
+                /** @description Only runs with this input, as name=value; small plain inputs can be searched for. Several are all wanted. */
+                input?: string[];
+                /** @description Only runs that failed with this kind of error. */
+                kind?: string;
                 /** @description How many items a page has at most. */
                 limit?: components["parameters"]["limit"];
-                /** @description Only runs in this state. */
-                state?: components["schemas"]["RunState"];
+                /** @description Only runs that repeat this one. */
+                retry_of?: string;
+                /** @description Only runs in this state, or in one of several with commas between them. */
+                state?: string;
+                /** @description Only runs that were started before this time. */
+                to?: string;
+                /** @description Only runs that this kind of trigger started. */
+                trigger?: string;
                 /** @description Only runs of this workflow. */
                 workflow?: string;
             };
@@ -1445,6 +2058,66 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    runAgain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description What is different. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "inputs": {
+                 *         "city": "Oslo"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["AgainRequest"];
+            };
+        };
+        responses: {
+            /** @description A run with the same idempotency key was there already. */
+            200: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The run was started. */
+            201: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["Exhausted"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
