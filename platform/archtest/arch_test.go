@@ -116,7 +116,7 @@ var homes = []struct{ lib, pkg, why string }{
 	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e)(/.*)?|platform/(runner|studio|repository|authorization)`, "PostgreSQL"},
 	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files`, "objects"},
 	{`github\.com/spf13/cobra`, `platform/cli(/.*)?|platform/cmd/.*|platform/adm(/.*)?|platform/tools/.*`, "commands"},
-	{`github\.com/go-git/.*`, `platform/repository/internal/infra/git|platform/e2e(/.*)?|platform/tools/.*`, "Git"},
+	{`github\.com/go-git/.*`, `platform/repository/internal/infra/(git|folder)|platform/e2e(/.*)?|platform/tools/.*`, "Git"},
 	{`github\.com/google/cel-go/.*`, `functions/formats/expr|.*/infra/cel`, "expressions"},
 }
 

@@ -151,6 +151,7 @@ async function execute(handle, start) {
   const id = start.id;
   const c = start.ctx ?? {};
   const controller = new AbortController();
+  let emitted = false; // parts of a list result: a handler that then returns nothing adds none
   const ctx = {
     run_id: c.run_id, runId: c.run_id, step: c.step, attempt: c.attempt,
     idempotency_key: c.idempotency_key, idempotencyKey: c.idempotency_key,
@@ -159,7 +160,10 @@ async function execute(handle, start) {
     get cancelled() { return controller.signal.aborted; },
     log: (message, level = "info") => send({ t: "log", id, s: "logger", l: level, m: String(message) }),
     progress: (fraction, note = "") => send({ t: "progress", id, f: Number(fraction), m: String(note) }),
-    emit: (value) => sendText(encodeOutputs("out", id, [value], true)),
+    emit: (value) => {
+      emitted = true;
+      sendText(encodeOutputs("out", id, [value], true));
+    },
   };
   current = { id, cancel: () => controller.abort(new Error("the execution was cancelled")) };
   if (c.workdir) {
@@ -173,7 +177,7 @@ async function execute(handle, start) {
   const before = process.cpuUsage();
   try {
     let result = await (handle.length >= 2 || ctxWanted(handle) ? handle(inputs, ctx) : handle(inputs));
-    if (result === undefined || result === null) result = {};
+    if (result === undefined || result === null) result = emitted ? [] : {};
     const list = Array.isArray(result);
     frame = encodeOutputs("result", id, list ? result : [result], list);
   } catch (error) {

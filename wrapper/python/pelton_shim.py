@@ -190,6 +190,7 @@ class Context:
         self._channel = channel
         self._id = start["id"]
         self._cancelled = False
+        self._emitted = False
         self.run_id = c.get("run_id", "")
         self.step = c.get("step", "")
         self.attempt = c.get("attempt", 1)
@@ -211,6 +212,7 @@ class Context:
 
     def emit(self, value):
         """Sends one result of a list result at once, before the handler returns."""
+        self._emitted = True
         self._channel.send(encode_outputs("out", self._id, [value], True))
 
 
@@ -417,7 +419,7 @@ def execute(loaded, channel, start):
 
                     result = asyncio.run(wait(result))
                 if result is None:
-                    result = {}
+                    result = [] if ctx._emitted else {}
                 is_list = isinstance(result, (list, tuple))
                 frame = encode_outputs("result", execution, list(result) if is_list else [result], is_list)
         finally:

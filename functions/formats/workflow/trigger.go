@@ -59,7 +59,14 @@ func checkHTTP(with *doc.Node, w *Workflow) {
 		p.Wrong("start it with /", "is %q", p.Text())
 	}
 	if m := with.Get("mode"); m != nil {
-		m.OneOf("sync", "async")
+		m.OneOf("sync", "async", "stream")
+	}
+	streams := with.Get("mode").Text() == "stream"
+	if s := with.Get("stream"); s != nil && !streams {
+		s.Wrong("add mode: stream, or leave it out", "only a trigger of mode stream has it")
+	}
+	if r := with.Get("response"); r != nil && streams {
+		r.Wrong("leave it out", "the answer of a trigger of mode stream is its events")
 	}
 	if a := with.Get("auth"); a != nil {
 		if a.Text() == "signature" {

@@ -75,6 +75,7 @@ func Parse(file string, data []byte) (Workflow, problem.List) {
 	w.Inputs = action.Items(spec.Get("inputs"))
 	w.triggers(spec.Get("triggers"))
 	w.steps(spec.Need("steps", "add at least one step"))
+	w.streamed()
 	w.result(spec.Get("result"))
 	w.settings(spec)
 	spec.Only()

@@ -18,18 +18,21 @@ import (
 func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "run", Short: "Start runs and look at them"}
 	f.AddProject(cmd)
-	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil))
+	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil),
+		NewCmdSignal(f, nil), NewCmdApprove(f, nil), NewCmdReject(f, nil), NewCmdPause(f, nil), NewCmdResume(f, nil), NewCmdRetry(f, nil), NewCmdWaits(f, nil),
+		NewCmdAgain(f, nil), NewCmdFailures(f, nil), NewCmdCost(f, nil), NewCmdBulk(f, nil))
 	return cmd
 }
 
 // States of a run, as --state takes them.
-var states = []string{"pending", "running", "waiting", "cancelling", "completed", "failed", "cancelled"}
+var states = []string{"queued", "running", "waiting", "paused", "cancelling", "undoing", "completed", "failed", "cancelled"}
 
 // ListOptions of `pelton run list`.
 type ListOptions struct {
 	*factory.Factory
-	Workflow, State, Cursor string
-	Limit                   int
+	Filter
+	Cursor string
+	Limit  int
 }
 
 // NewCmdList makes the command; runF replaces its work in tests.
@@ -37,12 +40,10 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *ListOptions) err
 	o := &ListOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List runs, newest first", Args: factory.ExactArgs(),
-		Example: "  pelton run list --state failed --limit 5\n  pelton run list -o name",
+		Example: "  pelton run list --state failed --since 2h --error refused\n  pelton run list --workflow weather-report --input city=Oslo -o name",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.State != "" {
-				if err := factory.OneOf("state", o.State, states...); err != nil {
-					return err
-				}
+			if _, err := o.values(); err != nil {
+				return err
 			}
 			if o.Limit < 1 || o.Limit > 200 {
 				return factory.Usage("--limit %d is not between 1 and 200", o.Limit)
@@ -53,8 +54,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *ListOptions) err
 			return list(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVar(&o.Workflow, "workflow", "", "only runs of this workflow")
-	cmd.Flags().StringVar(&o.State, "state", "", "only runs in this state")
+	o.flags(cmd)
 	cmd.Flags().IntVar(&o.Limit, "limit", 50, "at most this many")
 	cmd.Flags().StringVar(&o.Cursor, "cursor", "", "go on after the page that ended with this cursor")
 	return cmd
@@ -66,7 +66,15 @@ func list(ctx context.Context, o *ListOptions) error {
 		return err
 	}
 	var runs sdk.List[sdk.Run]
-	path := c.Path("runner", "runs") + factory.Query("workflow", o.Workflow, "state", o.State, "limit", strconv.Itoa(o.Limit), "cursor", o.Cursor)
+	v, err := o.values()
+	if err != nil {
+		return err
+	}
+	v.Set("limit", strconv.Itoa(o.Limit))
+	if o.Cursor != "" {
+		v.Set("cursor", o.Cursor)
+	}
+	path := c.Path("runner", "runs") + "?" + v.Encode()
 	raw, err := c.Get(ctx, path, &runs)
 	if err != nil {
 		return err
@@ -140,6 +148,7 @@ func describe(w io.Writer, r sdk.Run) {
 		took = " in " + took
 	}
 	fmt.Fprintf(w, "run %s of %s revision %d: %s%s\n", r.ID, r.Workflow, r.Revision, r.State, took)
+	around(w, r)
 	rows := make([][]string, 0, len(r.Steps))
 	for _, s := range r.Steps {
 		rows = append(rows, stepRow(s))
@@ -151,6 +160,7 @@ func describe(w io.Writer, r sdk.Run) {
 			fmt.Fprintln(w, r.Error.Stack)
 		}
 	}
+	next(w, r)
 	if len(r.Result) > 0 && string(r.Result) != "null" && r.State == "completed" {
 		fmt.Fprintf(w, "result %s\n", r.Result)
 	}
@@ -165,10 +175,7 @@ func in(step string) string {
 
 // stepRow: the phases are those of the last attempt, from one mark to the next.
 func stepRow(s sdk.StepRun) []string {
-	row := []string{stepName(s.Step, s.ItemPath), s.State, strconv.Itoa(len(s.Attempts)), "", "", "", "", "", s.Reason}
-	if s.Error != nil {
-		row[8] = s.Error.Message
-	}
+	row := []string{stepName(s.Step, s.ItemPath), s.State, strconv.Itoa(len(s.Attempts)), "", "", "", "", "", note(s)}
 	if len(s.Attempts) == 0 {
 		return row
 	}

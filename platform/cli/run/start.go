@@ -87,14 +87,7 @@ func start(ctx context.Context, o *StartOptions) error {
 			fmt.Fprintf(w, "run %s of %s has started; `pelton run watch %s` follows it\n", r.ID, o.Workflow, r.ID)
 		})
 	}
-	r, err = wait(ctx, c, r.ID, o.Timeout, nil)
-	if err != nil {
-		return err
-	}
-	if err := show(ctx, o.Factory, c, r.ID); err != nil {
-		return err
-	}
-	return outcome(r)
+	return waitAndShow(ctx, o.Factory, c, r.ID, o.Timeout)
 }
 
 // outcome is the error of a run that did not complete.

@@ -59,11 +59,18 @@ func watch(ctx context.Context, o *WatchOptions) error {
 			if len(s.Attempts) > 1 {
 				state += fmt.Sprintf(" (attempt %d)", len(s.Attempts))
 			}
+			if words := note(s); words != "" {
+				state += ": " + words
+			}
 			if told[name] != state {
 				told[name] = state
 				fmt.Fprintf(o.Err, "  %-24s %s\n", name, state)
 			}
 		}
+		if told[""] != r.State && (r.State == "waiting" || r.State == "paused") {
+			next(o.Err, r)
+		}
+		told[""] = r.State
 	})
 	if err != nil {
 		return err

@@ -159,8 +159,11 @@ func (s *Stream) Send(id, event string, v any, more bool) error {
 	if more {
 		return nil
 	}
-	return s.rc.Flush()
+	return s.Flush()
 }
+
+// Flush sends what events that said that more follow have left behind.
+func (s *Stream) Flush() error { return s.rc.Flush() }
 
 // Beat keeps the connection alive through proxies; call it every 15 s or so.
 func (s *Stream) Beat() error {

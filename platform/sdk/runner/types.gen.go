@@ -179,6 +179,27 @@ type CostRow struct {
 	Workflow string `json:"workflow"`
 }
 
+// DecisionRequest What a person decides.
+type DecisionRequest struct {
+	// Approved Whether it may go on.
+	Approved bool `json:"approved"`
+
+	// CommandID A name for the order, for sending it twice.
+	CommandID string `json:"command_id,omitempty"`
+
+	// Comment What there is to say about it, kept in the history.
+	Comment string `json:"comment,omitempty"`
+
+	// ItemPath The indices of the items that the passage is for, outermost first; left out it is none.
+	ItemPath []int `json:"item_path,omitempty"`
+
+	// Step The id of the step that waits.
+	Step string `json:"step"`
+
+	// Values The values of the step's form; null counts as none.
+	Values json.RawMessage `json:"values,omitempty"`
+}
+
 // DeployedTrigger Something that starts runs.
 type DeployedTrigger struct {
 	// ID The id of the trigger.
@@ -261,6 +282,15 @@ type Failure struct {
 
 	// Workflow The workflow.
 	Workflow string `json:"workflow"`
+}
+
+// FailureHandler What became of the workflow that handles a run's failure; either run or problem is there.
+type FailureHandler struct {
+	// Problem Why there is none.
+	Problem string `json:"problem,omitempty"`
+
+	// Run The id of the run that handles the failure.
+	Run string `json:"run,omitempty"`
 }
 
 // FailureList Groups of failed runs.
@@ -362,8 +392,44 @@ type LogRecord struct {
 	Stream string `json:"stream"`
 }
 
+// OutputPart One result of an attempt, told as it came; a list result has several.
+type OutputPart struct {
+	// Attempt The number of the attempt.
+	Attempt int `json:"attempt"`
+
+	// Index Its place among the results of the attempt, counting from 0.
+	Index int `json:"index"`
+
+	// List Whether it is one of a list, which more may follow.
+	List bool `json:"list"`
+
+	// Values Named values, as inputs, outputs and results are.
+	Values Values `json:"values"`
+}
+
 // Outputs The outputs of a step, a list of them for a list result.
 type Outputs = json.RawMessage
+
+// ParentRun The run that started another one.
+type ParentRun struct {
+	// Run The id of that run.
+	Run string `json:"run"`
+
+	// Step Its step that started the other one, or that failed.
+	Step string `json:"step,omitempty"`
+
+	// Workflow The name of its workflow.
+	Workflow string `json:"workflow"`
+}
+
+// PauseRequest An order to pause.
+type PauseRequest struct {
+	// CommandID A name for the order, for sending it twice.
+	CommandID string `json:"command_id,omitempty"`
+
+	// Reason Why; left out it is who asked.
+	Reason string `json:"reason,omitempty"`
+}
 
 // Phase One point in the life of an attempt.
 type Phase struct {
@@ -379,17 +445,44 @@ type ProjectEvent struct {
 	// Log One record that a step wrote.
 	Log *LogRecord `json:"log,omitempty"`
 
+	// Reminder Whether it was asked before, absent for no.
+	Reminder bool `json:"reminder,omitempty"`
+
 	// Run One run; inputs, result and steps are there only where one run is read.
 	Run *Run `json:"run,omitempty"`
 
 	// RunID The id of the run.
 	RunID string `json:"run_id,omitempty"`
 
+	// Step The step that wants a decision.
+	Step string `json:"step,omitempty"`
+
+	// Text What the step asks.
+	Text string `json:"text,omitempty"`
+
 	// Type What happened; after resync events were lost.
 	Type string `json:"type"`
 
 	// Workflow The workflow of the run.
 	Workflow string `json:"workflow,omitempty"`
+}
+
+// ResumeRequest An order to go on.
+type ResumeRequest struct {
+	// CommandID A name for the order, for sending it twice.
+	CommandID string `json:"command_id,omitempty"`
+}
+
+// RetryRequest A run to start where an ended one shall go on.
+type RetryRequest struct {
+	// From The step from which on everything runs again, left out it is what failed.
+	From string `json:"from,omitempty"`
+
+	// IdempotencyKey A name for the request; the same key is the same new run.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+
+	// Newest Whether to follow the live revision of the workflow, left out it is the run's own.
+	Newest bool `json:"newest,omitempty"`
 }
 
 // Run One run; inputs, result and steps are there only where one run is read.
@@ -412,11 +505,20 @@ type Run struct {
 	// Group The group of failures of one cause that it belongs to.
 	Group string `json:"group,omitempty"`
 
+	// Handler What became of the workflow that handles a run's failure; either run or problem is there.
+	Handler *FailureHandler `json:"handler,omitempty"`
+
 	// ID The id of the run.
 	ID string `json:"id"`
 
 	// Inputs Named values, as inputs, outputs and results are.
 	Inputs Values `json:"inputs,omitempty"`
+
+	// NotUndone How many steps could not be taken back, absent for none.
+	NotUndone int `json:"not_undone,omitempty"`
+
+	// Parent The run that started another one.
+	Parent *ParentRun `json:"parent,omitempty"`
 
 	// Result Named values, as inputs, outputs and results are.
 	Result Values `json:"result,omitempty"`
@@ -436,6 +538,9 @@ type Run struct {
 	// Trigger What started a run.
 	Trigger RunTrigger `json:"trigger"`
 
+	// Wait What a passage through a step, or a run that is queued, waits for.
+	Wait *StepWait `json:"wait,omitempty"`
+
 	// Workflow The name of the workflow.
 	Workflow string `json:"workflow"`
 }
@@ -450,6 +555,9 @@ type RunEvent struct {
 
 	// Log One record that a step wrote.
 	Log *LogRecord `json:"log,omitempty"`
+
+	// Output One result of an attempt, told as it came; a list result has several.
+	Output *OutputPart `json:"output,omitempty"`
 
 	// Run One run; inputs, result and steps are there only where one run is read.
 	Run *Run `json:"run,omitempty"`
@@ -490,10 +598,10 @@ type RunState = string
 
 // RunTrigger What started a run.
 type RunTrigger struct {
-	// ID The id of the trigger in the workflow, absent for manual.
+	// ID The id of the trigger in the workflow, absent for manual; the step for workflow, the failed run for failure.
 	ID string `json:"id,omitempty"`
 
-	// Kind The kind of trigger; workflow is a step of another run, failure the failure of one.
+	// Kind The kind of trigger; workflow is a step of another run, failure another run's failure.
 	Kind string `json:"kind"`
 }
 
@@ -519,6 +627,15 @@ type SecretList struct {
 type SecretRequest struct {
 	// Value The secret, at most 64 KiB.
 	Value string `json:"value"`
+}
+
+// SignalRequest A signal to send.
+type SignalRequest struct {
+	// CommandID A name for the order, for sending it twice.
+	CommandID string `json:"command_id,omitempty"`
+
+	// Payload Any JSON value that the schema of the waiting step allows, left out it is null.
+	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
 // StepError Why a step, an attempt or a run failed.
@@ -553,6 +670,12 @@ type StepRun struct {
 	// Attempts The tries.
 	Attempts []Attempt `json:"attempts"`
 
+	// Caught Whether the error was caught, absent for no.
+	Caught bool `json:"caught,omitempty"`
+
+	// Child The run of the sub-workflow that the step started last.
+	Child string `json:"child,omitempty"`
+
 	// Error Why a step, an attempt or a run failed.
 	Error *StepError `json:"error,omitempty"`
 
@@ -567,6 +690,9 @@ type StepRun struct {
 
 	// Items How many items the step runs for, -1 when it is no list.
 	Items int `json:"items"`
+
+	// Kind What the step does.
+	Kind string `json:"kind"`
 
 	// List Whether outputs is a list, absent for no.
 	List bool `json:"list,omitempty"`
@@ -589,12 +715,42 @@ type StepRun struct {
 	// Title The title of the step.
 	Title string `json:"title,omitempty"`
 
+	// Undoes The step that this one takes back, absent for none.
+	Undoes string `json:"undoes,omitempty"`
+
 	// Uses The action as written.
 	Uses string `json:"uses,omitempty"`
+
+	// Wait What a passage through a step, or a run that is queued, waits for.
+	Wait *StepWait `json:"wait,omitempty"`
 }
 
 // StepState How far a passage through a step is.
 type StepState = string
+
+// StepWait What a passage through a step, or a run that is queued, waits for.
+type StepWait struct {
+	// Approvers Who may decide, absent for everyone with the role operator.
+	Approvers []string `json:"approvers,omitempty"`
+
+	// Form What an approval asks for besides yes or no.
+	Form []Input `json:"form,omitempty"`
+
+	// HeldBy The runs that hold the places under the limit.
+	HeldBy []string `json:"held_by,omitempty"`
+
+	// Kind What ends it: the next attempt, a time, a signal, an approval that is the step's work, a consent before its first attempt, a decision about an attempt that was lost, a place under a limit, the cache, or the next pass of a loop.
+	Kind string `json:"kind"`
+
+	// Position The place in the queue, absent when it is not known.
+	Position int `json:"position,omitempty"`
+
+	// Text The name of the signal, what is asked, or which limit it is.
+	Text string `json:"text,omitempty"`
+
+	// Until When it ends by itself, absent for never.
+	Until *time.Time `json:"until,omitempty"`
+}
 
 // UnderWay A run that has no result yet.
 type UnderWay struct {
@@ -648,4 +804,43 @@ type VariableList struct {
 type VariableRequest struct {
 	// Value Any JSON value, at most 64 KiB.
 	Value json.RawMessage `json:"value"`
+}
+
+// Wait A passage through a step that waits for a signal or a person.
+type Wait struct {
+	// ItemPath The indices of the items that the passage is for, outermost first.
+	ItemPath []int `json:"item_path"`
+
+	// Kind What ends a wait: a signal, an approval that is the step's work, a consent before its first attempt, or a decision about an attempt that was lost.
+	Kind WaitKind `json:"kind"`
+
+	// Run The id of the run.
+	Run string `json:"run"`
+
+	// Since When it began to wait.
+	Since time.Time `json:"since"`
+
+	// Step The id of the step.
+	Step string `json:"step"`
+
+	// Text The name of the signal, or what is asked.
+	Text string `json:"text"`
+
+	// Until When it gives up, absent for never.
+	Until *time.Time `json:"until,omitempty"`
+
+	// Workflow The name of the workflow.
+	Workflow string `json:"workflow"`
+}
+
+// WaitKind What ends a wait: a signal, an approval that is the step's work, a consent before its first attempt, or a decision about an attempt that was lost.
+type WaitKind = string
+
+// WaitList A page of waits.
+type WaitList struct {
+	// Items The waits.
+	Items []Wait `json:"items"`
+
+	// NextCursor What to pass as cursor for the next page, absent on the last.
+	NextCursor string `json:"next_cursor,omitempty"`
 }

@@ -225,19 +225,21 @@ func (s *Service) isOpen() bool {
 // explain adds to a run's steps why they wait for their place.
 func (s *Service) explain(st *domain.State, d *RunDetail) {
 	for i := range d.Steps {
-		x := &d.Steps[i]
-		if x.Wait == nil || x.Wait.Kind != domain.WaitSlot.String() {
-			continue
-		}
-		why, ok := s.engine.keeper.Why(domain.IdempotencyKey(st.ID, x.Step, x.ItemPath))
-		if ok {
-			x.Reason, x.Wait.HeldBy, x.Wait.Position, x.Wait.Until = why.String(), why.HeldBy, why.Position, why.Next
-		}
+		s.explainStep(st.ID, &d.Steps[i])
 	}
 	if d.State == domain.RunQueued {
 		if why, ok := s.engine.keeper.Why(st.ID); ok {
 			d.Wait = &WaitView{Kind: domain.WaitSlot.String(), Text: why.String(), HeldBy: why.HeldBy, Position: why.Position, Until: why.Next}
 		}
+	}
+}
+
+func (s *Service) explainStep(run string, x *StepRun) {
+	if x.Wait == nil || x.Wait.Kind != domain.WaitSlot.String() {
+		return
+	}
+	if why, ok := s.engine.keeper.Why(domain.IdempotencyKey(run, x.Step, x.ItemPath)); ok {
+		x.Reason, x.Wait.HeldBy, x.Wait.Position, x.Wait.Until = why.String(), why.HeldBy, why.Position, why.Next
 	}
 }
 

@@ -100,6 +100,7 @@ type liveRun struct {
 	orders   map[string]bool  // commands of the inbox that it has been told
 	awaited  int              // callers who wait for its end
 	stored   domain.RunState  // what lists show
+	shown    domain.RunState  // what watchers were told last
 	asleep   bool             // its newest row says that it only waits
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -200,8 +201,7 @@ func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunE
 	w := &watcher{ch: make(chan RunEvent, 256)}
 	var run *liveRun
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
-		r.watchers = append(r.watchers, w)
-		r.watched.Store(int32(len(r.watchers)))
+		r.watch(w)
 		run = r
 	})
 	if err != nil {
@@ -219,8 +219,7 @@ func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunE
 		}
 		if !sum.State.Ended() { // it only waits: its reader wants to see it go on
 			err = s.rouse(ctx, project, runID, func(_ *shard, r *liveRun) {
-				r.watchers = append(r.watchers, w)
-				r.watched.Store(int32(len(r.watchers)))
+				r.watch(w)
 				run = r
 			})
 			if err != nil {
@@ -239,6 +238,14 @@ func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunE
 	return w.ch, nil
 }
 
+func (r *liveRun) watch(w *watcher) {
+	if len(r.watchers) == 0 {
+		r.shown = r.s.Shown() // what its reader finds when it asks for the run
+	}
+	r.watchers = append(r.watchers, w)
+	r.watched.Store(int32(len(r.watchers)))
+}
+
 // unwatch ends one reader's stream; it may have ended already.
 func (r *liveRun) unwatch(w *watcher) {
 	for i, x := range r.watchers {
@@ -254,14 +261,16 @@ func (r *liveRun) unwatch(w *watcher) {
 // detail makes what people see of a run of its state.
 func detail(sum RunSummary, st *domain.State, sinks map[string]*attemptSink) RunDetail {
 	d := RunDetail{RunSummary: sum, Inputs: st.ShownInputs(), Result: st.Result, Failed: st.Err, Steps: []StepRun{}, Handler: st.Handler, NotUndone: st.NotUndone()}
+	if k := sum.Trigger.Kind; k == triggerWorkflow || k == triggerFailure {
+		d.Parent = &Parent{}
+		_ = json.Unmarshal(st.Event, d.Parent) // the engine made it
+	}
 	st.StepRuns(func(v domain.StepRunView) {
 		spec := &st.Plan.Nodes[v.Step].Spec
 		sr := StepRun{Step: spec.ID, Title: spec.Title, Uses: spec.Uses, ItemPath: v.Path, State: v.State, Reason: v.Reason, Items: v.Items,
 			StartedAt: micros(v.Started), FinishedAt: micros(v.Ended), Inputs: v.Inputs, Outputs: v.Outputs, List: v.List, Error: v.Err,
 			Kind: spec.Kind, Caught: v.Caught, Child: v.Child}
-		if v.Wait != domain.WaitNone {
-			sr.Wait = waitView(v.Wait.String(), v.Text, v.Due)
-		}
+		sr.Wait = waitView(spec, v.Wait, v.Text, v.Due)
 		if i := st.Plan.Nodes[v.Step].Undoes; i >= 0 {
 			sr.Undoes = st.Plan.Nodes[i].Spec.ID
 		}
@@ -270,6 +279,9 @@ func detail(sum RunSummary, st *domain.State, sinks map[string]*attemptSink) Run
 				StartedAt: micros(a.Started), FinishedAt: micros(a.Ended), Phases: a.Phases, Error: a.Err, Usage: a.Usage}
 			if k := sinks[x.Execution]; k != nil && a.State == domain.AttemptStarted {
 				k.fill(&x)
+				if part := k.partial(); part != nil {
+					sr.Outputs, sr.List = part, true
+				}
 			}
 			sr.Attempts = append(sr.Attempts, x)
 		}

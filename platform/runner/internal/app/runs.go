@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -231,9 +232,20 @@ func (s *Service) startInputs(o StartRun, plan *domain.Plan, vars domain.Values)
 	if len(fields) == 0 {
 		return in, nil
 	}
+	names := make([]string, len(plan.Inputs))
+	for i, it := range plan.Inputs {
+		names[i] = it.Name
+	}
 	out := make([]fault.Field, len(fields))
 	for i, f := range fields {
 		out[i] = fault.Field{Path: "inputs." + f.Where, Message: f.Message}
+		switch {
+		case slices.Contains(names, f.Where):
+		case len(names) == 0:
+			out[i].Remedy = "it takes no inputs"
+		default:
+			out[i].Remedy = "its inputs are " + strings.Join(names, ", ")
+		}
 	}
 	return nil, fault.InvalidFields(out...)
 }

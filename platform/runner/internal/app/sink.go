@@ -104,6 +104,28 @@ func (k *attemptSink) Output(o Output) {
 	}
 	k.outputs = append(k.outputs, k.seal(o.Values))
 	k.list = k.list || o.List
+	if k.run.watched.Load() != 0 {
+		k.tellOutput(o.List)
+	}
+}
+
+// tellOutput lets watchers have the newest output at once. It needs k.mu.
+func (k *attemptSink) tellOutput(list bool) {
+	n := len(k.outputs) - 1
+	part := &OutputPart{Attempt: k.attempt, Index: n, List: list, Values: domain.Mask(k.outputs[n:])[0]}
+	k.sh.post(message{do: func(*shard) {
+		k.run.tell(RunEvent{Kind: "output", StepID: k.step, ItemPath: k.path, Output: part})
+	}})
+}
+
+// partial gives the results that have come so far of what will be a list, nil otherwise.
+func (k *attemptSink) partial() []domain.Values {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.list {
+		return nil
+	}
+	return domain.Mask(k.outputs[:len(k.outputs):len(k.outputs)])
 }
 
 // seal closes the passwords among outputs before anything is kept of them. One that cannot

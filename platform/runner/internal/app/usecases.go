@@ -227,6 +227,14 @@ type RunDetail struct {
 	Handler   string
 	NotUndone int       // step runs whose undo failed
 	Wait      *WaitView // what a queued run waits for
+	Parent    *Parent   // the run that started it, nil = none did
+}
+
+// Parent is the run whose step called this one, or whose failure this one handles.
+type Parent struct {
+	Run      string `json:"run"`
+	Workflow string `json:"workflow"`
+	Step     string `json:"step"` // the step that called it, or that failed
 }
 
 // StepRun is one passage through a step.
@@ -240,9 +248,9 @@ type StepRun struct {
 	Items      int    // forEach and fan-out: number of items, -1 = not a list
 	StartedAt  time.Time
 	FinishedAt time.Time
-	Inputs     domain.Values // secrets show as "•••"
-	Outputs    []domain.Values
-	List       bool // Outputs is a list result; else at most one entry
+	Inputs     domain.Values   // secrets show as "•••"
+	Outputs    []domain.Values // of a running list: what has come so far
+	List       bool            // Outputs is a list result; else at most one entry
 	Error      *domain.StepError
 	Attempts   []Attempt
 	Kind       string    // action | workflow | wait | switch | collect
@@ -259,6 +267,10 @@ type WaitView struct {
 	Until    time.Time
 	HeldBy   []string // slot: runs that hold the places
 	Position int      // slot: place in the queue from 1, 0 = not known
+	// Form is what an approval asks for besides yes or no, and Approvers who may decide: user
+	// names, key:<name> or role:<role>; empty = everyone who may operate runs.
+	Form      []domain.Item
+	Approvers []string
 }
 
 // Attempt is one try of a step run.
@@ -304,12 +316,21 @@ type LogRecord struct {
 	domain.LogLine
 }
 
+// OutputPart is one result of an attempt, as it came.
+type OutputPart struct {
+	Attempt int32
+	Index   int           // its place among the attempt's results, from 0
+	List    bool          // one of a list, which more may follow
+	Values  domain.Values // passwords show as "•••"
+}
+
 // RunEvent is one thing that happened to a watched run.
 type RunEvent struct {
-	Kind     string // run | step | attempt | phase | progress | log | resync
+	Kind     string // run | step | attempt | phase | progress | output | log | resync
 	Run      *RunSummary
-	Step     *StepRun // step: without inputs and outputs
-	Attempt  *Attempt // attempt, phase, progress: with StepID and ItemPath
+	Step     *StepRun    // step: without inputs and outputs
+	Attempt  *Attempt    // attempt, phase, progress: with StepID and ItemPath
+	Output   *OutputPart // output: with StepID and ItemPath
 	StepID   string
 	ItemPath []int32
 	Log      *LogRecord

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/id"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -83,6 +84,8 @@ func (sh *shard) order(r *liveRun, c InboxCommand) {
 func (s *Service) send(ctx context.Context, project string, c InboxCommand) error {
 	if c.ID == "" {
 		c.ID = s.deps.NewID()
+	} else {
+		c.ID = c.Run + "/" + c.ID // callers name their orders to one run: another run's may have the same name
 	}
 	c.At = s.now().UTC()
 	if err := s.writable(); err != nil {
@@ -157,8 +160,8 @@ type Decision struct {
 	Approved bool
 	Comment  string
 	Values   domain.Values // of the form
-	By       string        // who decides: a user's name, or a key's
-	Roles    []string      // what they are in the project
+	By       string        // who decides: a user's name, or key:<name> of an API key
+	Roles    []string      // what they may be in the project: their role and those that it holds
 }
 
 // Decide carries out a person's decision. See UseCases.
@@ -175,42 +178,62 @@ func (s *Service) Decide(ctx context.Context, project, runID, commandID string, 
 	if err != nil {
 		return err
 	}
-	spec := &plan.Steps[i]
-	asks := spec.Approval
-	if w.Kind == "approval" && spec.Wait != nil {
-		asks = spec.Wait.Approval
-	}
-	if asks != nil && w.Kind != "lost" {
-		if err := mayDecide(asks.Approvers, d); err != nil {
-			return err
-		}
-		if d.Approved && w.Kind == "approval" {
-			if d.Values == nil {
-				d.Values = domain.Values{}
-			}
-			if bad := domain.CheckInputs(asks.Form, d.Values); len(bad) > 0 {
-				fields := make([]fault.Field, len(bad))
-				for i, b := range bad {
-					fields[i] = fault.Field{Path: "values." + b.Where, Message: b.Message}
-				}
-				return fault.InvalidFields(fields...)
-			}
-		}
+	if err := d.check(plan.Steps[i].Asks(domain.WaitKindOf(w.Kind)), w.Kind == domain.WaitApproval.String()); err != nil {
+		return err
 	}
 	b, _ := json.Marshal(decisionOrder{Step: d.Step, Path: d.Path, Approved: d.Approved, By: d.By, Comment: d.Comment, Values: d.Values})
 	return s.send(ctx, project, InboxCommand{ID: commandID, Run: runID, Kind: orderDecision, Payload: b})
 }
 
-func mayDecide(approvers []string, d Decision) error {
-	if len(approvers) == 0 || slices.Contains(approvers, d.By) || slices.Contains(d.Roles, "admin") {
+// check tells what is wrong with a decision: who makes it, and what the form holds. asks is
+// nil where the engine itself asks.
+func (d *Decision) check(asks *domain.ApprovalSpec, form bool) error {
+	var approvers []string
+	if asks != nil {
+		approvers = asks.Approvers
+	}
+	if err := d.allowed(approvers); err != nil {
+		return err
+	}
+	switch {
+	case !d.Approved && len(d.Values) > 0:
+		return fault.InvalidField("values", "are given with a rejection", "leave them out, or say why in comment")
+	case !d.Approved:
 		return nil
+	case !form || asks == nil || len(asks.Form) == 0:
+		if len(d.Values) > 0 {
+			return fault.InvalidField("values", "are given, and the step has no form", "leave them out")
+		}
+		return nil
+	}
+	if d.Values == nil {
+		d.Values = domain.Values{}
+	}
+	bad := domain.CheckInputs(asks.Form, d.Values)
+	if len(bad) == 0 {
+		return nil
+	}
+	fields := make([]fault.Field, len(bad))
+	for i, b := range bad {
+		fields[i] = fault.Field{Path: "values." + b.Where, Message: b.Message}
+	}
+	return fault.InvalidFields(fields...)
+}
+
+func (d *Decision) allowed(approvers []string) error {
+	if slices.Contains(approvers, d.By) || slices.Contains(d.Roles, "admin") {
+		return nil
+	}
+	words := approvers
+	if len(approvers) == 0 {
+		approvers, words = []string{"role:operator"}, []string{"those who may operate runs"}
 	}
 	for _, r := range d.Roles {
 		if slices.Contains(approvers, "role:"+r) {
 			return nil
 		}
 	}
-	return fault.New(fault.Forbidden, "only %s may decide this", strings.Join(approvers, ", "))
+	return fault.New(fault.Forbidden, "only %s may decide this", strings.Join(words, ", "))
 }
 
 // waitOf finds what a step run waits for: a decision counts only while it is asked for.
@@ -242,7 +265,27 @@ func (s *Service) Waits(ctx context.Context, q WaitQuery) ([]Wait, string, error
 	return list, list[limit-1].cursor(), nil
 }
 
-func (w Wait) cursor() string { return w.Since.UTC().Format(time.RFC3339Nano) + " " + w.Run }
+// cursor is the place of w in a list of waits; steps of one run often begin to wait together.
+func (w Wait) cursor() string {
+	b, _ := json.Marshal(waitPlace{w.Since.UTC(), w.Run, w.Step, w.Path})
+	return string(b)
+}
+
+type waitPlace struct {
+	Since time.Time
+	Run   string
+	Step  string
+	Path  []int32
+}
+
+// WaitAt is the place in a list of waits that a cursor of it tells: Since, Run, Step and Path.
+func WaitAt(cursor string) (Wait, error) {
+	var p waitPlace
+	if err := json.Unmarshal([]byte(cursor), &p); err != nil || !id.Valid(p.Run) {
+		return Wait{}, fault.InvalidField("cursor", "is none that a list gave", "pass next_cursor as it was given")
+	}
+	return Wait{Since: p.Since, Run: p.Run, Step: p.Step, Path: p.Path}, nil
+}
 
 // Pause lets what is under way in a run end and starts nothing new. See UseCases.
 func (s *Service) Pause(ctx context.Context, project, runID, commandID, reason string) error {

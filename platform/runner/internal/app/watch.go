@@ -64,6 +64,7 @@ func (sh *shard) publish(r *liveRun, row []byte) {
 		switch f.Kind {
 		case domain.FactRunStarted, domain.FactCancelling, domain.FactRunQueued, domain.FactRunAdmitted, domain.FactPaused, domain.FactResumed, domain.FactConcluding:
 			sum := r.ended()
+			r.shown = sum.State
 			r.tell(RunEvent{Kind: "run", Run: &sum})
 		case domain.FactRunEnded: // told last, by drop
 		case domain.FactSignal, domain.FactHandled, domain.FactReminded:
@@ -71,12 +72,21 @@ func (sh *shard) publish(r *liveRun, row []byte) {
 			sh.publishStep(r, f)
 		}
 	}
+	if shown := r.s.Shown(); shown != r.shown && !shown.Ended() {
+		r.shown = shown
+		sum := r.ended()
+		r.tell(RunEvent{Kind: "run", Run: &sum})
+	}
 }
 
 func (sh *shard) publishStep(r *liveRun, f *domain.Fact) {
-	id := r.s.Plan.Nodes[f.Step].Spec.ID
+	spec := &r.s.Plan.Nodes[f.Step].Spec
+	id := spec.ID
 	at := time.UnixMicro(f.At).UTC()
-	st := &StepRun{Step: id, ItemPath: f.Path, Items: -1}
+	st := &StepRun{Step: id, ItemPath: f.Path, Items: -1, Kind: spec.Kind, Title: spec.Title, Uses: spec.Uses, Caught: f.Caught}
+	if i := r.s.Plan.Nodes[f.Step].Undoes; i >= 0 {
+		st.Undoes = r.s.Plan.Nodes[i].Spec.ID
+	}
 	var a *Attempt
 	switch f.Kind {
 	case domain.FactExpanded, domain.FactForEach:
@@ -84,23 +94,30 @@ func (sh *shard) publishStep(r *liveRun, f *domain.Fact) {
 	case domain.FactRepeating:
 		st.State, st.StartedAt = domain.StepRunning, at
 	case domain.FactWaitStarted:
-		st.State, st.Reason, st.Wait = domain.StepWaiting, r.s.ReasonOf(f.Step, f.Path), waitView(f.Wait.String(), f.Reason, f.Due)
+		st.State, st.Reason, st.Wait = domain.StepWaiting, r.s.ReasonOf(f.Step, f.Path), waitView(spec, f.Wait, f.Reason, f.Due)
 		if f.Wait == domain.WaitSlot {
 			st.State = domain.StepQueued
+			sh.e.svc.explainStep(r.s.ID, st)
 		}
 	case domain.FactApproved:
 		st.State, st.Reason = domain.StepPending, f.Reason
 	case domain.FactAttemptStarted:
 		st.State, st.StartedAt = domain.StepRunning, at
 		a = &Attempt{Number: f.Attempt, State: domain.AttemptStarted, StartedAt: at}
+		if spec.Kind == "workflow" {
+			st.Child = domain.ChildID(domain.ExecutionID(r.s.ID, id, f.Path, f.Attempt), f.At)
+		}
 	case domain.FactAttemptEnded:
 		a = &Attempt{Number: f.Attempt, State: attemptState(f.Outcome), FinishedAt: at, Instance: f.Instance, Phases: f.Phases, Error: f.Err, Usage: f.Usage}
+		done := st
 		st = nil
 		if f.Outcome == domain.OutcomeCompleted {
-			st = &StepRun{Step: id, ItemPath: f.Path, Items: -1, State: domain.StepCompleted, FinishedAt: at}
+			done.State, done.FinishedAt = domain.StepCompleted, at
+			st = done
 		}
 	case domain.FactRetry:
 		st.State, st.Reason = domain.StepWaiting, "backing off until "+time.UnixMicro(f.Due).UTC().Format("15:04:05")
+		st.Wait = waitView(spec, domain.WaitRetry, "", f.Due)
 	case domain.FactStepEnded:
 		st.State, st.Reason, st.Error, st.FinishedAt = f.State, f.Reason, f.Err, at
 	}
@@ -113,8 +130,19 @@ func (sh *shard) publishStep(r *liveRun, f *domain.Fact) {
 	}
 }
 
-func waitView(kind, text string, due int64) *WaitView {
-	return &WaitView{Kind: kind, Text: text, Until: micros(due)}
+// waitView tells what a step run waits for, nil if it does not.
+func waitView(spec *domain.StepSpec, kind domain.WaitKind, text string, due int64) *WaitView {
+	if kind == domain.WaitNone {
+		return nil
+	}
+	w := &WaitView{Kind: kind.String(), Text: text, Until: micros(due)}
+	if a := spec.Asks(kind); a != nil {
+		w.Approvers = a.Approvers
+		if kind == domain.WaitApproval {
+			w.Form = a.Form
+		}
+	}
+	return w
 }
 
 func attemptState(o domain.Outcome) domain.AttemptState { return o.AttemptState() }

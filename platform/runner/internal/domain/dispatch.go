@@ -232,9 +232,9 @@ func (s *State) stepRun(n *node) StepRunView {
 	if n.state == StepWaiting && len(n.history) > 0 && n.err == nil {
 		v.Err = n.history[len(n.history)-1].Err
 	}
-	v.Outputs = masked(n.outputs)
+	v.Outputs = Mask(n.outputs)
 	if p.Collect >= 0 && n.state == StepCompleted {
-		v.Outputs = masked(s.stepView(n.step, n.path).Outputs)
+		v.Outputs = Mask(s.stepView(n.step, n.path).Outputs)
 	}
 	if len(n.history) > 0 {
 		v.Inputs = s.shownInputs(n)
@@ -242,8 +242,8 @@ func (s *State) stepRun(n *node) StepRunView {
 	return v
 }
 
-// masked hides sealed passwords.
-func masked(outputs []Values) []Values {
+// Mask hides sealed passwords.
+func Mask(outputs []Values) []Values {
 	copied := false
 	for i, o := range outputs {
 		for k, v := range o {

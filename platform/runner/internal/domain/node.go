@@ -1,5 +1,7 @@
 package domain
 
+import "slices"
+
 // nodeKind says what a node of a step's tree is.
 type nodeKind uint8
 
@@ -28,13 +30,17 @@ const (
 	WaitPass              // the next pass of a loop is due
 )
 
+var waitNames = [...]string{"", "retry", "time", "signal", "approval", "consent", "lost", "slot", "cache", "pass"}
+
 func (w WaitKind) String() string {
-	names := [...]string{"", "retry", "time", "signal", "approval", "consent", "lost", "slot", "cache", "pass"}
-	if int(w) < len(names) {
-		return names[w]
+	if int(w) < len(waitNames) {
+		return waitNames[w]
 	}
 	return "unknown"
 }
+
+// WaitKindOf is the kind of a name that String gave, WaitNone for others.
+func WaitKindOf(name string) WaitKind { return WaitKind(max(slices.Index(waitNames[:], name), 0)) }
 
 // person tells that a person decides.
 func (w WaitKind) person() bool { return w == WaitApproval || w == WaitConsent || w == WaitLost }

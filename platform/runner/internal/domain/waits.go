@@ -217,12 +217,8 @@ func (t *turn) waitDue(n *node) {
 
 func (t *turn) remind(n *node) {
 	every := time.Duration(0)
-	spec := &t.s.Plan.Nodes[n.step].Spec
-	switch {
-	case n.wait == WaitApproval && spec.Wait != nil && spec.Wait.Approval != nil:
-		every = spec.Wait.Approval.Reminder
-	case n.wait == WaitConsent && spec.Approval != nil:
-		every = spec.Approval.Reminder
+	if asks := t.s.Plan.Nodes[n.step].Spec.Asks(n.wait); asks != nil {
+		every = asks.Reminder
 	}
 	t.emit(&Fact{Kind: FactReminded, Step: n.step, Path: n.path, Due: t.after(every)})
 	t.cmds = append(t.cmds, Command{Kind: CommandAsk, Reason: "reminder", node: n})
@@ -269,3 +265,15 @@ func (t *turn) admitted() {
 
 // Payload tells whether v is a payload that can be kept: JSON of at most 64 KiB.
 func Payload(v Value) bool { return json.Valid(v) && len(v) <= 64<<10 }
+
+// Asks is what a step asks a person while it waits as kind tells, nil if the step itself asks
+// nothing.
+func (s *StepSpec) Asks(kind WaitKind) *ApprovalSpec {
+	switch {
+	case kind == WaitApproval && s.Wait != nil:
+		return s.Wait.Approval
+	case kind == WaitConsent:
+		return s.Approval
+	}
+	return nil
+}

@@ -390,6 +390,16 @@ func (s *Service) Deploy(ctx context.Context, project, name string, number int) 
 		return s.deploy(ctx, newest[0])
 	}
 	r, err := s.Store.Revision(ctx, project, name, number)
+	if fault.Is(err, fault.NotFound) {
+		newest, err := s.Store.Revisions(ctx, project, name, 0, 1)
+		switch {
+		case err != nil:
+			return domain.Deployment{}, err
+		case len(newest) == 0:
+			return domain.Deployment{}, fault.New(fault.NotFound, "there is no workflow %q, or it has no revision yet", name)
+		}
+		return domain.Deployment{}, fault.New(fault.NotFound, "workflow %s has no revision %d: its newest is %d", name, number, newest[0].Number)
+	}
 	if err != nil {
 		return domain.Deployment{}, err
 	}
@@ -446,7 +456,7 @@ func (s *Service) Rollback(ctx context.Context, project, name string, number int
 			return s.Deploy(ctx, project, name, d.Number)
 		}
 	}
-	return domain.Deployment{}, fault.New(fault.Conflict, "no other revision of %s was deployed before: name one with revision", name)
+	return domain.Deployment{}, fault.New(fault.Conflict, "no other revision of %s was deployed before: give the number of one", name)
 }
 
 // Undeploy stops a workflow's triggers; runs under way go on.

@@ -11,10 +11,13 @@ import (
 
 // projectEvent is one event of a project's stream.
 type projectEvent struct {
-	Type     string   `json:"type"` // run_started | run_finished | log | resync
+	Type     string   `json:"type"` // run_started | run_finished | decision_wanted | log | resync
 	Run      *runJSON `json:"run,omitempty"`
 	RunID    string   `json:"run_id,omitempty"`
 	Workflow string   `json:"workflow,omitempty"`
+	Step     string   `json:"step,omitempty"`     // decision_wanted: the step that asks
+	Text     string   `json:"text,omitempty"`     // decision_wanted: what it asks
+	Reminder bool     `json:"reminder,omitempty"` // decision_wanted: it was asked before
 	Log      *logJSON `json:"log,omitempty"`
 }
 
@@ -47,7 +50,7 @@ func (a *API) projectEvents(w http.ResponseWriter, r *http.Request) error {
 }
 
 func projectEventOf(e app.ProjectEvent) projectEvent {
-	j := projectEvent{Type: e.Kind, RunID: e.ID, Workflow: e.Of}
+	j := projectEvent{Type: e.Kind, RunID: e.ID, Workflow: e.Of, Step: e.Step, Text: e.Text, Reminder: e.Reminder}
 	if e.Run != nil {
 		j.Run, j.RunID, j.Workflow = ptr(summary(*e.Run)), e.Run.ID, e.Run.Workflow
 	}

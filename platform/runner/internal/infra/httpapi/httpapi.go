@@ -42,6 +42,12 @@ func (a *API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/runs", authn.Viewer, a.listRuns)
 	route("GET "+prefix+"/runs/{id}", authn.Viewer, a.getRun)
 	route("POST "+prefix+"/runs/{id}/cancel", authn.Operator, a.cancelRun)
+	route("POST "+prefix+"/runs/{id}/signals/{name}", authn.Operator, a.signalRun)
+	route("POST "+prefix+"/runs/{id}/decisions", authn.Viewer, a.decideRun)
+	route("POST "+prefix+"/runs/{id}/pause", authn.Operator, a.pauseRun)
+	route("POST "+prefix+"/runs/{id}/resume", authn.Operator, a.resumeRun)
+	route("POST "+prefix+"/runs/{id}/retry", authn.Operator, a.retryRun)
+	route("GET "+prefix+"/waits", authn.Viewer, a.listWaits)
 	route("GET "+prefix+"/runs/{id}/events", authn.Viewer, a.runEvents)
 	route("GET "+prefix+"/runs/{id}/logs", authn.Viewer, a.runLogs)
 	route("GET "+prefix+"/runs/{id}/result", authn.Viewer, a.runResult)
@@ -67,9 +73,11 @@ func (a *API) Handler() *openapi.Mux {
 	return mux
 }
 
+func validID(text string) bool { return id.Valid(text) }
+
 func runID(r *http.Request) (string, error) {
 	v := r.PathValue("id")
-	if !id.Valid(v) {
+	if !validID(v) {
 		return "", fault.New(fault.NotFound, "there is no run %q: ids look like 0190b5c0-7c3e-7000-8000-000000000000", v)
 	}
 	return v, nil
@@ -147,23 +155,16 @@ func (a *API) cancelRun(w http.ResponseWriter, r *http.Request) error {
 		Reason    string `json:"reason"`
 		CommandID string `json:"command_id"`
 	}
-	if r.ContentLength != 0 {
-		if err := httpx.DecodeJSON(r, &in, 64<<10); err != nil {
-			return err
-		}
+	if err := order(r, &in, &in.CommandID); err != nil {
+		return err
 	}
 	if in.Reason == "" {
 		in.Reason = "cancelled by " + authn.From(r.Context()).Name
 	}
-	project := r.PathValue("project")
-	if err := a.UseCases.Cancel(r.Context(), project, rid, in.CommandID, in.Reason); err != nil {
+	if err := a.UseCases.Cancel(r.Context(), r.PathValue("project"), rid, in.CommandID, in.Reason); err != nil {
 		return err
 	}
-	d, err := a.UseCases.GetRun(r.Context(), project, rid)
-	if err != nil {
-		return err
-	}
-	return httpx.WriteJSON(w, http.StatusAccepted, detail(d))
+	return a.ordered(w, r, rid)
 }
 
 // runEvents streams what happens to a run; the first event is the run as it is now.

@@ -58,6 +58,10 @@ type runJSON struct {
 	Inputs     domain.Values   `json:"inputs,omitempty"`
 	Result     domain.Values   `json:"result,omitempty"`
 	Steps      []stepJSON      `json:"steps,omitempty"`
+	Wait       *stepWaitJSON   `json:"wait,omitempty"`
+	Parent     *parentJSON     `json:"parent,omitempty"`
+	Handler    *handlerJSON    `json:"handler,omitempty"`
+	NotUndone  int             `json:"not_undone,omitempty"`
 }
 
 // usageJSON is what the attempts of a run used together.
@@ -81,6 +85,11 @@ type stepJSON struct {
 	List       bool             `json:"list,omitempty"`
 	Error      *errorJSON       `json:"error,omitempty"`
 	Attempts   []attemptJSON    `json:"attempts"`
+	Kind       string           `json:"kind,omitempty"`
+	Wait       *stepWaitJSON    `json:"wait,omitempty"`
+	Caught     bool             `json:"caught,omitempty"`
+	Child      string           `json:"child,omitempty"`
+	Undoes     string           `json:"undoes,omitempty"`
 }
 
 type attemptJSON struct {
@@ -121,6 +130,10 @@ func detail(d app.RunDetail) runJSON {
 	if d.Failed != nil {
 		j.Error = errorOf(d.Failed, d.ErrorStep)
 	}
+	j.Wait, j.Handler, j.NotUndone = waitOf(d.Wait), handlerOf(d.Handler), d.NotUndone
+	if d.Parent != nil {
+		j.Parent = &parentJSON{d.Parent.Run, d.Parent.Workflow, d.Parent.Step}
+	}
 	j.Steps = make([]stepJSON, 0, len(d.Steps))
 	for _, s := range d.Steps {
 		j.Steps = append(j.Steps, stepOf(s))
@@ -130,9 +143,11 @@ func detail(d app.RunDetail) runJSON {
 
 func stepOf(s app.StepRun) stepJSON {
 	j := stepJSON{Step: s.Step, Title: s.Title, Uses: s.Uses, ItemPath: s.ItemPath, State: s.State, Reason: s.Reason, Items: s.Items, StartedAt: when(s.StartedAt),
-		FinishedAt: when(s.FinishedAt), Inputs: s.Inputs, List: s.List, Error: errorOf(s.Error, ""), Attempts: []attemptJSON{}}
-	if j.ItemPath == nil {
-		j.ItemPath = []int32{}
+		FinishedAt: when(s.FinishedAt), Inputs: s.Inputs, List: s.List, Error: errorOf(s.Error, ""), Attempts: []attemptJSON{},
+		Kind: s.Kind, Wait: waitOf(s.Wait), Caught: s.Caught, Child: s.Child, Undoes: s.Undoes}
+	j.ItemPath = itemPath(j.ItemPath)
+	if j.Kind == "" {
+		j.Kind = "action"
 	}
 	switch {
 	case s.List && s.Outputs == nil:
@@ -177,11 +192,7 @@ type logsJSON struct {
 }
 
 func logOf(l app.LogRecord) logJSON {
-	path := l.ItemPath
-	if path == nil {
-		path = []int32{}
-	}
-	return logJSON{l.Cursor, l.Step, path, l.Attempt, l.Stream, l.Level, time.UnixMicro(l.AtMicros).UTC(), l.Line, l.Dropped}
+	return logJSON{l.Cursor, l.Step, itemPath(l.ItemPath), l.Attempt, l.Stream, l.Level, time.UnixMicro(l.AtMicros).UTC(), l.Line, l.Dropped}
 }
 
 type eventJSON struct {
@@ -192,6 +203,14 @@ type eventJSON struct {
 	StepRun  *stepJSON    `json:"step_run,omitempty"`
 	Attempt  *attemptJSON `json:"attempt,omitempty"`
 	Log      *logJSON     `json:"log,omitempty"`
+	Output   *outputJSON  `json:"output,omitempty"`
+}
+
+type outputJSON struct {
+	Attempt int32         `json:"attempt"`
+	Index   int           `json:"index"`
+	List    bool          `json:"list"`
+	Values  domain.Values `json:"values"`
 }
 
 func event(e app.RunEvent) eventJSON {
@@ -208,6 +227,9 @@ func event(e app.RunEvent) eventJSON {
 	}
 	if e.Log != nil {
 		j.Log = ptr(logOf(*e.Log))
+	}
+	if o := e.Output; o != nil {
+		j.Output = &outputJSON{o.Attempt, o.Index, o.List, o.Values}
 	}
 	return j
 }
@@ -248,7 +270,7 @@ func deployment(d app.Deployment) deploymentJSON {
 		j.Triggers = append(j.Triggers, deployedTrigger{t.ID, t.Uses, t.With})
 	}
 	for _, i := range d.Definition.Inputs {
-		j.Inputs = append(j.Inputs, deployedInput{i.Name, i.Type, i.Title, i.Help, i.Optional, i.Default, i.EnumValues, i.Accept})
+		j.Inputs = append(j.Inputs, inputOf(i))
 	}
 	return j
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,13 +45,12 @@ func (s *Store) Sleeping(ctx context.Context, before time.Time, limit int) ([]st
 
 // Waits lists what is waited for. See app.Store.
 func (s *Store) Waits(ctx context.Context, q app.WaitQuery) ([]app.Wait, error) {
-	since, run := time.Time{}, uuid.Nil.String()
-	if at, id, ok := strings.Cut(q.After, " "); ok {
-		t, err := time.Parse(time.RFC3339Nano, at)
-		if _, idErr := uuid.Parse(id); err != nil || idErr != nil {
-			return nil, fault.InvalidField("cursor", "is none that a list gave", "pass next_cursor as it was given")
+	after := app.Wait{Run: uuid.Nil.String()}
+	if q.After != "" {
+		var err error
+		if after, err = app.WaitAt(q.After); err != nil {
+			return nil, err
 		}
-		since, run = t, id
 	}
 	type row struct {
 		Run, Step               string
@@ -66,7 +64,7 @@ func (s *Store) Waits(ctx context.Context, q app.WaitQuery) ([]app.Wait, error) 
 	if kinds == nil {
 		kinds = []string{}
 	}
-	rows, err := collect[row](ctx, s, "wait", "awaiting", q.Project, q.Run, kinds, since, run, q.Limit)
+	rows, err := collect[row](ctx, s, "wait", "awaiting", q.Project, q.Run, kinds, after.Since, after.Run, q.Limit, after.Step, nonNilPath(after.Path))
 	out := make([]app.Wait, len(rows))
 	for i, r := range rows {
 		out[i] = app.Wait{Project: r.Project, Workflow: r.Workflow, Run: r.Run, Step: r.Step, Path: r.Path, Kind: r.Kind, Text: r.Text, Since: r.Since.UTC()}
@@ -147,10 +145,7 @@ func (c *waitColumns) queue(b *pgx.Batch, q map[string]string) {
 		b.Queue(q["put_sleeping"], pgtype.FlatArray[pgtype.UUID](sleeping), dues)
 	}
 	for _, w := range c.waits {
-		path := w.Path
-		if path == nil {
-			path = []int32{}
-		}
+		path := nonNilPath(w.Path)
 		if w.Over {
 			b.Queue(q["delete_awaiting"], w.Run, w.Step, path)
 			continue
@@ -161,6 +156,13 @@ func (c *waitColumns) queue(b *pgx.Batch, q map[string]string) {
 		}
 		b.Queue(q["put_awaiting"], w.Run, w.Step, path, w.Project, w.Workflow, w.Kind, text(w.Text), w.Since, due)
 	}
+}
+
+func nonNilPath(p []int32) []int32 {
+	if p == nil {
+		return []int32{}
+	}
+	return p
 }
 
 // lastOf keeps the last value of each id.

@@ -30,15 +30,32 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, route *route, proje
 }
 
 func (a *API) plain(w http.ResponseWriter, ctx context.Context, project string, res app.RunResult) error {
-	out := make(map[string]json.RawMessage, len(res.Result))
-	for name, v := range res.Result {
-		v, err := a.load(ctx, project, v)
-		if err != nil {
-			return err
-		}
-		out[name] = a.links(project, res.ID, v)
+	out, err := a.linkedResult(ctx, project, res)
+	if err != nil {
+		return err
 	}
 	return httpx.WriteJSON(w, http.StatusOK, out)
+}
+
+// linkedResult is the result with values from the filestore loaded and files linked.
+func (a *API) linkedResult(ctx context.Context, project string, res app.RunResult) (domain.Values, error) {
+	out, err := a.loadAll(ctx, project, res.Result)
+	for name, v := range out {
+		out[name] = a.links(project, res.ID, v)
+	}
+	return out, err
+}
+
+func (a *API) loadAll(ctx context.Context, project string, values domain.Values) (domain.Values, error) {
+	out := make(domain.Values, len(values))
+	for name, v := range values {
+		v, err := a.load(ctx, project, v)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = v
+	}
+	return out, nil
 }
 
 // load fetches a value that is kept in the filestore.
@@ -170,6 +187,13 @@ func setHeaders(w http.ResponseWriter, headers map[string]string) {
 
 // failed answers with the run's problem: 422, or the code that user code gave.
 func failed(w http.ResponseWriter, res app.RunResult) error {
+	w.Header().Set("Pelton-Run", res.ID)
+	httpx.WriteProblem(w, problemOf(res))
+	return nil
+}
+
+// problemOf is the problem of a run that did not complete.
+func problemOf(res app.RunResult) httpx.Problem {
 	p := httpx.ProblemOf(fault.New(fault.Unprocessable, "the run %s", res.State))
 	p.Run = res.ID
 	if res.State == domain.RunCancelled {
@@ -191,9 +215,7 @@ func failed(w http.ResponseWriter, res app.RunResult) error {
 			p.Errors = []httpx.ProblemField{{Field: e.Field, Message: e.Message}}
 		}
 	}
-	w.Header().Set("Pelton-Run", res.ID)
-	httpx.WriteProblem(w, p)
-	return nil
+	return p
 }
 
 // trigger finds the settings with which a run was started, for the credentials of its links.
@@ -358,9 +380,14 @@ func operation(t *route) map[string]any {
 	if len(required) > 0 {
 		body["required"] = required
 	}
+	done := map[string]any{"description": "the result"}
+	if t.with.Mode == "stream" {
+		done = map[string]any{"description": "outputs as they come, the result or the problem last", "content": map[string]any{
+			"text/event-stream": map[string]any{}, ndjson: map[string]any{}}}
+	}
 	op := map[string]any{
 		"operationId": d.Workflow + "_" + t.trigger.ID, "summary": d.Title,
-		"responses": map[string]any{"200": map[string]string{"description": "the result"}, "202": map[string]string{"description": "the run goes on; Location is the result link"}, "422": map[string]string{"description": "the run failed"}},
+		"responses": map[string]any{"200": done, "202": map[string]string{"description": "the run goes on; Location is the result link"}, "422": map[string]string{"description": "the run failed"}},
 	}
 	if len(params) > 0 {
 		op["parameters"] = params

@@ -56,6 +56,7 @@ type settings struct {
 	Header   mapping         `json:"header"`
 	Cookie   mapping         `json:"cookie"`
 	Mode     string          `json:"mode"`
+	Stream   string          `json:"stream"` // mode stream: the step whose outputs are sent, "" = every step's
 	Timeout  string          `json:"timeout"`
 	Auth     string          `json:"auth"`
 	MaxBytes int64           `json:"maxBytes"`
@@ -213,6 +214,9 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	if found.with.Mode == "async" || strings.Contains(r.Header.Get("Prefer"), "respond-async") {
 		return a.accepted(w, project, started.ID)
 	}
+	if found.with.Mode == "stream" {
+		return a.streamRun(w, r, found, project, started.ID)
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	res, err := a.UseCases.Await(ctx, project, started.ID)
@@ -289,8 +293,12 @@ func (a *API) allowed(r *http.Request, project, auth string) error {
 }
 
 func (a *API) accepted(w http.ResponseWriter, project, run string) error {
-	link := a.PublicURL() + "/user-api/" + project + "/-/runs/" + run + "/result"
+	link := a.resultLink(project, run)
 	w.Header().Set("Location", link)
 	w.Header().Set("Retry-After", "1")
 	return httpx.WriteJSON(w, http.StatusAccepted, map[string]string{"run": run, "result": link})
+}
+
+func (a *API) resultLink(project, run string) string {
+	return a.PublicURL() + "/user-api/" + project + "/-/runs/" + run + "/result"
 }

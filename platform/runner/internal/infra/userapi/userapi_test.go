@@ -76,13 +76,20 @@ func (b *bench) carry(_ context.Context, x app.Execution) apptest.Result {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, hold: make(chan struct{}), seen: make(chan string, 100)}
+	b.start(apptest.NewExecutor(b.carry))
+	return b
+}
+
+func (b *bench) start(exec app.Executor) {
+	t := b.t
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	store := postgres.New(pgtest.New(t, "runner", postgres.Migrations, "migrations"), log, nil)
 	files := dirfiles.Store{Dir: t.TempDir()}
 	cipher, err := aead.Open(filepath.Join(t.TempDir(), "secrets.key"))
 	require.NoError(t, err)
 	b.app = app.New(app.Config{CancelGrace: time.Second}, app.Deps{Store: store, Journal: func(fence int64) app.Journal { return store.NewJournal(fence, nil) },
-		Compiler: cel.New(), Deployer: &apptest.Deployer{}, Executor: apptest.NewExecutor(b.carry), Files: files, Cipher: cipher, Announce: events.Announcer{},
+		Compiler: cel.New(), Deployer: &apptest.Deployer{}, Executor: exec, Files: files, Cipher: cipher, Announce: events.Announcer{},
 		Now: time.Now, NewID: id.New, Jitter: func() float64 { return 0.5 }, Log: log})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -93,7 +100,6 @@ func newBench(t *testing.T) *bench {
 	server := httptest.NewServer(b.api.Handler())
 	t.Cleanup(server.Close)
 	b.url = server.URL
-	return b
 }
 
 // deploy makes a workflow live with one step and one http trigger.

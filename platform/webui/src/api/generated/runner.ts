@@ -206,7 +206,7 @@ export interface paths {
         };
         /**
          * Watch a project's runs
-         * @description Streams the starts, ends and log records of all runs of a project from now on as server-sent events; this needs the role viewer.
+         * @description Streams the starts, ends, wanted decisions and log records of all runs of a project from now on as server-sent events; this needs the role viewer.
          */
         get: operations["watchProject"];
         put?: never;
@@ -390,6 +390,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/runs/{id}/decisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide for a step
+         * @description Approves or rejects what a step of the run waits for; this needs to be one of the approvers that the step names, or the role operator where it names none.
+         */
+        post: operations["decideRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/runs/{id}/events": {
         parameters: {
             query?: never;
@@ -440,6 +465,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/runs/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a run
+         * @description Lets what is under way in a run end and starts nothing new until it is resumed; this needs the role operator.
+         */
+        post: operations["pauseRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/runs/{id}/result": {
         parameters: {
             query?: never;
@@ -459,6 +509,83 @@ export interface paths {
         get: operations["getRunResult"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/runs/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a run
+         * @description Ends the pause of a run; this needs the role operator.
+         */
+        post: operations["resumeRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/runs/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry a run
+         * @description Starts a new run that keeps what an ended one has finished and goes on where it failed, or at a step; this needs the role operator.
+         */
+        post: operations["retryRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/runs/{id}/signals/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the signal. */
+                name: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a signal to a run
+         * @description Sends a signal, which a step of the run takes that waits for it, now or when the run gets there; this needs the role operator.
+         */
+        post: operations["signalRun"];
         delete?: never;
         options?: never;
         head?: never;
@@ -564,6 +691,29 @@ export interface paths {
          * @description Deletes a variable; this needs the role developer.
          */
         delete: operations["deleteVariable"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/waits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List what runs wait for
+         * @description Lists the steps of runs that wait for a signal or a person, the oldest first; this needs the role viewer.
+         */
+        get: operations["listWaits"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -740,6 +890,23 @@ export interface components {
             /** @description The workflow. */
             workflow: string;
         };
+        /** @description What a person decides. */
+        DecisionRequest: {
+            /** @description Whether it may go on. */
+            approved: boolean;
+            /** @description A name for the order, for sending it twice. */
+            command_id?: string;
+            /** @description What there is to say about it, kept in the history. */
+            comment?: string;
+            /** @description The indices of the items that the passage is for, outermost first; left out it is none. */
+            item_path?: number[];
+            /** @description The id of the step that waits. */
+            step: string;
+            /** @description The values of the step's form; null counts as none. */
+            values?: {
+                [key: string]: unknown;
+            } | null;
+        };
         /** @description Something that starts runs. */
         DeployedTrigger: {
             /** @description The id of the trigger. */
@@ -822,6 +989,16 @@ export interface components {
             step?: string;
             /** @description The workflow. */
             workflow: string;
+        };
+        /** @description What became of the workflow that handles a run's failure; either run or problem is there. */
+        FailureHandler: {
+            /** @description Why there is none. */
+            problem?: string;
+            /**
+             * Format: uuid
+             * @description The id of the run that handles the failure.
+             */
+            run?: string;
         };
         /** @description Groups of failed runs. */
         FailureList: {
@@ -920,8 +1097,40 @@ export interface components {
              */
             stream: "stdout" | "stderr" | "logger" | "system";
         };
+        /** @description One result of an attempt, told as it came; a list result has several. */
+        OutputPart: {
+            /**
+             * Format: int32
+             * @description The number of the attempt.
+             */
+            attempt: number;
+            /** @description Its place among the results of the attempt, counting from 0. */
+            index: number;
+            /** @description Whether it is one of a list, which more may follow. */
+            list: boolean;
+            values: components["schemas"]["Values"];
+        };
         /** @description The outputs of a step, a list of them for a list result. */
         Outputs: components["schemas"]["Values"] | components["schemas"]["ValuesList"];
+        /** @description The run that started another one. */
+        ParentRun: {
+            /**
+             * Format: uuid
+             * @description The id of that run.
+             */
+            run: string;
+            /** @description Its step that started the other one, or that failed. */
+            step?: string;
+            /** @description The name of its workflow. */
+            workflow: string;
+        };
+        /** @description An order to pause. */
+        PauseRequest: {
+            /** @description A name for the order, for sending it twice. */
+            command_id?: string;
+            /** @description Why; left out it is who asked. */
+            reason?: string;
+        };
         /** @description One point in the life of an attempt. */
         Phase: {
             /**
@@ -978,19 +1187,39 @@ export interface components {
         /** @description Something that happened to a run of a watched project. */
         ProjectEvent: {
             log?: components["schemas"]["LogRecord"];
+            /** @description Whether it was asked before, absent for no. */
+            reminder?: boolean;
             run?: components["schemas"]["Run"];
             /**
              * Format: uuid
              * @description The id of the run.
              */
             run_id?: string;
+            /** @description The step that wants a decision. */
+            step?: string;
+            /** @description What the step asks. */
+            text?: string;
             /**
              * @description What happened; after resync events were lost.
              * @enum {string}
              */
-            type: "run_started" | "run_finished" | "log" | "resync";
+            type: "run_started" | "run_finished" | "decision_wanted" | "log" | "resync";
             /** @description The workflow of the run. */
             workflow?: string;
+        };
+        /** @description An order to go on. */
+        ResumeRequest: {
+            /** @description A name for the order, for sending it twice. */
+            command_id?: string;
+        };
+        /** @description A run to start where an ended one shall go on. */
+        RetryRequest: {
+            /** @description The step from which on everything runs again, left out it is what failed. */
+            from?: string;
+            /** @description A name for the request; the same key is the same new run. */
+            idempotency_key?: string;
+            /** @description Whether to follow the live revision of the workflow, left out it is the run's own. */
+            newest?: boolean;
         };
         /** @description One run; inputs, result and steps are there only where one run is read. */
         Run: {
@@ -1013,12 +1242,16 @@ export interface components {
             finished_at?: string;
             /** @description The group of failures of one cause that it belongs to. */
             group?: string;
+            handler?: components["schemas"]["FailureHandler"];
             /**
              * Format: uuid
              * @description The id of the run.
              */
             id: string;
             inputs?: components["schemas"]["Values"];
+            /** @description How many steps could not be taken back, absent for none. */
+            not_undone?: number;
+            parent?: components["schemas"]["ParentRun"];
             result?: components["schemas"]["Values"];
             /**
              * Format: uuid
@@ -1031,6 +1264,7 @@ export interface components {
             /** @description The passages through steps in the order of the workflow. */
             steps?: components["schemas"]["StepRun"][];
             trigger: components["schemas"]["RunTrigger"];
+            wait?: components["schemas"]["StepWait"];
             /** @description The name of the workflow. */
             workflow: string;
         };
@@ -1040,6 +1274,7 @@ export interface components {
             /** @description The indices of the items that the passage is for, outermost first. */
             item_path?: number[];
             log?: components["schemas"]["LogRecord"];
+            output?: components["schemas"]["OutputPart"];
             run?: components["schemas"]["Run"];
             /** @description The id of the step. */
             step?: string;
@@ -1048,7 +1283,7 @@ export interface components {
              * @description What happened; after resync events were lost, and the run is to be read anew.
              * @enum {string}
              */
-            type: "snapshot" | "run" | "step" | "attempt" | "phase" | "progress" | "log" | "resync" | "end";
+            type: "snapshot" | "run" | "step" | "attempt" | "phase" | "progress" | "output" | "log" | "resync" | "end";
         };
         /** @description A page of runs. */
         RunList: {
@@ -1075,10 +1310,10 @@ export interface components {
         RunState: "queued" | "running" | "waiting" | "paused" | "cancelling" | "undoing" | "completed" | "failed" | "cancelled";
         /** @description What started a run. */
         RunTrigger: {
-            /** @description The id of the trigger in the workflow, absent for manual. */
+            /** @description The id of the trigger in the workflow, absent for manual; the step for workflow, the failed run for failure. */
             id?: string;
             /**
-             * @description The kind of trigger; workflow is a step of another run, failure the failure of one.
+             * @description The kind of trigger; workflow is a step of another run, failure another run's failure.
              * @enum {string}
              */
             kind: "manual" | "http" | "cron" | "source" | "workflow" | "failure";
@@ -1104,6 +1339,13 @@ export interface components {
         SecretRequest: {
             /** @description The secret, at most 64 KiB. */
             value: string;
+        };
+        /** @description A signal to send. */
+        SignalRequest: {
+            /** @description A name for the order, for sending it twice. */
+            command_id?: string;
+            /** @description Any JSON value that the schema of the waiting step allows, left out it is null. */
+            payload?: unknown;
         };
         /** @description Why a step, an attempt or a run failed. */
         StepError: {
@@ -1131,6 +1373,13 @@ export interface components {
         StepRun: {
             /** @description The tries. */
             attempts: components["schemas"]["Attempt"][];
+            /** @description Whether the error was caught, absent for no. */
+            caught?: boolean;
+            /**
+             * Format: uuid
+             * @description The run of the sub-workflow that the step started last.
+             */
+            child?: string;
             error?: components["schemas"]["StepError"];
             /**
              * Format: date-time
@@ -1142,6 +1391,11 @@ export interface components {
             item_path: number[];
             /** @description How many items the step runs for, -1 when it is no list. */
             items: number;
+            /**
+             * @description What the step does.
+             * @enum {string}
+             */
+            kind: "action" | "workflow" | "wait" | "switch" | "collect";
             /** @description Whether outputs is a list, absent for no. */
             list?: boolean;
             outputs?: components["schemas"]["Outputs"];
@@ -1157,14 +1411,40 @@ export interface components {
             step: string;
             /** @description The title of the step. */
             title?: string;
+            /** @description The step that this one takes back, absent for none. */
+            undoes?: string;
             /** @description The action as written. */
             uses?: string;
+            wait?: components["schemas"]["StepWait"];
         };
         /**
          * @description How far a passage through a step is.
          * @enum {string}
          */
         StepState: "pending" | "queued" | "running" | "waiting" | "completed" | "failed" | "skipped" | "cancelled";
+        /** @description What a passage through a step, or a run that is queued, waits for. */
+        StepWait: {
+            /** @description Who may decide, absent for everyone with the role operator. */
+            approvers?: string[];
+            /** @description What an approval asks for besides yes or no. */
+            form?: components["schemas"]["Input"][];
+            /** @description The runs that hold the places under the limit. */
+            held_by?: string[];
+            /**
+             * @description What ends it: the next attempt, a time, a signal, an approval that is the step's work, a consent before its first attempt, a decision about an attempt that was lost, a place under a limit, the cache, or the next pass of a loop.
+             * @enum {string}
+             */
+            kind: "retry" | "time" | "signal" | "approval" | "consent" | "lost" | "slot" | "cache" | "pass";
+            /** @description The place in the queue, absent when it is not known. */
+            position?: number;
+            /** @description The name of the signal, what is asked, or which limit it is. */
+            text?: string;
+            /**
+             * Format: date-time
+             * @description When it ends by itself, absent for never.
+             */
+            until?: string;
+        };
         /** @description A run that has no result yet. */
         UnderWay: {
             /**
@@ -1221,6 +1501,45 @@ export interface components {
         VariableRequest: {
             /** @description Any JSON value, at most 64 KiB. */
             value: unknown;
+        };
+        /** @description A passage through a step that waits for a signal or a person. */
+        Wait: {
+            /** @description The indices of the items that the passage is for, outermost first. */
+            item_path: number[];
+            kind: components["schemas"]["WaitKind"];
+            /**
+             * Format: uuid
+             * @description The id of the run.
+             */
+            run: string;
+            /**
+             * Format: date-time
+             * @description When it began to wait.
+             */
+            since: string;
+            /** @description The id of the step. */
+            step: string;
+            /** @description The name of the signal, or what is asked. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description When it gives up, absent for never.
+             */
+            until?: string;
+            /** @description The name of the workflow. */
+            workflow: string;
+        };
+        /**
+         * @description What ends a wait: a signal, an approval that is the step's work, a consent before its first attempt, or a decision about an attempt that was lost.
+         * @enum {string}
+         */
+        WaitKind: "signal" | "approval" | "consent" | "lost";
+        /** @description A page of waits. */
+        WaitList: {
+            /** @description The waits. */
+            items: components["schemas"]["Wait"][];
+            /** @description What to pass as cursor for the next page, absent on the last. */
+            next_cursor?: string;
         };
     };
     responses: {
@@ -2169,6 +2488,54 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    decideRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The decision, at most 256 KiB. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "step": "review",
+                 *       "approved": true,
+                 *       "comment": "looks good"
+                 *     }
+                 */
+                "application/json": components["schemas"]["DecisionRequest"];
+            };
+        };
+        responses: {
+            /** @description The order is durable. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     watchRun: {
         parameters: {
             query?: never;
@@ -2242,6 +2609,52 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    pauseRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description Why, and a name for the order. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "the mail server is down"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PauseRequest"];
+            };
+        };
+        responses: {
+            /** @description The order is durable. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     getRunResult: {
         parameters: {
             query?: never;
@@ -2280,6 +2693,157 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    resumeRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description A name for the order. */
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["ResumeRequest"];
+            };
+        };
+        responses: {
+            /** @description The order is durable. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    retryRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description Where to go on, by which revision, and a name for the request. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "from": "report",
+                 *       "newest": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["RetryRequest"];
+            };
+        };
+        responses: {
+            /** @description A run with the same idempotency key was there already. */
+            200: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The new run was started. */
+            201: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["Exhausted"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    signalRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the signal. */
+                name: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description What the signal carries, at most 64 KiB, and a name for the order. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "payload": {
+                 *         "paid": true
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["SignalRequest"];
+            };
+        };
+        responses: {
+            /** @description The order is durable. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
             422: components["responses"]["Unprocessable"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2478,6 +3042,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listWaits: {
+        parameters: {
+            query?: {
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description Only waits of this kind; given several times, of one of these kinds. */
+                kind?: components["schemas"]["WaitKind"][];
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+                /** @description Only waits of this run. */
+                run?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The waits. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaitList"];
+                };
             };
             400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthenticated"];

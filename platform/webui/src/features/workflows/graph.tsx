@@ -1,5 +1,14 @@
 import { Badge, Group, Text, useComputedColorScheme } from "@mantine/core";
-import { Background, Controls, Handle, type Node, type NodeProps, Position, ReactFlow } from "@xyflow/react";
+import {
+  Background,
+  Controls,
+  Handle,
+  MarkerType,
+  type Node,
+  type NodeProps,
+  Position,
+  ReactFlow,
+} from "@xyflow/react";
 import { memo, useMemo } from "react";
 import type { Definition } from "../../api/types";
 import { stateColor } from "../../theme";
@@ -78,6 +87,7 @@ export function WorkflowGraph(props: {
         source: w.from,
         target: w.to,
         label: w.label,
+        markerEnd: { type: MarkerType.ArrowClosed },
         animated: marks?.[w.to]?.state === "running",
       })),
     [placed, marks],

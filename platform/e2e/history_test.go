@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/platform/e2e/harness"
+)
+
+// TestHistory: failures are grouped by their cause, one fix lets the whole group go on where it
+// failed, runs are found by what they were started with, and what they cost is told.
+func TestHistory(t *testing.T) {
+	p := start(t)
+	broken := "def handle(inputs):\n    raise ValueError(f\"no rate for order {inputs['n']}\")\n"
+	dir := workspace(t, merge(
+		python("actions/first", "[{name: n, type: integer}]", "[{name: n, type: integer}]", "def handle(inputs):\n    return {'n': inputs['n'] + 1}\n"),
+		python("actions/second", "[{name: n, type: integer}]", "[{name: n, type: integer}]", broken),
+		map[string]string{"workflows/rates.yaml": workflowYAML("rates", `  inputs: [{name: n, type: integer}, {name: city, type: string, default: Oslo}]
+  steps:
+    - {id: first, uses: ./actions/first, with: {n: "${inputs.n}"}}
+    - {id: second, uses: ./actions/second, with: {n: "${steps.first.n}"}}
+  result: {n: "${steps.second.n}"}
+`)}))
+	deploy(t, p, dir, "rates")
+	a := newAuthor(t, dir, "PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+	ctx := deadline(t, 3*time.Minute)
+	for _, in := range []string{"n=1", "n=22", "n=333"} {
+		code, _, _ := a.pelton("", "run", "start", "rates", "-i", in, "--wait")
+		require.Equal(t, 1, code)
+	}
+	groups := a.ok("run", "failures")
+	require.Contains(t, groups, "second")
+	require.Regexp(t, `(?m)^[0-9a-f]{16}\s+rates\s+second\s+\S+\s+3\s`, groups)
+	group := strings.Fields(strings.Split(groups, "\n")[1])[0]
+	require.Len(t, strings.Fields(a.ok("run", "list", "--group", group, "-o", "name")), 3)
+	require.Len(t, strings.Fields(a.ok("run", "list", "--input", "n=22", "-o", "name")), 1)
+	require.Len(t, strings.Fields(a.ok("run", "list", "--error", "NO RATE", "--since", "1h", "--state", "failed,cancelled", "-o", "name")), 3)
+	require.Empty(t, strings.Fields(a.ok("run", "list", "--until", "1h", "-o", "name")))
+
+	write(t, filepath.Join(dir, "actions/second/handler.py"), "def handle(inputs):\n    return {'n': inputs['n'] * 10}\n")
+	require.NoError(t, harness.Until(ctx, "the fix is live", func() (bool, error) {
+		code, _, _ := a.pelton("", "run", "start", "rates", "-i", "n=5", "--wait")
+		return code == 0, nil
+	}))
+	require.Regexp(t, `^\d+ runs would be ordered to retry`, a.ok("run", "bulk", "retry", "--group", group, "--plan"))
+	a.ok("run", "bulk", "retry", "--group", group, "--yes")
+	require.NoError(t, harness.Until(ctx, "the group has gone on", func() (bool, error) {
+		return strings.Contains(a.ok("run", "bulk", "list"), "done"), nil
+	}))
+	old := strings.Fields(a.ok("run", "list", "--input", "n=22", "--state", "failed", "-o", "name"))
+	fixed := strings.Fields(a.ok("run", "list", "--retry-of", old[0], "-o", "name"))
+	require.Len(t, fixed, 1)
+	r, err := p.WaitRun(ctx, fixed[0])
+	require.NoError(t, err)
+	require.Equal(t, json.RawMessage("230"), r.Result["n"])
+	require.Empty(t, r.Steps[0].Attempts, "what was finished is kept")
+
+	again := strings.TrimSpace(a.ok("run", "again", fixed[0], "-i", "n=7", "-o", "name"))
+	r, err = p.WaitRun(ctx, again)
+	require.NoError(t, err)
+	require.Equal(t, json.RawMessage("80"), r.Result["n"])
+	require.Regexp(t, `(?m)^rates\s+\d+\s+0\.\d+`, a.ok("run", "cost"))
+}
