@@ -147,7 +147,9 @@ func findFile(ctx context.Context, c *http.Client, page, file string) (string, e
 	if err != nil {
 		return "", redacted(err)
 	}
-	var list struct{ Files []struct{ Filename, URL string } }
+	var list struct {
+		Files []struct{ Filename, URL string }
+	}
 	if json.Unmarshal(data, &list) != nil {
 		for _, m := range hrefs.FindAllStringSubmatch(string(data), -1) {
 			list.Files = append(list.Files, struct{ Filename, URL string }{m[2], strings.ReplaceAll(m[1], "&amp;", "&")})

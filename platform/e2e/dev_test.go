@@ -181,4 +181,3 @@ func TestShowcase(t *testing.T) {
 	require.Contains(t, string(out), `"report":{"$file":`)
 	stop()
 }
-

@@ -52,7 +52,7 @@ func TestBadRequests(t *testing.T) {
 		"media type":            {"POST", runs, "text/plain", `{}`, 415, "the body's type is text/plain: send Content-Type: application/json"},
 		"limit":                 {"GET", runs + "?limit=0", "", "", 400, `limit: is "0" (give a number from 1 to 200)`},
 		"cursor":                {"GET", runs + "?cursor=!", "", "", 400, "cursor: is not a cursor (pass next_cursor of the page before unchanged)"},
-		"state":                 {"GET", runs + "?state=done", "", "", 400, "state: is done (give queued, running, cancelling, completed, failed or cancelled)"},
+		"state":                 {"GET", runs + "?state=done", "", "", 400, "state: is done (give queued, running, waiting, paused, cancelling, undoing, completed, failed or cancelled)"},
 		"query parameter":       {"GET", runs + "?workflw=x", "", "", 400, "workflw: is not a parameter of this list (did you mean workflow?)"},
 		"no id":                 {"GET", runs + "/7", "", "", 404, `there is no run "7"`},
 		"unknown run":           {"GET", runs + "/0190b5c0-7c3e-7000-8000-000000000000", "", "", 404, "run"},

@@ -79,14 +79,18 @@ func (sh *shard) callWorkflow(r *liveRun, d domain.Dispatch, sink *attemptSink) 
 	}()
 }
 
-// isUp waits until the runner takes calls, false if it stops before.
+// isUp waits until this incarnation takes calls, false if it stops before.
 func (s *Service) isUp(ctx context.Context) bool {
-	select {
-	case <-s.ready:
-		return true
-	case <-ctx.Done():
-		return false
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !s.up.Load() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
 	}
+	return true
 }
 
 // childEnd is what the end of a sub-workflow's run means for the step that started it.

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -107,7 +108,12 @@ func (s *Service) send(ctx context.Context, project string, c InboxCommand) erro
 	if err := s.deps.Store.AddCommand(ctx, c); err != nil {
 		return err
 	}
-	return s.rouse(ctx, project, c.Run, func(sh *shard, r *liveRun) { sh.order(r, c) })
+	err = s.rouse(ctx, project, c.Run, func(sh *shard, r *liveRun) { sh.order(r, c) })
+	if errors.Is(err, errElsewhere) { // it is durable: who acts for the run finds it
+		s.wakeOwner(ctx, c.Run)
+		return nil
+	}
+	return err
 }
 
 // Signal sends a signal to a run. See UseCases.

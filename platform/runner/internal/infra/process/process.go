@@ -37,7 +37,9 @@ type Config struct {
 	Idle      time.Duration // after which a wrapper is stopped. Defaults to 10 min
 	Lease     time.Duration // see the wrapper's --detach-lease. Defaults to 30 s
 	UserOf    func(project string) (uid, gid int, err error)
-	Log       *slog.Logger
+	// Held tells whether this process may act for its runs; nil = always.
+	Held func() bool
+	Log  *slog.Logger
 }
 
 // Runner implements app.Deployer and app.Executor. Safe for concurrent use.
@@ -50,7 +52,10 @@ type Runner struct {
 	pools  map[string]*pool    // project/digest
 	runs   map[string]*running // execution id -> where it is
 	closed bool
-	wg     sync.WaitGroup
+	estate estate
+	// unknown tells that wrappers of another machine are gone that may have had any execution.
+	unknown bool
+	wg      sync.WaitGroup
 }
 
 var (
@@ -58,7 +63,8 @@ var (
 	_ app.Executor = (*Runner)(nil)
 )
 
-// Open finds the wrappers of an earlier process of ours and takes them over.
+// Open makes a Runner. Wrappers that others left, such as an earlier process of ours, it has by
+// Inherit.
 func Open(cfg Config) (*Runner, error) {
 	if cfg.Cap == 0 {
 		cfg.Cap = 4 * runtime.NumCPU()
@@ -82,7 +88,8 @@ func Open(cfg Config) (*Runner, error) {
 	if r.key, r.public, err = openKey(cfg.KeyDir); err != nil {
 		return nil, err
 	}
-	return r, r.adopt()
+	r.estate, err = newEstate(cfg.RunDir)
+	return r, err
 }
 
 // Ensure implements app.Deployer: the bundle is there; nothing is started.
@@ -114,7 +121,7 @@ func (r *Runner) pool(project string, b domain.Build) *pool {
 	key := project + "/" + b.Digest
 	p := r.pools[key]
 	if p == nil {
-		p = &pool{r: r, project: project, build: b.Digest}
+		p = &pool{r: r, project: project, build: b.Digest, died: r.unknown}
 		r.pools[key] = p
 	}
 	if p.artifact == "" {
@@ -190,11 +197,8 @@ func (r *Runner) Forget(id string) {
 func (r *Runner) Close() {
 	r.mu.Lock()
 	r.closed = true
-	pools := make([]*pool, 0, len(r.pools))
-	for _, p := range r.pools {
-		pools = append(pools, p)
-	}
 	r.mu.Unlock()
+	pools := r.allPools()
 	var wg sync.WaitGroup
 	for _, p := range pools {
 		wg.Go(p.close)
