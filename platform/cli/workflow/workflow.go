@@ -72,7 +72,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 func NewCmdShow(f *factory.Factory, runF func(context.Context, *Options) error) *cobra.Command {
 	o := &Options{Factory: f}
 	return &cobra.Command{
-		Use: "show WORKFLOW", Short: "Show a workflow, its deployment and its revisions", Args: factory.ExactArgs("WORKFLOW"),
+		Use: "show WORKFLOW", Short: "Show a workflow, its steps, its deployment and its revisions", Args: factory.ExactArgs("WORKFLOW"),
 		Example: "  pelton workflow show weather-report",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
@@ -146,6 +146,9 @@ func describe(out io.Writer, w sdk.Workflow, revisions []sdk.Revision, server st
 		rows = append(rows, []string{strconv.Itoa(r.Revision), factory.When(r.CreatedAt), mark})
 	}
 	factory.Table(out, "no revisions", []string{"REVISION", "SAVED", ""}, rows)
+	if w.Definition != nil && len(w.Definition.Steps) > 0 {
+		factory.Table(out, "", []string{"STEP", "DOES", "AFTER"}, steps(w.Definition))
+	}
 }
 
 // LiveOptions of `pelton workflow deploy` and `rollback`.

@@ -38,7 +38,13 @@ export type WorkflowProblem = Studio["WorkflowProblem"];
 export type Endpoint = Studio["Endpoint"];
 export type DeploymentState = Studio["DeploymentState"];
 export type WorkflowDeployment = Studio["Deployment"];
-export type DefinitionStep = With<Studio["Step"], { with: Record<string, Json> }>;
+export type Question = With<Studio["Approval"], { title?: Json }>;
+export type Wait = With<Studio["Wait"], { for?: Json; until?: Json; approval?: Question }>;
+export type Catch = With<Studio["Catch"], { outputs?: Json }>;
+export type DefinitionStep = With<
+  Studio["Step"],
+  { with: Record<string, Json>; wait?: Wait; approval?: Question; catch?: Catch[] }
+>;
 export type DefinitionTrigger = With<Studio["Trigger"], { with?: Json }>;
 export type Definition = With<
   Studio["Definition"],

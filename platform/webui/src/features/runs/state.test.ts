@@ -14,6 +14,7 @@ const attempt = (more: Partial<Attempt> = {}): Attempt => ({
 });
 const step = (name: string, more: Partial<StepRun> = {}): StepRun => ({
   step: name,
+  kind: "action",
   item_path: [],
   state: "running",
   items: -1,
