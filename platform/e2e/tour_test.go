@@ -183,6 +183,7 @@ func (r *tour) studio() {
 	require.NoError(r, r.p.WaitLive(deadline(r.T, time.Minute), "gate"))
 	require.Equal(r, "Pelton action", r.call("getActionSchema", "GET", "/studio/v1/schemas/action.json", "", 200)["title"])
 	require.Equal(r, "Pelton workflow", r.call("getWorkflowSchema", "GET", "/studio/v1/schemas/workflow.json", "", 200)["title"])
+	require.Equal(r, "Pelton workflow test", r.call("getWorkflowTestSchema", "GET", "/studio/v1/schemas/workflow-test.json", "", 200)["title"])
 	r.call("listActions", "GET", base+"/actions", "", 200)
 	r.call("getAction", "GET", base+"/actions/gate", "", 200)
 	r.call("getAction", "GET", base+"/actions/none", "", 404)
@@ -199,6 +200,8 @@ func (r *tour) studio() {
 		r.call("listRevisions", "GET", base+"/workflows/gate/revisions?cursor="+next, "", 200)
 	}
 	r.call("listRevisions", "GET", base+"/workflows/gate/revisions?cursor=bm9uZQ", "", 400)
+	r.call("compileWorkflow", "POST", base+"/workflows/compile", `{"yaml":"kind: Workflow"}`, 200)
+	r.call("compileWorkflow", "POST", base+"/workflows/compile", `{}`, 400)
 	r.call("getRevision", "GET", base+"/workflows/gate/revisions/1", "", 200)
 	r.call("getRevision", "GET", base+"/workflows/gate/revisions/999", "", 404)
 	r.call("undeployWorkflow", "POST", base+"/workflows/gate/undeploy", "", 202)
@@ -229,6 +232,10 @@ func (r *tour) runner(gate string) {
 	r.call("getRunResult", "GET", run+"/result", "", 200)
 	r.call("getRunLogs", "GET", run+"/logs?limit=1&after=0&step=a&attempt=1", "", 200)
 	r.call("getRunLogs", "GET", run+"/logs?after=x", "", 400)
+	r.call("getStepInputs", "GET", run+"/steps/a/inputs?secrets=true&attempt=1", "", 200)
+	r.call("getStepInputs", "GET", run+"/steps/b/inputs?item=0", "", 200)
+	r.call("getStepInputs", "GET", run+"/steps/b/inputs", "", 404)
+	r.call("getStepInputs", "GET", run+"/steps/a/inputs?item=x", "", 400)
 	r.call("cancelRun", "POST", run+"/cancel", `{"reason":"late"}`, 409)
 	told := map[any]bool{}
 	r.stream("watchProject", base+"/events", func() {
@@ -246,6 +253,10 @@ func (r *tour) runner(gate string) {
 	page := r.call("listRuns", "GET", base+"/runs?workflow=gate&limit=1", "", 200)
 	r.call("listRuns", "GET", base+"/runs?state=completed&cursor="+page["next_cursor"].(string), "", 200)
 	r.call("listRuns", "GET", base+"/runs?state=ended", "", 400)
+	test := "apiVersion: pelton.dev/v1\\nkind: WorkflowTest\\nworkflow: %s\\ninputs: {gate: /none}\\nstubs: {a: [{outputs: {gate: x}, delay: 1d}], b: [{outputs: {gate: x}}]}\\nexpect: {}"
+	require.Equal(r, "passed", r.call("runTest", "POST", base+"/tests", fmt.Sprintf(`{"test":"`+test+`"}`, "gate"), 200)["state"])
+	r.call("runTest", "POST", base+"/tests", fmt.Sprintf(`{"test":"`+test+`"}`, "none"), 404)
+	r.call("runTest", "POST", base+"/tests", `{"test":"kind: WorkflowTest"}`, 400)
 	r.call("listRuns", "GET", base+"/runs?state=completed,failed&from=2026-01-01T00:00:00Z&error=x&kind=timeout&trigger=manual&input=a%3Db", "", 200)
 	r.call("listRuns", "GET", base+"/runs?from=yesterday", "", 400)
 	again := r.call("runAgain", "POST", run+"/again", fmt.Sprintf(`{"inputs":{"gate":%q},"idempotency_key":"again"}`, gate), 201)

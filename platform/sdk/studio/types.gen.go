@@ -200,6 +200,18 @@ type CheckResult struct {
 	Problems []WorkflowProblem `json:"problems"`
 }
 
+// CompileRequest A workflow to compile.
+type CompileRequest struct {
+	// Builds What ./folders mean in it: the builds of a scan's actions, by their folders.
+	Builds map[string]string `json:"builds,omitempty"`
+
+	// Path Its file in the repository, for what is told about it.
+	Path string `json:"path,omitempty"`
+
+	// Yaml The text of the workflow.
+	Yaml string `json:"yaml"`
+}
+
 // Definition What the YAML of a revision says.
 type Definition struct {
 	// Inputs What a run takes.
@@ -315,6 +327,18 @@ type RevisionList struct {
 
 	// NextCursor What to pass as cursor for the next page, absent on the last.
 	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// Runnable A workflow as the runner would get it.
+type Runnable struct {
+	// Definition The message studio.v1.Definition, there when it is ready.
+	Definition []byte `json:"definition,omitempty"`
+
+	// Problems What is wrong with it.
+	Problems []WorkflowProblem `json:"problems"`
+
+	// State Whether it can run, waits for the build of an action, or has errors.
+	State string `json:"state"`
 }
 
 // Step One step of a workflow.

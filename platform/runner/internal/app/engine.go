@@ -417,6 +417,9 @@ func (r *liveRun) ended() RunSummary {
 
 // send dispatches an attempt, or listens again to one that was sent before a crash.
 func (sh *shard) send(r *liveRun, c domain.Command) {
+	if !sh.e.held() {
+		return // others may act for the run by now; if not, the next incarnation takes it up
+	}
 	d, err := r.s.Dispatch(c, sh.e.secrets.of(r.s.Project))
 	sink := newSink(sh, r, d)
 	if err != nil && c.Kind == domain.CommandStart {

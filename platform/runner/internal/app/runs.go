@@ -147,11 +147,17 @@ func (s *Service) deploymentFor(ctx context.Context, o StartRun) (string, error)
 	if o.DeploymentID != "" {
 		return s.pinned(ctx, o)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if id := s.byName[o.Project+"/"+o.Workflow]; id != "" {
+	if id := s.liveID(o); id != "" {
 		return id, nil
 	}
+	if err := s.Refresh(ctx); err != nil { // another replica may have made it live just now
+		return "", err
+	}
+	if id := s.liveID(o); id != "" {
+		return id, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	names := []string{}
 	for _, d := range s.live {
 		if d.Project == o.Project {
@@ -167,13 +173,27 @@ func (s *Service) deploymentFor(ctx context.Context, o StartRun) (string, error)
 	return "", e
 }
 
+// liveID is the live deployment of a workflow, "" = none.
+func (s *Service) liveID(o StartRun) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byName[o.Project+"/"+o.Workflow]
+}
+
 // pinned checks a deployment named by id: live, or superseded and not stopped by hand.
 func (s *Service) pinned(ctx context.Context, o StartRun) (string, error) {
-	s.mu.Lock()
-	i := slices.IndexFunc(s.live, func(d Deployment) bool { return d.ID == o.DeploymentID && d.Project == o.Project })
-	s.mu.Unlock()
-	if i >= 0 {
-		return o.DeploymentID, nil
+	for try := range 2 {
+		s.mu.Lock()
+		i := slices.IndexFunc(s.live, func(d Deployment) bool { return d.ID == o.DeploymentID && d.Project == o.Project })
+		s.mu.Unlock()
+		if i >= 0 {
+			return o.DeploymentID, nil
+		}
+		if try == 0 { // another replica may have made it live just now
+			if err := s.Refresh(ctx); err != nil {
+				return "", err
+			}
+		}
 	}
 	d, err := s.Deployment(ctx, o.Project, o.DeploymentID)
 	if err != nil {
@@ -337,8 +357,21 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 	return found, nil
 }
 
-// Await blocks until the run has ended. See UseCases.
+// Await blocks until the run has ended, whoever acts for it. See UseCases.
 func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, error) {
+	for {
+		res, err := s.await(ctx, project, runID)
+		// One that has lost its lease begins anew: its callers wait for that.
+		if s.alone() || !fault.Is(err, fault.Unavailable) || s.stopping.Load() {
+			return res, err
+		}
+		if err := s.pause(ctx); err != nil {
+			return RunResult{}, err
+		}
+	}
+}
+
+func (s *Service) await(ctx context.Context, project, runID string) (RunResult, error) {
 	var awake <-chan struct{}
 	for {
 		var run *liveRun
@@ -354,6 +387,12 @@ func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, 
 		if err != nil || res.State.Ended() {
 			return res, err
 		}
+		if owner, there := s.elsewhere(ctx, runID); there {
+			if far, err := s.awaitThere(ctx, owner, project, runID); far != nil || err != nil {
+				return value(far), err
+			}
+			continue
+		}
 		if awake == nil { // it only waits: look once more, in case it came back just now
 			awake = s.awake(runID)
 			continue
@@ -367,6 +406,13 @@ func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, 
 			return RunResult{}, errStopping()
 		}
 	}
+}
+
+func value(r *RunResult) RunResult {
+	if r == nil {
+		return RunResult{}
+	}
+	return *r
 }
 
 // awaitHere waits for a run in memory. Both answers are nil if it left memory without an end.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +32,8 @@ type record struct {
 	Build   string `json:"build"`
 	Socket  string `json:"socket"`
 	PID     int    `json:"pid"`
-	Started string `json:"started"` // start time of the process as the system tells it: a recycled pid has another
+	Life    string `json:"life,omitempty"` // of the runner that has it
+	Started string `json:"started"`        // start time of the process as the system tells it: a recycled pid has another
 }
 
 // instance is a running wrapper.
@@ -66,7 +68,7 @@ func (p *pool) launch() (*instance, error) {
 	}
 	name := "w" + hex.EncodeToString(b[:])
 	inst := &instance{pool: p, runs: map[string]*running{}, gone: make(chan struct{}),
-		record: record{Name: name, Project: p.project, Build: p.build, Socket: filepath.Join(r.cfg.SocketDir, name)}}
+		record: record{Name: name, Life: r.life(), Project: p.project, Build: p.build, Socket: filepath.Join(r.cfg.SocketDir, name)}}
 	inst.file = filepath.Join(r.cfg.RunDir, name+".json")
 	args := []string{"serve", "--socket", inst.Socket, "--bundle", p.artifact, "--state", filepath.Join(r.cfg.StateDir, name),
 		"--instance", name, "--key", r.public, "--audience", p.build, "--parent", strconv.Itoa(os.Getpid()),
@@ -122,8 +124,17 @@ func (p *pool) launch() (*instance, error) {
 		inst.stop(true)
 		return nil, err
 	}
+	// Whoever has taken over from us looks for entries of our life: one that came too late for that
+	// must get no work.
+	if inst.Life != r.life() || (r.cfg.Held != nil && !r.cfg.Held()) {
+		inst.stop(true)
+		return nil, errNotHeld
+	}
 	return inst, nil
 }
+
+// errNotHeld: others may act for our runs by now.
+var errNotHeld = errors.New("this replica's lease has run out")
 
 // register writes the registry's entry, durable before the wrapper gets work.
 func (i *instance) register() error {
@@ -323,43 +334,6 @@ func (i *instance) sweep() {
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-}
-
-// adopt takes over the wrappers that an earlier process of ours left.
-func (r *Runner) adopt() error {
-	files, err := filepath.Glob(filepath.Join(r.cfg.RunDir, "*.json"))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		var rec record
-		if json.Unmarshal(data, &rec) != nil {
-			_ = os.Remove(file)
-			continue
-		}
-		key := rec.Project + "/" + rec.Build
-		p := r.pools[key]
-		if p == nil {
-			p = &pool{r: r, project: rec.Project, build: rec.Build}
-			r.pools[key] = p
-		}
-		inst := &instance{record: rec, pool: p, file: file, runs: map[string]*running{}}
-		if p.inst == nil && inst.alive() && inst.dial() == nil && inst.answers() {
-			p.inst = inst
-			p.idle = time.AfterFunc(r.cfg.Idle, p.stopIdle) // unless something is asked of it
-			r.cfg.Log.Info("took over a wrapper", "instance", rec.Name, "build", rec.Build)
-			go inst.receive()
-			continue
-		}
-		inst.sweep()
-		inst.unregister()
-		p.died = true
-	}
-	return nil
 }
 
 func (i *instance) answers() bool {

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type running struct {
 	ended  bool
 	last   uint64 // seq of the last message
 	inst   *instance
+	toAsk  []*instance // attach: that may know it as well
 	cancel *pb.Cancel
 }
 
@@ -36,6 +38,7 @@ type pool struct {
 	mu       sync.Mutex
 	queue    []*running
 	inst     *instance
+	elders   []*instance // taken over from other runners, for what they have under way
 	starting bool
 	retired  bool
 	// died tells that a wrapper of this build is gone that may have had executions of before our start.
@@ -103,8 +106,12 @@ func (p *pool) start() {
 		failed := p.queue
 		p.queue = nil
 		p.mu.Unlock()
+		e := app.Ended{Outcome: app.Failed, Error: startError(err)}
+		if errors.Is(err, errNotHeld) {
+			e = app.Ended{Outcome: app.Lost}
+		}
 		for _, run := range failed {
-			p.end(run, app.Ended{Outcome: app.Failed, Error: startError(err)})
+			p.end(run, e)
 		}
 		return
 	}
@@ -135,19 +142,19 @@ func (p *pool) end(run *running, e app.Ended) {
 
 func (p *pool) attach(run *running) {
 	p.mu.Lock()
-	inst, died := p.inst, p.died
-	if inst != nil {
-		run.inst, run.sent = inst, true
-		inst.runs[run.x.ID] = run
+	if p.inst != nil {
+		run.toAsk = append(run.toAsk, p.inst)
 	}
+	run.toAsk = append(run.toAsk, p.elders...)
+	send := p.ask(run)
+	died := p.died
 	p.mu.Unlock()
-	if inst != nil {
-		inst.sendAttach(run, 1)
-		return
-	}
-	if died {
+	switch {
+	case send != nil:
+		send()
+	case died:
 		p.end(run, app.Ended{Outcome: app.Lost})
-	} else {
+	default:
 		p.end(run, app.Ended{Outcome: app.Unknown})
 	}
 }
@@ -155,8 +162,13 @@ func (p *pool) attach(run *running) {
 // unknown deals with the answer that the wrapper does not know an execution that we asked for.
 func (p *pool) unknown(run *running) {
 	p.mu.Lock()
+	send := p.ask(run)
 	died := p.died
 	p.mu.Unlock()
+	if send != nil {
+		send()
+		return
+	}
 	outcome := app.Unknown
 	if died || !run.attach {
 		outcome = app.Lost
@@ -228,15 +240,18 @@ func (p *pool) retire() {
 
 func (p *pool) close() {
 	p.mu.Lock()
-	inst := p.inst
-	p.inst = nil
-	busy := false
-	if inst != nil {
-		busy = len(inst.runs) > 0
+	all := p.elders
+	if p.inst != nil {
+		all = append(all, p.inst)
+	}
+	p.inst, p.elders = nil, nil
+	busy := map[*instance]bool{}
+	for _, inst := range all {
+		busy[inst] = len(inst.runs) > 0
 	}
 	p.mu.Unlock()
-	if inst != nil {
-		inst.stop(!busy)
+	for _, inst := range all {
+		inst.stop(!busy[inst])
 	}
 }
 
@@ -247,6 +262,7 @@ func (p *pool) lost(inst *instance) {
 	if p.inst == inst {
 		p.inst = nil
 	}
+	p.dropElder(inst)
 	p.died = true // whoever asks for an execution of before is told that it is lost, not that it never was
 	var runs []*running
 	for _, run := range inst.runs {

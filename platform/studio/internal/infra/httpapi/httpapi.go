@@ -40,6 +40,7 @@ func (a API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/actions/{id}", authn.Viewer, a.action)
 	route("GET "+prefix+"/workflows", authn.Viewer, a.workflows)
 	route("POST "+prefix+"/workflows/check", authn.Viewer, a.check)
+	route("POST "+prefix+"/workflows/compile", authn.Viewer, a.compile)
 	route("GET "+prefix+"/workflows/{name}", authn.Viewer, a.workflow)
 	route("PUT "+prefix+"/workflows/{name}", authn.Developer, a.save)
 	route("GET "+prefix+"/workflows/{name}/revisions", authn.Viewer, a.revisions)

@@ -317,6 +317,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/studio/v1/projects/{project}/workflows/compile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compile a workflow
+         * @description Returns a workflow as the runner would get it, with pinned builds, without saving or deploying it; tests of workflows run what this gives. This needs the role viewer.
+         */
+        post: operations["compileWorkflow"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/studio/v1/schemas/action.json": {
         parameters: {
             query?: never;
@@ -329,6 +352,26 @@ export interface paths {
          * @description Returns the JSON Schema (draft 7) of action.yaml, for editors.
          */
         get: operations["getActionSchema"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/studio/v1/schemas/workflow-test.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The JSON Schema of workflow tests
+         * @description Returns the JSON Schema (draft 7) of workflow tests, for editors.
+         */
+        get: operations["getWorkflowTestSchema"];
         put?: never;
         post?: never;
         delete?: never;
@@ -540,6 +583,20 @@ export interface components {
             /** @description The problems, none for a workflow that can be saved. */
             problems: components["schemas"]["WorkflowProblem"][];
         };
+        /** @description A workflow to compile. */
+        CompileRequest: {
+            /** @description What ./folders mean in it: the builds of a scan's actions, by their folders. */
+            builds?: {
+                [key: string]: string;
+            };
+            /**
+             * @description Its file in the repository, for what is told about it.
+             * @example workflows/report.yaml
+             */
+            path?: string;
+            /** @description The text of the workflow. */
+            yaml: string;
+        };
         /** @description What the YAML of a revision says. */
         Definition: {
             /** @description What a run takes. */
@@ -688,6 +745,21 @@ export interface components {
             items: components["schemas"]["Revision"][];
             /** @description What to pass as cursor for the next page, absent on the last. */
             next_cursor?: string;
+        };
+        /** @description A workflow as the runner would get it. */
+        Runnable: {
+            /**
+             * Format: byte
+             * @description The message studio.v1.Definition, there when it is ready.
+             */
+            definition?: string;
+            /** @description What is wrong with it. */
+            problems: components["schemas"]["WorkflowProblem"][];
+            /**
+             * @description Whether it can run, waits for the build of an action, or has errors.
+             * @enum {string}
+             */
+            state: "ready" | "building" | "broken";
         };
         /** @description One step of a workflow. */
         Step: {
@@ -1430,7 +1502,75 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    compileWorkflow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The workflow and what a scan says of its repository, at most 2 MiB. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompileRequest"];
+            };
+        };
+        responses: {
+            /** @description The state; the definition is there when it is ready. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runnable"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     getActionSchema: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The schema. */
+            200: {
+                headers: {
+                    /** @description The version of the schema. */
+                    ETag: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description The schema is the one that If-None-Match names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: components["responses"]["Forbidden"];
+        };
+    };
+    getWorkflowTestSchema: {
         parameters: {
             query?: never;
             header?: never;
