@@ -182,6 +182,9 @@ func checkHTTP(with *doc.Node, w *Workflow) {
 	with.Only()
 }
 
+// MaxJitter is how much later than its due time a schedule may be asked to fire.
+const MaxJitter = time.Hour
+
 func checkCron(t, with *doc.Node) {
 	if with == nil || !with.Mapping() {
 		if with == nil {
@@ -197,6 +200,17 @@ func checkCron(t, with *doc.Node) {
 	if z := with.Get("timezone"); z != nil {
 		if _, err := time.LoadLocation(z.Text()); err != nil {
 			z.Wrong("give a name such as Europe/Paris", "the time zone %q is not known", z.Text())
+		}
+	}
+	if c := with.Get("catchUp"); c != nil {
+		c.OneOf("none", "last", "all")
+	}
+	if o := with.Get("overlap"); o != nil {
+		o.OneOf("allow", "skip", "cancel-previous")
+	}
+	if j := with.Get("jitter"); j != nil {
+		if d, err := time.ParseDuration(j.Text()); err != nil || d <= 0 || d > MaxJitter {
+			j.Wrong("give a duration such as 30s or 5m, at most 1h", "is %q", j.Text())
 		}
 	}
 	with.Only()

@@ -43,7 +43,7 @@ const head = "apiVersion: pelton.dev/v1\nkind: Workflow\nmetadata: {name: w}\nsp
 func TestGood(t *testing.T) {
 	require.Empty(t, check(head+`  triggers:
     - {id: up, uses: http, with: {method: POST, path: "/w/{city}", mode: sync, timeout: 30s, auth: key}}
-    - {id: night, uses: cron, with: {schedule: "0 6 * * *", timezone: Europe/Paris}, inputs: {city: "${event.scheduled_at}"}}
+    - {id: night, uses: cron, with: {schedule: "0 6 * * *", timezone: Europe/Paris, catchUp: all, overlap: skip, jitter: 30s}, inputs: {city: "${event.scheduled_at}"}}
   steps:
     - {id: a, uses: count, with: {text: "${inputs.city}"}}
     - id: b
@@ -110,6 +110,9 @@ func TestBadWorkflows(t *testing.T) {
 		"http setting":       {head + "  triggers: [{id: t, uses: http, with: {mod: sync}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.mod: is no field here (did you mean mode?)"},
 		"cron fields":        {head + "  triggers: [{id: t, uses: cron, with: {schedule: daily}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.schedule: is \"daily\" (give five fields such as \"0 6 * * *\")"},
 		"cron zone":          {head + "  triggers: [{id: t, uses: cron, with: {schedule: \"0 6 * * *\", timezone: Mars/Base}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.timezone: the time zone \"Mars/Base\" is not known (give a name such as Europe/Paris)"},
+		"cron catch-up":      {head + "  triggers: [{id: t, uses: cron, with: {schedule: \"@daily\", catchUp: some}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.catchUp: is \"some\" (did you mean none?)"},
+		"cron overlap":       {head + "  triggers: [{id: t, uses: cron, with: {schedule: \"@daily\", overlap: queue}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.overlap: is \"queue\" (give one of allow, skip, cancel-previous)"},
+		"cron jitter":        {head + "  triggers: [{id: t, uses: cron, with: {schedule: \"@daily\", jitter: 2h}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.jitter: is \"2h\" (give a duration such as 30s or 5m, at most 1h)"},
 		"trigger input":      {head + "  triggers: [{id: t, uses: http, inputs: {citty: x}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].inputs.citty: the workflow has no input \"citty\" (did you mean city?)"},
 		"result":             {head + "  steps: [{id: a, uses: count, with: {text: x}}]\n  result: \"${steps.a.words}\"\n", "w.yaml:7: spec.result: is no mapping (give names: result: {report: \"${steps.x.y}\"})"},
 		"unquoted":           {head + "  steps:\n    - {id: a, uses: count, with: {text: ${inputs.city}}}\n", "w.yaml:7: is not YAML: did not find expected ',' or '}' (quote this value: a value with ${ needs quotes)"},

@@ -92,7 +92,7 @@ func (s *Service) bringUp(ctx context.Context, d Deployment) error {
 		return s.settleDeployment(ctx, d, DeploymentFailed, reason)
 	}
 	s.mu.Lock()
-	s.plans[d.ID] = plan
+	s.keepPlan(d, plan)
 	s.mu.Unlock()
 	return s.settleDeployment(ctx, d, DeploymentLive, "")
 }
@@ -302,10 +302,26 @@ func (s *Service) plan(ctx context.Context, deployment string) (*domain.Plan, er
 		for id := range s.plans {
 			if !slices.ContainsFunc(s.live, func(d Deployment) bool { return d.ID == id }) {
 				delete(s.plans, id)
+				delete(s.briefs, id)
 				break
 			}
 		}
 	}
-	s.plans[deployment] = p
+	s.keepPlan(d, p)
 	return p, nil
+}
+
+// keepPlan needs s.mu.
+func (s *Service) keepPlan(d Deployment, p *domain.Plan) {
+	s.plans[d.ID] = p
+	if briefly(&d.Definition) {
+		s.briefs[d.ID] = true
+	}
+}
+
+// brief tells whether a deployment whose plan was made says durability: none.
+func (s *Service) brief(deployment string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.briefs[deployment]
 }

@@ -87,6 +87,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	sum := RunSummary{ID: runID, Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
 		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Tags: tagsOf(plan, inputs)}
 	r := s.newRun(sum, plan)
+	r.brief = s.brief(dep) && dedup == nil && o.Cursor == nil && o.id == "" && o.keep == nil
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err
 	}
@@ -284,6 +285,8 @@ func evalMapping(e domain.Expression, sc *domain.Scope) (domain.Value, error) {
 func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain.Values) *Dedup {
 	expires := s.now().UTC().Add(s.cfg.DedupTTL)
 	switch {
+	case o.EventKey != "" && o.Trigger.Kind == "cron": // a due time is the same one after a redeployment
+		return &Dedup{Scope: "cron/" + o.Project + "/" + plan.Workflow + "/" + o.Trigger.ID, Key: o.EventKey, Expires: s.now().UTC().Add(max(s.cfg.DedupTTL, scheduleKept))}
 	case o.EventKey != "":
 		return &Dedup{Scope: "event/" + dep + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.IdempotencyKey != "":
@@ -437,7 +440,10 @@ func (s *Service) Result(ctx context.Context, project, runID string) (RunResult,
 	var res RunResult
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		res = RunResult{ID: runID, Workflow: r.summary.Workflow, State: domain.RunRunning}
-		if !r.s.Status.Ended() { // an end counts once it is durable
+		switch {
+		case r.brief && r.result != nil:
+			res = *r.result
+		case !r.s.Status.Ended(): // an end counts once it is durable
 			res.State = r.s.Shown()
 		}
 	})

@@ -85,6 +85,7 @@ type Service struct {
 	carrying  map[string]bool // bulk orders
 	marks     []string        // of the live deployments, when they were last read
 	plans     map[string]*domain.Plan
+	briefs    map[string]bool          // those of plans that say durability: none
 	starts    map[string]chan struct{} // idempotency keys being started
 	under     map[string]int           // runs under way by project
 	// sleepers are closed when their run comes back into memory.
@@ -120,7 +121,7 @@ func New(cfg Config, deps Deps) *Service {
 		deps.Log = slog.Default()
 	}
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now, life: newLifetime(), book: &currentJournal{},
-		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}, carrying: map[string]bool{}}
+		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}, carrying: map[string]bool{}, briefs: map[string]bool{}}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
 		journal: s.book, stop: s.life, keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}

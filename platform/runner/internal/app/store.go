@@ -172,6 +172,11 @@ type Store interface {
 	FindDedup(ctx context.Context, scope, key string) (run string, body []byte, found bool, err error)
 	SourceCursor(ctx context.Context, deployment, trigger string) ([]byte, error)
 
+	// Schedule tells how far a schedule has come, found = false if it has never fired.
+	Schedule(ctx context.Context, project, workflow, trigger string) (s Schedule, found bool, err error)
+	// PutSchedule moves a schedule on; an earlier due time than the kept one changes nothing.
+	PutSchedule(ctx context.Context, s Schedule) error
+
 	AppendLogs(ctx context.Context, chunks []LogChunk) error
 	Logs(ctx context.Context, q LogQuery) ([]LogRecord, error)
 

@@ -99,6 +99,11 @@ type UseCases interface {
 	HoldSource(ctx context.Context, place string) (mine bool, err error)
 	// SourceCursor is the last durable cursor of a source trigger, nil at first.
 	SourceCursor(ctx context.Context, deploymentID, trigger string) ([]byte, error)
+
+	// Schedule tells how far the schedule of a workflow's trigger has come, found = false if it
+	// has never fired. PutSchedule moves it on, never back; durable when it returns.
+	Schedule(ctx context.Context, project, workflow, trigger string) (s Schedule, found bool, err error)
+	PutSchedule(ctx context.Context, s Schedule) error
 }
 
 // DeployWorkflow orders that a revision be made live.
@@ -145,7 +150,7 @@ type StartRun struct {
 	Trigger        Trigger
 	Event          domain.Value // JSON object, root `trigger` in expressions and `event` in the mapping
 	IdempotencyKey string       // scope (project, workflow); the same key with other inputs is a conflict
-	EventKey       string       // sources: unique per (deployment, trigger); a second one returns the first's run
+	EventKey       string       // unique per (deployment, trigger), for cron per (workflow, trigger); a second one returns the first's run
 	Cursor         []byte       // sources: committed with the run
 	Traceparent    string
 

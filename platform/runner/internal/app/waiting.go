@@ -92,17 +92,17 @@ func (s *Service) send(ctx context.Context, project string, c InboxCommand) erro
 	if err := s.writable(); err != nil {
 		return err
 	}
-	sum, err := s.deps.Store.RunSummary(ctx, project, c.Run)
+	var sum RunSummary
+	here, err := s.find(ctx, project, c.Run, func(_ *shard, r *liveRun) { sum = r.ended() })
 	if err != nil {
 		return err
 	}
-	ending := sum.State.Ended()
-	if !ending {
-		if _, err := s.find(ctx, project, c.Run, func(_ *shard, r *liveRun) { ending = r.s.Status.Ended() }); err != nil {
+	if !here {
+		if sum, err = s.deps.Store.RunSummary(ctx, project, c.Run); err != nil {
 			return err
 		}
 	}
-	if ending {
+	if sum.State.Ended() {
 		return fault.New(fault.Conflict, "the run has already ended: it is %s", sum.State).WithCode("run_ended")
 	}
 	if err := s.deps.Store.AddCommand(ctx, c); err != nil {

@@ -162,6 +162,7 @@ func Store(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("logs page by cursor across chunks that overlap", func(t *testing.T) { storeLogs(t, open(t)) })
 	t.Run("a deployment comes back as it was saved", func(t *testing.T) { storeDeployments(t, open(t)) })
 	t.Run("secrets and variables", func(t *testing.T) { storeSecrets(t, open(t)) })
+	t.Run("a schedule moves on, never back", func(t *testing.T) { storeSchedules(t, open(t)) })
 	t.Run("ids that are none are not found", func(t *testing.T) {
 		db := open(t)
 		_, err := db.Store.RunSummary(t.Context(), "p", "x'; --")
@@ -266,6 +267,30 @@ func storeLogs(t *testing.T, db Database) {
 	recs, err := db.Store.Logs(t.Context(), app.LogQuery{Run: run, Step: "b", Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, recs, 3)
+}
+
+func storeSchedules(t *testing.T, db Database) {
+	_, found, err := db.Store.Schedule(t.Context(), "p", "w", "t")
+	require.NoError(t, err)
+	require.False(t, found)
+	due := clock().UTC().Truncate(time.Second)
+	s := app.Schedule{Project: "p", Workflow: "w", Trigger: "t", Spec: "0 6 * * *", Deployment: id.New(), Due: due, Run: id.New()}
+	require.NoError(t, db.Store.PutSchedule(t.Context(), s))
+	late := s
+	late.Due, late.Run = due.Add(-time.Hour), id.New()
+	require.NoError(t, db.Store.PutSchedule(t.Context(), late))
+	got, found, err := db.Store.Schedule(t.Context(), "p", "w", "t")
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, s, got)
+	s.Deployment = id.New()
+	require.NoError(t, db.Store.PutSchedule(t.Context(), s), "another deployment takes it over where it is")
+	got, _, err = db.Store.Schedule(t.Context(), "p", "w", "t")
+	require.NoError(t, err)
+	require.Equal(t, s, got)
+	_, found, err = db.Store.Schedule(t.Context(), "other", "w", "t")
+	require.NoError(t, err)
+	require.False(t, found)
 }
 
 func storeSecrets(t *testing.T, db Database) {

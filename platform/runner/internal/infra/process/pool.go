@@ -89,9 +89,19 @@ func (p *pool) dispatch() {
 		}
 	}
 	p.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	now := time.Now()
+	starts := make([]*pb.ToAction, 0, len(batch))
 	for _, run := range batch {
-		run.phase("scheduled", time.Now())
-		inst.sendStart(run)
+		run.phase("scheduled", now)
+		if m := inst.start(run); m != nil {
+			starts = append(starts, m)
+		}
+	}
+	inst.send(starts...)
+	for _, run := range batch {
 		p.recancel(inst, run)
 	}
 }
@@ -121,12 +131,19 @@ func (p *pool) start() {
 	p.dispatch()
 }
 
-// end tells the end of an execution, once.
+// end tells the end of an execution, once, and lets the next one start.
 func (p *pool) end(run *running, e app.Ended) {
+	if p.finish(run, e) {
+		p.dispatch()
+	}
+}
+
+// finish tells the end of an execution; false when it was told before.
+func (p *pool) finish(run *running, e app.Ended) bool {
 	p.mu.Lock()
 	if run.ended {
 		p.mu.Unlock()
-		return
+		return false
 	}
 	run.ended = true
 	if run.inst != nil {
@@ -137,7 +154,7 @@ func (p *pool) end(run *running, e app.Ended) {
 	}
 	p.mu.Unlock()
 	run.sink.Ended(e)
-	p.dispatch()
+	return true
 }
 
 func (p *pool) attach(run *running) {
@@ -214,7 +231,7 @@ func (p *pool) forget(run *running) {
 	inst := run.inst
 	p.mu.Unlock()
 	if inst != nil {
-		inst.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Forget{Forget: &pb.Forget{}}})
+		inst.later(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Forget{Forget: &pb.Forget{}}})
 	}
 }
 
