@@ -181,7 +181,7 @@ func (r *run) waits(x domain.WaitChange) {
 			w.fail("stubs."+key, answer.Line, answer.Column, "the payload of the signal "+x.Text+" "+why)
 			return
 		}
-		ev = domain.EventSignal{Name: x.Text, Payload: domain.Value(answer.Signal)}
+		ev = domain.EventSignal{Name: x.Text, Payload: answer.Signal}
 	} else {
 		d, why := decides(answer, p, x)
 		if why != "" {
