@@ -22,6 +22,7 @@ func (a *author) dev(home string, args ...string) (told *printed, stop func()) {
 	cmd := a.command(append([]string{"dev", "--home", home}, args...)...)
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it stops its server then
 	require.NoError(a.t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait(); w.Close() }()
