@@ -66,3 +66,38 @@ func TestHistory(t *testing.T) {
 	require.Equal(t, json.RawMessage("80"), r.Result["n"])
 	require.Regexp(t, `(?m)^rates\s+\d+\s+0\.\d+`, a.ok("run", "cost"))
 }
+
+// TestBackfill: a range of a schedule is started once for each due time, however often it is ordered.
+func TestBackfill(t *testing.T) {
+	p := start(t)
+	dir := workspace(t, merge(python("actions/note", "[{name: at, type: string}]", "[{name: at, type: string}]", "def handle(inputs):\n    return inputs\n"),
+		map[string]string{"workflows/report.yaml": workflowYAML("report", `  inputs: [{name: at, type: string}]
+  triggers:
+    - {id: nightly, uses: cron, with: {schedule: "0 6 * * *", timezone: Europe/Paris}, inputs: {at: "${event.scheduled_at}"}}
+  steps: [{id: note, uses: ./actions/note, with: {at: "${inputs.at}"}}]
+  result: {at: "${steps.note.at}"}
+`)}))
+	deploy(t, p, dir, "report")
+	a := newAuthor(t, dir, "PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+	order := []string{"workflow", "backfill", "report", "--trigger", "nightly", "--from", "2026-03-27T00:00:00Z", "--to", "2026-04-01T00:00:00Z", "--concurrency", "2"}
+	require.Contains(t, a.ok(append(order, "--plan")...), "5 due times in that range")
+	for range 2 {
+		a.ok(order...)
+	}
+	ctx := deadline(t, 2*time.Minute)
+	require.NoError(t, harness.Until(ctx, "both orders are done", func() (bool, error) {
+		return strings.Count(a.ok("run", "bulk", "list"), " done ") == 2, nil
+	}))
+	ids := strings.Fields(a.ok("run", "list", "--workflow", "report", "--trigger", "cron", "-o", "name"))
+	require.Len(t, ids, 5)
+	var at []string
+	for _, id := range ids {
+		r, err := p.WaitRun(ctx, id)
+		require.NoError(t, err)
+		at = append(at, string(r.Result["at"]))
+	}
+	require.ElementsMatch(t, []string{`"2026-03-27T05:00:00Z"`, `"2026-03-28T05:00:00Z"`, `"2026-03-29T04:00:00Z"`, `"2026-03-30T04:00:00Z"`, `"2026-03-31T04:00:00Z"`}, at)
+	code, _, errs := a.pelton("", "workflow", "backfill", "report", "--trigger", "weekly", "--from", "2026-03-27T00:00:00Z")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, `has no schedule "weekly"`)
+}

@@ -142,7 +142,7 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 	s.files = dirfiles.Store{Dir: cfg.FilesDir}
 	s.app = app.New(app.Config{Name: cfg.Replica, Lease: cfg.Lease, Beat: cfg.Beat, CancelGrace: cfg.CancelGrace}, app.Deps{
 		Store: store, Journal: func(fence int64) app.Journal { return store.NewJournal(fence, nil) },
-		Compiler: cel.New(), Deployer: s.proc, Executor: s.proc, Heir: s.proc, Peers: others, Files: s.files, Cipher: cipher, Announce: events.Announcer{}, Schemas: jsonschema.Schemas{},
+		Compiler: cel.New(), Deployer: s.proc, Executor: s.proc, Heir: s.proc, Peers: others, Files: s.files, Cipher: cipher, Announce: events.Announcer{}, Schemas: jsonschema.Schemas{}, Calendar: cron.Calendar{},
 		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
 	})
 	return nil

@@ -59,6 +59,27 @@ type Attempt struct {
 // AttemptState How far an attempt is.
 type AttemptState = string
 
+// BackfillRequest A range of a schedule.
+type BackfillRequest struct {
+	// Concurrency How many of its runs may be under way at a time; left out, all.
+	Concurrency int `json:"concurrency,omitempty"`
+
+	// From The first due time may be then.
+	From time.Time `json:"from"`
+
+	// Plan Whether to count only.
+	Plan bool `json:"plan,omitempty"`
+
+	// To Due times are before this; left out, now.
+	To *time.Time `json:"to,omitempty"`
+
+	// Trigger The id of its cron trigger.
+	Trigger string `json:"trigger"`
+
+	// Workflow The workflow.
+	Workflow string `json:"workflow"`
+}
+
 // Bulk An order for many runs.
 type Bulk struct {
 	// CreatedAt When it was given.

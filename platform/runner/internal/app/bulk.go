@@ -26,8 +26,9 @@ const (
 type Bulk struct {
 	ID        string
 	Project   string
-	Kind      string // cancel | again | retry
+	Kind      string // cancel | again | retry | backfill
 	Query     RunQuery
+	Backfill  *Backfill // kind backfill, instead of Query
 	State     string
 	Done      int
 	Failed    int    // runs that refused, such as ended ones that were to be cancelled
@@ -110,7 +111,11 @@ func (s *Service) carry(ctx context.Context, b Bulk, ordered bool) {
 	}
 	s.carrying[b.ID] = true
 	s.engine.bulk.Go(func() {
-		s.carryOut(ctx, b)
+		if b.Backfill != nil {
+			s.carryBackfill(ctx, b)
+		} else {
+			s.carryOut(ctx, b)
+		}
 		s.mu.Lock()
 		delete(s.carrying, b.ID)
 		s.mu.Unlock()

@@ -55,6 +55,7 @@ type Deps struct {
 	Cipher   Cipher
 	Announce Announcer
 	Schemas  Schemas
+	Calendar Calendar
 	Now      func() time.Time
 	NewID    func() string  // UUIDv7
 	Jitter   func() float64 // in [0,1)

@@ -58,6 +58,8 @@ type UseCases interface {
 	Cost(ctx context.Context, project, workflow string, since, until time.Time, byDay bool) ([]CostRow, error)
 	// BulkOrder orders something for every run that a query finds; plan only counts them.
 	BulkOrder(ctx context.Context, kind string, q RunQuery, plan bool) (Bulk, int, error)
+	// BackfillOrder orders the runs of a schedule's due times in a range; plan only counts them.
+	BackfillOrder(ctx context.Context, project string, f Backfill, plan bool) (Bulk, int, error)
 	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
 	StopBulk(ctx context.Context, project, id string) error
 	// Waits lists the steps of a project's runs that wait for a signal or a person, the oldest first.

@@ -226,6 +226,29 @@ func (a *API) orderBulk(w http.ResponseWriter, r *http.Request) error {
 	return httpx.WriteJSON(w, http.StatusAccepted, bulkJSON{ID: b.ID, Kind: b.Kind, State: b.State, Runs: n, CreatedAt: when(b.CreatedAt)})
 }
 
+func (a *API) backfill(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Workflow    string    `json:"workflow"`
+		Trigger     string    `json:"trigger"`
+		From        time.Time `json:"from"`
+		To          time.Time `json:"to"`
+		Concurrency int       `json:"concurrency"`
+		Plan        bool      `json:"plan"`
+	}
+	if err := httpx.DecodeJSON(r, &in, 1<<20); err != nil {
+		return err
+	}
+	b, n, err := a.UseCases.BackfillOrder(r.Context(), r.PathValue("project"),
+		app.Backfill{Workflow: in.Workflow, Trigger: in.Trigger, From: in.From, To: in.To, Concurrency: in.Concurrency}, in.Plan)
+	if err != nil {
+		return err
+	}
+	if in.Plan {
+		return httpx.WriteJSON(w, http.StatusOK, bulkJSON{Kind: app.BulkBackfill, State: "planned", Runs: n})
+	}
+	return httpx.WriteJSON(w, http.StatusAccepted, bulkJSON{ID: b.ID, Kind: b.Kind, State: b.State, Runs: n, CreatedAt: when(b.CreatedAt)})
+}
+
 func known(name string) bool {
 	for _, n := range searchNames {
 		if n == name {

@@ -82,9 +82,15 @@ func (s *Store) Cost(ctx context.Context, project, workflow string, since, until
 	return out, err
 }
 
+// bulkWhat is what an order is about, as it is kept.
+type bulkWhat struct {
+	app.RunQuery
+	Backfill *app.Backfill `json:",omitempty"`
+}
+
 // PutBulk inserts an order. See app.Store.
 func (s *Store) PutBulk(ctx context.Context, b app.Bulk) error {
-	query, err := json.Marshal(b.Query)
+	query, err := json.Marshal(bulkWhat{b.Query, b.Backfill})
 	if err != nil {
 		return err
 	}
@@ -115,7 +121,10 @@ func (s *Store) Bulks(ctx context.Context, project string, limit int) ([]app.Bul
 	out := make([]app.Bulk, len(rows))
 	for i, r := range rows {
 		out[i] = app.Bulk{ID: r.ID, Project: r.Project, Kind: r.Kind, State: r.State, Done: r.Done, Failed: r.Failed, Problem: r.Problem, Cursor: r.Cursor, CreatedAt: r.CreatedAt.UTC()}
-		if jerr := json.Unmarshal(r.Query, &out[i].Query); jerr != nil && err == nil {
+		var what bulkWhat
+		jerr := json.Unmarshal(r.Query, &what)
+		out[i].Query, out[i].Backfill = what.RunQuery, what.Backfill
+		if jerr != nil && err == nil {
 			err = fault.Wrap(jerr, fault.Internal, "read bulk order %s", r.ID)
 		}
 		if r.EndedAt != nil {
