@@ -137,7 +137,7 @@ func (i *Instance) launch(ctx context.Context, bundle string) error {
 	if err := i.cmd.Start(); err != nil {
 		return err
 	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(line, "ready") { // it adds what it can do
 		return errors.New("the wrapper did not start")
 	}
 	i.conn, err = grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
