@@ -39,11 +39,11 @@ export type Endpoint = Studio["Endpoint"];
 export type DeploymentState = Studio["DeploymentState"];
 export type WorkflowDeployment = Studio["Deployment"];
 export type Question = With<Studio["Approval"], { title?: Json }>;
-export type Wait = With<Studio["Wait"], { for?: Json; until?: Json; approval?: Question }>;
+export type DefinitionWait = With<Studio["Wait"], { for?: Json; until?: Json; approval?: Question }>;
 export type Catch = With<Studio["Catch"], { outputs?: Json }>;
 export type DefinitionStep = With<
   Studio["Step"],
-  { with: Record<string, Json>; wait?: Wait; approval?: Question; catch?: Catch[] }
+  { with: Record<string, Json>; wait?: DefinitionWait; approval?: Question; catch?: Catch[] }
 >;
 export type DefinitionTrigger = With<Studio["Trigger"], { with?: Json }>;
 export type Definition = With<
@@ -60,17 +60,29 @@ export type AttemptState = Runner["AttemptState"];
 export type StepError = With<Runner["StepError"], { details?: Json; retryable?: boolean }>;
 export type Phase = Runner["Phase"];
 export type Attempt = With<Runner["Attempt"], { error?: StepError; usage?: Partial<Runner["Usage"]> }>;
+export type StepWait = With<Runner["StepWait"], { form?: Item[] }>;
+export type Wait = Runner["Wait"];
 export type StepRun = With<
   Runner["StepRun"],
-  { inputs?: Record<string, Json>; outputs?: Json; error?: StepError; attempts: Attempt[] }
+  { inputs?: Record<string, Json>; outputs?: Json; error?: StepError; attempts: Attempt[]; wait?: StepWait }
 >;
 export type Run = With<
   Runner["Run"],
-  { inputs?: Record<string, Json>; result?: Record<string, Json>; error?: StepError; steps?: StepRun[] }
+  {
+    inputs?: Record<string, Json>;
+    result?: Record<string, Json>;
+    error?: StepError;
+    steps?: StepRun[];
+    wait?: StepWait;
+  }
 >;
+export type OutputPart = With<Runner["OutputPart"], { values: Record<string, Json> }>;
 export type LogRecord = Runner["LogRecord"];
 export type LogPage = Runner["LogPage"];
-export type RunEvent = With<Runner["RunEvent"], { run?: Run; step_run?: StepRun; attempt?: Attempt }>;
+export type RunEvent = With<
+  Runner["RunEvent"],
+  { run?: Run; step_run?: StepRun; attempt?: Attempt; output?: OutputPart }
+>;
 export type ProjectEvent = Runner["ProjectEvent"];
 export type Named = { name: string; value?: Json; updated_at: string };
 

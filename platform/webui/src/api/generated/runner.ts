@@ -44,6 +44,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/backfill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Backfill a schedule
+         * @description Starts a run for every due time of a schedule in a range; a due time that has a run already starts no other. The order is durable and shows among the bulk orders. This needs the role operator.
+         */
+        post: operations["backfill"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/bulk": {
         parameters: {
             query?: never;
@@ -823,6 +846,27 @@ export interface components {
          * @enum {string}
          */
         AttemptState: "started" | "completed" | "failed" | "lost" | "cancelled";
+        /** @description A range of a schedule. */
+        BackfillRequest: {
+            /** @description How many of its runs may be under way at a time; left out, all. */
+            concurrency?: number;
+            /**
+             * Format: date-time
+             * @description The first due time may be then.
+             */
+            from: string;
+            /** @description Whether to count only. */
+            plan?: boolean;
+            /**
+             * Format: date-time
+             * @description Due times are before this; left out, now.
+             */
+            to?: string;
+            /** @description The id of its cron trigger. */
+            trigger: string;
+            /** @description The workflow. */
+            workflow: string;
+        };
         /** @description An order for many runs. */
         Bulk: {
             /**
@@ -846,7 +890,7 @@ export interface components {
              * @description What is done with each.
              * @enum {string}
              */
-            kind: "cancel" | "again" | "retry";
+            kind: "cancel" | "again" | "retry" | "backfill";
             /** @description Why the last one refused. */
             problem?: string;
             /** @description How many runs it has come through; in the answer to an order, how many it finds. */
@@ -1899,6 +1943,62 @@ export interface operations {
                 content?: never;
             };
             403: components["responses"]["Forbidden"];
+        };
+    };
+    backfill: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description Which schedule, and which range. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "workflow": "report",
+                 *       "trigger": "nightly",
+                 *       "from": "2026-11-01T00:00:00Z",
+                 *       "to": "2026-11-08T00:00:00Z",
+                 *       "concurrency": 2
+                 *     }
+                 */
+                "application/json": components["schemas"]["BackfillRequest"];
+            };
+        };
+        responses: {
+            /** @description How many due times the range has. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bulk"];
+                };
+            };
+            /** @description The order is durable and under way. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bulk"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
         };
     };
     listBulkOrders: {

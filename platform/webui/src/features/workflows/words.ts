@@ -1,4 +1,4 @@
-import type { DefinitionStep, Json, Question, Wait } from "../../api/types";
+import type { DefinitionStep, Json, Question, DefinitionWait } from "../../api/types";
 
 /** A value as written, in one line. */
 export const written = (v: Json | undefined) => (typeof v === "string" ? v : JSON.stringify(v));
@@ -19,7 +19,7 @@ export function does(s: DefinitionStep): string {
   }
 }
 
-export function waits(w: Wait): string {
+export function waits(w: DefinitionWait): string {
   if (w.signal) return `waits for signal ${w.signal}`;
   if (w.approval) return `asks ${asked(w.approval)}`;
   if (w.until !== undefined) return `waits until ${written(w.until)}${w.timezone ? ` ${w.timezone}` : ""}`;
