@@ -85,6 +85,8 @@ export const waits = (p: string, kinds: string[]) =>
     },
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor || undefined,
+    // What ends a wait is told to its run, not to this list: an order, a time limit, another run's signal.
+    refetchInterval: 2000,
   });
 export const deployments = (p: string) => one<List<Deployment>>("runner", p, "deployments");
 export const secrets = (p: string) => one<List<Named>>("runner", p, "secrets");
