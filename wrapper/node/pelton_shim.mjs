@@ -10,6 +10,7 @@ import { format } from "node:util";
 
 const started = process.hrtime.bigint();
 const [bundle] = process.argv.slice(2);
+const codeDir = path.join(path.resolve(bundle ?? "."), "code") + path.sep;
 const config = JSON.parse(readFileSync(path.join(bundle, "bundle.json"), "utf8"));
 const shim = fileURLToPath(import.meta.url);
 const maxText = 64 * 1024 * 1024;
@@ -114,7 +115,9 @@ function authorStack(error) {
   return error.stack
     .split("\n")
     .filter((line) => !line.includes(shim) && !line.includes("node:internal"))
-    .join("\n");
+    .join("\n")
+    .replaceAll(pathToFileURL(codeDir).href, "") // as the author knows the file, not where it lies here
+    .replaceAll(codeDir, "");
 }
 
 function failure(id, error) {

@@ -299,6 +299,8 @@ def author_stack(error):
         tb = tb.tb_next
     lines = traceback.format_exception(type(error), error, tb, limit=60)
     text = "".join(lines).rstrip()
+    if Loaded.code:
+        text = text.replace(Loaded.code, "")  # as the author knows the file, not where it lies here
     return text if len(text) < 32768 else text[:16384] + "\n…\n" + text[-16384:]
 
 
@@ -344,11 +346,14 @@ def failure(execution, error):
 class Loaded:
     """A loaded handler and how it is to be called."""
 
+    code = ""  # the folder of the author's files, with a separator at its end
+
     def __init__(self, bundle, config):
         import inspect
 
         path = os.path.join(bundle, config["handler"])
         code = os.path.join(bundle, "code")
+        Loaded.code = os.path.join(os.path.abspath(code), "")
         deps = os.path.join(bundle, "deps")
         here = os.path.dirname(path)
         roots = [here, code, os.path.join(code, "src")]

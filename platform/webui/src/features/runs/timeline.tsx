@@ -125,7 +125,7 @@ function Row({
           )),
         )}
       </div>
-      <Text size="sm" ta="right" c={s.state === "skipped" ? "dimmed" : undefined}>
+      <Text size="sm" ta="right" style={{ whiteSpace: "nowrap" }} c={s.state === "skipped" ? "dimmed" : undefined}>
         {s.items >= 0 && s.attempts.length === 0
           ? counted(s.items, "item")
           : from && to
