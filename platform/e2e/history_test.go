@@ -101,3 +101,35 @@ func TestBackfill(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, `has no schedule "weekly"`)
 }
+
+// TestPausedWorkflow: a paused workflow starts no runs, tells its callers so, through a restart, and
+// goes on when it is resumed.
+func TestPausedWorkflow(t *testing.T) {
+	p := start(t)
+	dir := workspace(t, map[string]string{"workflows/tick.yaml": workflowYAML("tick", `  triggers:
+    - {id: second, uses: cron, with: {schedule: "@every 1s", catchUp: none}}
+    - {id: http, uses: http, with: {path: /tick}}
+  steps: [{id: nap, wait: {for: 1ms}}]
+`)})
+	deploy(t, p, dir, "tick")
+	a := newAuthor(t, dir, "PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+	ctx := deadline(t, 2*time.Minute)
+	count := func() int { return len(strings.Fields(a.ok("run", "list", "-o", "name", "--limit", "200"))) }
+	require.NoError(t, harness.Until(ctx, "the schedule fires", func() (bool, error) { return count() > 0, nil }))
+	a.ok("workflow", "pause", "tick", "--reason", "the data is late")
+	before := count()
+	status, _, body := post(t, p, "/tick", "application/json", "{}")
+	require.Equal(t, 503, status)
+	require.Contains(t, body, "the data is late")
+	require.Contains(t, body, "pelton workflow resume tick")
+	require.NoError(t, p.Stop())
+	require.NoError(t, p.Restart(ctx))
+	a = newAuthor(t, dir, "PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+	wait(ctx, t, 3*time.Second) // long enough for a schedule that does not rest
+	require.LessOrEqual(t, count(), before+1, "a run may have been on its way at the pause")
+	a.ok("workflow", "resume", "tick")
+	before = count()
+	require.NoError(t, harness.Until(ctx, "the schedule fires again", func() (bool, error) { return count() > before, nil }))
+	status, _, body = post(t, p, "/tick", "application/json", "{}")
+	require.Equal(t, 200, status, body)
+}

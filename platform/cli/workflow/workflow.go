@@ -22,7 +22,7 @@ func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd.AddCommand(NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdCheck(f, nil),
 		newCmdLive(f, "deploy", "Make a revision live", nil),
 		newCmdLive(f, "rollback", "Make the revision before the live one live again", nil),
-		NewCmdUndeploy(f, nil), NewCmdBackfill(f, nil))
+		NewCmdUndeploy(f, nil), NewCmdBackfill(f, nil), NewCmdPause(f, nil), NewCmdResume(f, nil))
 	return cmd
 }
 

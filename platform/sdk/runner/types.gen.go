@@ -247,6 +247,9 @@ type Deployment struct {
 	// Inputs What a run takes.
 	Inputs []Input `json:"inputs"`
 
+	// Paused A workflow that starts no runs for now.
+	Paused *Paused `json:"paused,omitempty"`
+
 	// Reason Why the deployment failed.
 	Reason string `json:"reason,omitempty"`
 
@@ -450,6 +453,21 @@ type PauseRequest struct {
 
 	// Reason Why; left out it is who asked.
 	Reason string `json:"reason,omitempty"`
+}
+
+// PauseWorkflowRequest Why a workflow is paused.
+type PauseWorkflowRequest struct {
+	// Reason Why, for those who find it paused.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Paused A workflow that starts no runs for now.
+type Paused struct {
+	// Reason Why.
+	Reason string `json:"reason,omitempty"`
+
+	// Since Since when.
+	Since time.Time `json:"since"`
 }
 
 // Phase One point in the life of an attempt.

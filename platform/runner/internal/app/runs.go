@@ -50,6 +50,9 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if err != nil {
 		return StartedRun{}, err
 	}
+	if err := s.checkPaused(o.Project, plan.Workflow); err != nil {
+		return StartedRun{}, err
+	}
 	vars := s.engine.secrets.variables(o.Project)
 	inputs, err := s.startInputs(o, plan, vars)
 	if err != nil {

@@ -83,8 +83,9 @@ type Service struct {
 	byName    map[string]string // project/workflow -> live deployment
 	changed   chan struct{}
 	refreshed time.Time
-	carrying  map[string]bool // bulk orders
-	marks     []string        // of the live deployments, when they were last read
+	carrying  map[string]bool           // bulk orders
+	rests     map[string]PausedWorkflow // by project/workflow
+	marks     []string                  // of the live deployments, when they were last read
 	plans     map[string]*domain.Plan
 	briefs    map[string]bool          // those of plans that say durability: none
 	starts    map[string]chan struct{} // idempotency keys being started
@@ -122,7 +123,7 @@ func New(cfg Config, deps Deps) *Service {
 		deps.Log = slog.Default()
 	}
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now, life: newLifetime(), book: &currentJournal{},
-		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}, carrying: map[string]bool{}, briefs: map[string]bool{}}
+		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}, carrying: map[string]bool{}, briefs: map[string]bool{}, rests: map[string]PausedWorkflow{}}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
 		journal: s.book, stop: s.life, keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}
@@ -311,7 +312,7 @@ func (s *Service) loadSettings(ctx context.Context) error {
 	for project, c := range caps {
 		s.applyCaps(project, c)
 	}
-	return nil
+	return s.loadPaused(ctx)
 }
 
 // load reads what is kept in memory: secrets, variables, standing deployments.

@@ -196,6 +196,10 @@ type Store interface {
 	// Caps gives the caps of every project that has some; PutCaps replaces a project's.
 	Caps(ctx context.Context) (map[string]Caps, error)
 	PutCaps(ctx context.Context, project string, c Caps) error
+	// Paused lists the paused workflows of all projects; PutPaused and DeletePaused change one.
+	Paused(ctx context.Context) ([]PausedWorkflow, error)
+	PutPaused(ctx context.Context, p PausedWorkflow) error
+	DeletePaused(ctx context.Context, project, workflow string) error
 
 	Secrets(ctx context.Context) ([]SealedSecret, error)
 	PutSecret(ctx context.Context, s SealedSecret) error

@@ -82,6 +82,11 @@ type UseCases interface {
 	// on until ctx is done. A slow reader loses events and gets "resync".
 	WatchProject(ctx context.Context, project string) <-chan ProjectEvent
 
+	// PauseWorkflow lets a workflow start no runs until ResumeWorkflow; those under way go on.
+	PauseWorkflow(ctx context.Context, project, workflow, reason string) error
+	ResumeWorkflow(ctx context.Context, project, workflow string) error
+	// Paused tells from memory whether a workflow is paused; Live tells when that has changed.
+	Paused(project, workflow string) (PausedWorkflow, bool)
 	// Caps bounds how many action steps of a project are under way at a time.
 	Caps(ctx context.Context, project string) (Caps, error)
 	PutCaps(ctx context.Context, project string, c Caps) error

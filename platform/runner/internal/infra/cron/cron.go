@@ -69,6 +69,12 @@ func (s *Scheduler) Run(ctx context.Context) error {
 func (s *Scheduler) entries(ctx context.Context, live []app.Deployment, known map[string]time.Time) *queue {
 	q := &queue{}
 	for _, d := range live {
+		if _, paused := s.cases.Paused(d.Project, d.Definition.Workflow); paused {
+			for _, t := range d.Definition.Triggers {
+				delete(known, d.ID+"/"+t.ID) // what is missed meanwhile is caught up by the schedule's policy
+			}
+			continue
+		}
 		for _, t := range d.Definition.Triggers {
 			if t.Uses != "cron" {
 				continue

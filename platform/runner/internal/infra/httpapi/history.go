@@ -319,3 +319,36 @@ func (a *API) putCaps(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
+
+func (a *API) pauseWorkflow(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Reason string `json:"reason"`
+	}
+	if r.ContentLength != 0 {
+		if err := httpx.DecodeJSON(r, &in, 64<<10); err != nil {
+			return err
+		}
+	}
+	if err := a.UseCases.PauseWorkflow(r.Context(), r.PathValue("project"), r.PathValue("workflow"), in.Reason); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *API) resumeWorkflow(w http.ResponseWriter, r *http.Request) error {
+	if err := a.UseCases.ResumeWorkflow(r.Context(), r.PathValue("project"), r.PathValue("workflow")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// deployment tells of a deployment, and whether its workflow is paused.
+func (a *API) deployment(d app.Deployment) deploymentJSON {
+	j := deployment(d)
+	if p, ok := a.UseCases.Paused(d.Project, d.Definition.Workflow); ok && d.State == app.DeploymentLive {
+		j.Paused = &pausedJSON{p.Reason, utc(p.Since)}
+	}
+	return j
+}

@@ -64,6 +64,8 @@ func (a *API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/caps", authn.Viewer, a.getCaps)
 	route("PUT "+prefix+"/caps", authn.Admin, a.putCaps)
 	route("GET "+prefix+"/events", authn.Viewer, a.projectEvents)
+	route("POST "+prefix+"/workflows/{workflow}/pause", authn.Operator, a.pauseWorkflow)
+	route("POST "+prefix+"/workflows/{workflow}/resume", authn.Operator, a.resumeWorkflow)
 	route("GET "+prefix+"/deployments", authn.Viewer, a.listDeployments)
 	route("GET "+prefix+"/deployments/{id}", authn.Viewer, a.getDeployment)
 	route("POST "+prefix+"/files", authn.Operator, a.putFile)
@@ -296,7 +298,7 @@ func (a *API) listDeployments(w http.ResponseWriter, r *http.Request) error {
 	}
 	var out []deploymentJSON
 	for _, d := range list {
-		out = append(out, deployment(d))
+		out = append(out, a.deployment(d))
 	}
 	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(out, ""))
 }
@@ -310,7 +312,7 @@ func (a *API) getDeployment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return httpx.WriteJSON(w, http.StatusOK, deployment(d))
+	return httpx.WriteJSON(w, http.StatusOK, a.deployment(d))
 }
 
 func (a *API) listSecrets(w http.ResponseWriter, r *http.Request) error {

@@ -242,8 +242,15 @@ type deploymentJSON struct {
 	Reason    string            `json:"reason,omitempty"`
 	CreatedAt time.Time         `json:"created_at"`
 	ChangedAt time.Time         `json:"changed_at"`
+	Paused    *pausedJSON       `json:"paused,omitempty"`
 	Triggers  []deployedTrigger `json:"triggers"`
 	Inputs    []deployedInput   `json:"inputs"`
+}
+
+// pausedJSON tells that a workflow starts no runs for now.
+type pausedJSON struct {
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since"`
 }
 
 type deployedTrigger struct {

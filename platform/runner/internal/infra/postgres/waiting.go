@@ -237,3 +237,20 @@ func (s *Store) PutCaps(ctx context.Context, project string, c app.Caps) error {
 	})
 	return pg.Translate(err, "cap")
 }
+
+// Paused lists the paused workflows. See app.Store.
+func (s *Store) Paused(ctx context.Context) ([]app.PausedWorkflow, error) {
+	return collect[app.PausedWorkflow](ctx, s, "paused workflow", "paused")
+}
+
+// PutPaused pauses a workflow. See app.Store.
+func (s *Store) PutPaused(ctx context.Context, p app.PausedWorkflow) error {
+	_, err := s.pool.Exec(ctx, s.q["put_paused"], p.Project, p.Workflow, text(p.Reason), p.Since)
+	return pg.Translate(err, "paused workflow")
+}
+
+// DeletePaused ends a pause. See app.Store.
+func (s *Store) DeletePaused(ctx context.Context, project, workflow string) error {
+	_, err := s.pool.Exec(ctx, s.q["delete_paused"], project, workflow)
+	return pg.Translate(err, "paused workflow")
+}

@@ -86,6 +86,9 @@ func (m *Manager) Run(ctx context.Context) error {
 		live, changed := m.cases.Live()
 		wanted := map[string]source{}
 		for _, d := range live {
+			if _, paused := m.cases.Paused(d.Project, d.Definition.Workflow); paused {
+				continue
+			}
 			for _, t := range d.Definition.Triggers {
 				for _, b := range d.Definition.Builds {
 					if t.Build != "" && b.Digest == t.Build && b.Kind == "Source" {

@@ -792,6 +792,56 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/workflows/{workflow}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+                /** @description The name of a deployed workflow. */
+                workflow: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a workflow
+         * @description Lets a workflow start no runs, whatever revision is live; runs under way go on, schedules and sources rest. This needs the role operator.
+         */
+        post: operations["pauseWorkflow"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/workflows/{workflow}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+                /** @description The name of a deployed workflow. */
+                workflow: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a workflow
+         * @description Lets a paused workflow start runs again; what its schedules have missed is caught up by their policy. This needs the role operator.
+         */
+        post: operations["resumeWorkflow"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1032,6 +1082,7 @@ export interface components {
             id: string;
             /** @description What a run takes. */
             inputs: components["schemas"]["Input"][];
+            paused?: components["schemas"]["Paused"];
             /** @description Why the deployment failed. */
             reason?: string;
             /** @description The number of the revision. */
@@ -1218,11 +1269,26 @@ export interface components {
             /** @description The name of its workflow. */
             workflow: string;
         };
+        /** @description A workflow that starts no runs for now. */
+        Paused: {
+            /** @description Why. */
+            reason?: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+        };
         /** @description An order to pause. */
         PauseRequest: {
             /** @description A name for the order, for sending it twice. */
             command_id?: string;
             /** @description Why; left out it is who asked. */
+            reason?: string;
+        };
+        /** @description Why a workflow is paused. */
+        PauseWorkflowRequest: {
+            /** @description Why, for those who find it paused. */
             reason?: string;
         };
         /** @description One point in the life of an attempt. */
@@ -3424,6 +3490,80 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    pauseWorkflow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+                /** @description The name of a deployed workflow. */
+                workflow: string;
+            };
+            cookie?: never;
+        };
+        /** @description Why. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "the bank is down"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PauseWorkflowRequest"];
+            };
+        };
+        responses: {
+            /** @description It holds from now on. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    resumeWorkflow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+                /** @description The name of a deployed workflow. */
+                workflow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It holds from now on. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];

@@ -1,0 +1,1 @@
+SELECT project, workflow, reason, since FROM paused_workflow
