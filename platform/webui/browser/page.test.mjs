@@ -163,6 +163,107 @@ test("a failure shows its reason and the author's lines", async () => {
   await page.locator("tr", { hasText: "boom" }).getByText("the shelf is empty").waitFor();
 });
 
+const waits = (key) => page.locator(`[data-waits="${key}"]`);
+
+test("a run that waits tells for what, and goes on by a signal and a decision", async () => {
+  await platform.live("ask", "told", "back", "parts");
+  const id = await platform.run("ask");
+  await go(`/runs/${id}`);
+  await state("waiting").waitFor();
+  await page.getByLabel("1 waiting").waitFor();
+  await waits("ok").getByText("Ship lamp?").waitFor();
+  await waits("ok")
+    .getByText(/gives up in 7\d h/)
+    .waitFor();
+  await shot("run-waiting");
+  await waits("paid").getByRole("button", { name: "Send signal" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Payload").fill("{");
+  await dialog.getByRole("button", { name: "Send" }).click();
+  await dialog.getByText("is not JSON").waitFor();
+  await dialog.getByLabel("Payload").fill('{"paid": true}');
+  await dialog.getByRole("button", { name: "Send" }).click();
+  await step("paid").locator('[data-state="completed"]').waitFor();
+  await waits("ok").getByRole("button", { name: "Approve" }).click();
+  await page.getByText("fill this in").waitFor();
+  await waits("ok").getByLabel("Price").fill("12");
+  await waits("ok").getByLabel("Comment").fill("looks good");
+  await waits("ok").getByRole("button", { name: "Approve" }).click();
+  await state("completed").waitFor();
+  await page.getByText("lamp for 12").first().waitFor();
+  await page.getByLabel("1 waiting").waitFor({ state: "detached" });
+});
+
+test("approvals list what waits, in every run", async () => {
+  const id = await platform.run("ask", { item: "chair" });
+  await go("/approvals");
+  const row = page.locator("tr", { hasText: "Ship chair?" });
+  await row.waitFor();
+  await shot("approvals");
+  await row.getByRole("button", { name: "Decide" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Price").waitFor();
+  await shot("approval");
+  await form.getByLabel("Comment").fill("too dear");
+  await form.getByRole("button", { name: "Reject" }).click();
+  await row.waitFor({ state: "detached" });
+  await page.getByText("Signals", { exact: true }).click();
+  await page.locator("tr", { hasText: "payment" }).getByRole("button", { name: "Send signal" }).waitFor();
+  await go(`/runs/${id}?step=ok`);
+  await page.getByRole("alert").getByText("too dear").first().waitFor();
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await state("failed").or(state("cancelled")).waitFor();
+});
+
+test("a run can be paused and resumed", async () => {
+  const gate = join(platform.dir, "paused");
+  const id = await platform.run("slow", { gate });
+  await go(`/runs/${id}`);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await state("paused").waitFor();
+  writeFileSync(gate, "");
+  await step("first").locator('[data-state="completed"]').waitFor();
+  await shot("run-paused");
+  await page.getByRole("button", { name: "Resume" }).click();
+  await state("completed").waitFor();
+});
+
+test("what was caught, called, taken back and handled is marked; a run goes on from a step", async () => {
+  const id = await platform.run("back");
+  await go(`/runs/${id}`);
+  await state("failed").waitFor();
+  await step("gift").locator('[data-state="caught"]').waitFor();
+  await step("charge.undo").getByLabel("takes charge back").waitFor();
+  await page.locator(".react-flow__node", { hasText: "taken back" }).waitFor();
+  await shot("run-undone");
+  await page.getByRole("link", { name: "another run" }).click();
+  await page.getByText("handles the failure of").waitFor();
+  await page.getByRole("link", { name: "back", exact: true }).click();
+  await step("sub").click();
+  await page.getByRole("link", { name: "its run" }).click();
+  await page.getByText("called by step sub of").waitFor();
+  await go(`/runs/${id}?step=sub`);
+  await page.getByRole("button", { name: "Retry from here" }).click();
+  await page.getByRole("menuitem", { name: /of this run/ }).click();
+  await step("charge").locator('[data-state="completed"]').waitFor();
+  await step("charge").click();
+  await page.getByText("kept", { exact: true }).waitFor();
+  assert.ok(!page.url().includes(id));
+  await state("failed").waitFor();
+});
+
+test("results are seen as they are given", async () => {
+  const gate = join(platform.dir, "last-part");
+  const id = await platform.run("parts", { gate });
+  await go(`/runs/${id}?step=parts`);
+  await page.getByText("two", { exact: false }).first().waitFor();
+  await state("running").waitFor();
+  await shot("run-parts");
+  writeFileSync(gate, "");
+  await state("completed").waitFor();
+  await page.getByText("three", { exact: false }).first().waitFor();
+});
+
 test("100,000 lines stay smooth", async () => {
   const id = await platform.run("chatty");
   await go(`/runs/${id}?tab=logs`);

@@ -3,6 +3,7 @@ import { createRootRouteWithContext, createRoute, createRouter, Outlet, redirect
 import { me, projects } from "./api/queries";
 import { Empty, Failure } from "./components/basics";
 import { Frame } from "./components/frame";
+import { ApprovalsPage } from "./features/approvals/list";
 import { ActionPage } from "./features/library/action";
 import { LibraryPage } from "./features/library/list";
 import { LoginPage } from "./features/login/login";
@@ -93,6 +94,16 @@ const pages = [
       attempt: number(s.attempt),
     }),
     component: RunPage,
+  }),
+  createRoute({
+    getParentRoute: () => project,
+    path: "/approvals",
+    validateSearch: (s: Record<string, unknown>): { kind?: string; run?: string; step?: string } => ({
+      kind: text(s.kind),
+      run: text(s.run),
+      step: text(s.step),
+    }),
+    component: ApprovalsPage,
   }),
   createRoute({
     getParentRoute: () => project,

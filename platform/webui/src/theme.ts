@@ -45,6 +45,7 @@ export const stateColor: Record<string, string> = {
   paused: "yellow",
   cancelling: "orange",
   undoing: "orange",
+  caught: "yellow",
   completed: "teal",
   succeeded: "teal",
   finished: "teal",

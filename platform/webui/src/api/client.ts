@@ -12,7 +12,9 @@ export class Problem extends Error {
 
   /** The message of one field, if the answer names it. */
   field(name: string): string | undefined {
-    const found = this.details.errors?.find((e) => e.field === name || e.field === `inputs.${name}`);
+    const found = this.details.errors?.find(
+      (e) => e.field === name || e.field === `inputs.${name}` || e.field === `values.${name}`,
+    );
     return found && [found.message, found.remedy].filter(Boolean).join(": ");
   }
 

@@ -13,6 +13,7 @@ import type {
   Revision,
   Run,
   Scan,
+  Wait,
   Workflow,
 } from "./types";
 
@@ -73,6 +74,18 @@ export const build = (p: string, id: string) => one<Build>("repository", p, "bui
 export const runs = (p: string, params: { workflow?: string; state?: string }) =>
   pages<Run>("runner", p, ["runs"], params);
 export const run = (p: string, id: string) => one<Run>("runner", p, "runs", id);
+/** What waits for somebody: the kinds "approval", "consent", "lost" for a person, "signal". */
+export const waits = (p: string, kinds: string[]) =>
+  infiniteQueryOptions({
+    queryKey: ["runner", p, "waits", "pages", kinds],
+    queryFn: ({ signal, pageParam }) => {
+      const q = new URLSearchParams([["limit", "100"], ...kinds.map((k) => ["kind", k])]);
+      if (pageParam) q.set("cursor", pageParam);
+      return get<List<Wait>>(`${path("runner", p, "waits")}?${q}`, signal);
+    },
+    initialPageParam: "",
+    getNextPageParam: (last) => last.next_cursor || undefined,
+  });
 export const deployments = (p: string) => one<List<Deployment>>("runner", p, "deployments");
 export const secrets = (p: string) => one<List<Named>>("runner", p, "secrets");
 export const variables = (p: string) => one<List<Named>>("runner", p, "variables");

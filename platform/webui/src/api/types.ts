@@ -54,17 +54,29 @@ export type AttemptState = Runner["AttemptState"];
 export type StepError = With<Runner["StepError"], { details?: Json; retryable?: boolean }>;
 export type Phase = Runner["Phase"];
 export type Attempt = With<Runner["Attempt"], { error?: StepError; usage?: Partial<Runner["Usage"]> }>;
+export type StepWait = With<Runner["StepWait"], { form?: Item[] }>;
+export type Wait = Runner["Wait"];
 export type StepRun = With<
   Runner["StepRun"],
-  { inputs?: Record<string, Json>; outputs?: Json; error?: StepError; attempts: Attempt[] }
+  { inputs?: Record<string, Json>; outputs?: Json; error?: StepError; attempts: Attempt[]; wait?: StepWait }
 >;
 export type Run = With<
   Runner["Run"],
-  { inputs?: Record<string, Json>; result?: Record<string, Json>; error?: StepError; steps?: StepRun[] }
+  {
+    inputs?: Record<string, Json>;
+    result?: Record<string, Json>;
+    error?: StepError;
+    steps?: StepRun[];
+    wait?: StepWait;
+  }
 >;
+export type OutputPart = With<Runner["OutputPart"], { values: Record<string, Json> }>;
 export type LogRecord = Runner["LogRecord"];
 export type LogPage = Runner["LogPage"];
-export type RunEvent = With<Runner["RunEvent"], { run?: Run; step_run?: StepRun; attempt?: Attempt }>;
+export type RunEvent = With<
+  Runner["RunEvent"],
+  { run?: Run; step_run?: StepRun; attempt?: Attempt; output?: OutputPart }
+>;
 export type ProjectEvent = Runner["ProjectEvent"];
 export type Named = { name: string; value?: Json; updated_at: string };
 

@@ -1,4 +1,15 @@
-import { ActionIcon, AppShell, Burger, Group, Menu, NavLink, Select, Text, useMantineColorScheme } from "@mantine/core";
+import {
+  ActionIcon,
+  AppShell,
+  Badge,
+  Burger,
+  Group,
+  Menu,
+  NavLink,
+  Select,
+  Text,
+  useMantineColorScheme,
+} from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import {
   IconBook2,
@@ -11,15 +22,19 @@ import {
   IconSitemap,
   IconSun,
   IconUser,
+  IconUserCheck,
 } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams, useRouterState } from "@tanstack/react-router";
 import { call } from "../api/client";
+import { useLive } from "../api/live";
 import { me, projects } from "../api/queries";
+import { useWaitingCount } from "../features/approvals/count";
 
 const places = [
   { to: "/$project/workflows", label: "Workflows", icon: IconSitemap },
   { to: "/$project/runs", label: "Runs", icon: IconListDetails },
+  { to: "/$project/approvals", label: "Approvals", icon: IconUserCheck },
   { to: "/$project/library", label: "Library", icon: IconBook2 },
   { to: "/$project/repositories", label: "Repositories", icon: IconBrandGit },
   { to: "/$project/secrets", label: "Secrets & variables", icon: IconLock },
@@ -45,6 +60,8 @@ export function Frame() {
   const navigate = useNavigate();
   const here = useRouterState({ select: (s) => s.location.pathname });
   const all = useQuery(projects).data?.items ?? [];
+  useLive("runner", project);
+  const waiting = useWaitingCount(project);
   const names = [...new Set([project, ...all.map((p) => p.name)])];
   return (
     <AppShell
@@ -81,6 +98,20 @@ export function Frame() {
             key={to}
             label={label}
             leftSection={<Icon size={18} stroke={1.6} />}
+            rightSection={
+              waiting &&
+              label === "Approvals" && (
+                <Badge
+                  size="sm"
+                  circle={waiting.length === 1}
+                  color="yellow"
+                  variant="filled"
+                  aria-label={`${waiting} waiting`}
+                >
+                  {waiting}
+                </Badge>
+              )
+            }
             active={here.startsWith(to.replace("$project", project))}
             renderRoot={(props) => <Link to={to} params={{ project }} {...props} onClick={close} />}
           />

@@ -1,16 +1,19 @@
-import { Alert, Code, Group, Stack, Table, Tabs, Text } from "@mantine/core";
+import { Alert, Badge, Code, Group, Stack, Table, Tabs, Text } from "@mantine/core";
+import { IconArrowBackUp } from "@tabler/icons-react";
 import { Link } from "@tanstack/react-router";
 import type { Attempt, Run, StepError, StepRun } from "../../api/types";
 import { StateBadge } from "../../components/basics";
 import { between, bytes, duration, place } from "../../components/format";
 import { Values } from "../../components/value";
+import { stateColor } from "../../theme";
 import { Logs } from "./logs";
+import { Retry } from "./orders";
 import type { RunView } from "./use-run";
 
-export function ErrorBox({ error }: { error: StepError }) {
+export function ErrorBox({ error, caught }: { error: StepError; caught?: boolean }) {
   return (
     <Alert
-      color="red"
+      color={caught ? stateColor.caught : "red"}
       title={`${error.step ? `${error.step}: ` : ""}${error.kind}${error.code ? ` (${error.code})` : ""}`}
       role="alert"
     >
@@ -82,7 +85,24 @@ export function StepRunDetails({ project, run, onLog, tab, setTab, step: s }: Pr
           {place(s.item_path)}
         </Text>
         <StateBadge state={s.state} />
-        {s.reason && <Text size="sm">{s.reason}</Text>}
+        {s.caught && (
+          <Badge variant="light" color={stateColor.caught} tt="none">
+            caught
+          </Badge>
+        )}
+        {s.undoes && (
+          <Badge variant="light" color={stateColor.undoing} tt="none" leftSection={<IconArrowBackUp size={12} />}>
+            takes {s.undoes} back
+          </Badge>
+        )}
+        {s.reason && !s.wait && <Text size="sm">{s.reason}</Text>}
+        {s.child && (
+          <Text size="sm">
+            <Link to="/$project/runs/$id" params={{ project, id: s.child }}>
+              its run
+            </Link>
+          </Text>
+        )}
         {action.startsWith("./") ? (
           <Text size="sm" c="dimmed">
             {s.uses}
@@ -96,8 +116,9 @@ export function StepRunDetails({ project, run, onLog, tab, setTab, step: s }: Pr
             </Text>
           )
         )}
+        {!s.undoes && <Retry key={s.step} project={project} run={run} from={s.step} label="Retry from here" />}
       </Group>
-      {s.error && <ErrorBox error={s.error} />}
+      {s.error && <ErrorBox error={s.error} caught={s.caught} />}
       <Tabs value={tab ?? "io"} onChange={setTab} keepMounted={false}>
         <Tabs.List mb="sm">
           <Tabs.Tab value="io">Inputs and outputs</Tabs.Tab>

@@ -1,7 +1,6 @@
 import { Button, Group, Select, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { useLive } from "../../api/live";
 import { runs, workflows } from "../../api/queries";
 import type { Run } from "../../api/types";
 import { Ago, Empty, Head, StateBadge, useNow } from "../../components/basics";
@@ -10,7 +9,7 @@ import { Paged } from "../../components/list";
 import { ended } from "./state";
 
 const route = getRouteApi("/$project/runs");
-const states = ["queued", "running", "cancelling", "completed", "failed", "cancelled"];
+const states = ["queued", "running", "waiting", "paused", "undoing", "cancelling", "completed", "failed", "cancelled"];
 
 export function RunsPage() {
   const { project } = route.useParams();
@@ -60,7 +59,6 @@ export function RunsPage() {
 }
 
 export function RunTable({ project, workflow, state }: { project: string; workflow?: string; state?: string }) {
-  useLive("runner", project);
   return (
     <Paged
       query={runs(project, { workflow, state })}

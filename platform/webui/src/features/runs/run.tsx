@@ -1,20 +1,19 @@
-import { Alert, Badge, Button, Group, Stack, Text } from "@mantine/core";
-import { notifications } from "@mantine/notifications";
-import { IconPlayerStop } from "@tabler/icons-react";
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { Alert, Badge, Group, Stack, Text } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo } from "react";
-import { call, path, textOf } from "../../api/client";
 import { revision } from "../../api/queries";
 import type { Run } from "../../api/types";
 import { Ago, Copyable, Failure, Head, StateBadge, useNow, Waiting } from "../../components/basics";
-import { useMay } from "../../components/frame";
 import { WorkflowGraph } from "../workflows/graph";
 import { ErrorBox, RunDetails, StepRunDetails } from "./detail";
 import { Took } from "./list";
+import { Orders } from "./orders";
 import { ended, keyOf, marks } from "./state";
 import { Timeline } from "./timeline";
 import { useRun } from "./use-run";
+import { Holders, WaitingSteps } from "./waiting";
+import { cause } from "./waits";
 
 const route = getRouteApi("/$project/runs/$id");
 
@@ -47,7 +46,7 @@ export function RunPage() {
         about={
           <Group gap={6}>
             <span>
-              revision {run.revision} · started by {run.trigger.kind} {run.trigger.id}
+              revision {run.revision} · <StartedBy project={project} run={run} />
             </span>
             ·<Ago at={run.created_at} />·
             <span>
@@ -55,7 +54,7 @@ export function RunPage() {
             </span>
           </Group>
         }
-        actions={<Cancel project={project} run={run} />}
+        actions={<Orders project={project} run={run} />}
       >
         <StateBadge state={run.state} />
         {moving && (
@@ -66,9 +65,8 @@ export function RunPage() {
       </Head>
       <Stack>
         {run.error && <ErrorBox error={run.error} />}
-        {run.state === "queued" && (
-          <Alert color="gray">It waits for its turn: as many runs as allowed are under way.</Alert>
-        )}
+        <Around project={project} run={run} />
+        <WaitingSteps project={project} run={run} choose={choose} />
         <Graph project={project} run={run} chosen={chosen?.step} choose={choose} />
         <Timeline run={run} now={now} chosen={chosen && keyOf(chosen.step, chosen.item_path)} choose={choose} />
         {chosen ? <StepRunDetails {...props} step={chosen} /> : <RunDetails {...props} />}
@@ -101,24 +99,70 @@ function Graph({
   return <WorkflowGraph definition={d} marks={m} chosen={chosen} choose={choose} />;
 }
 
-function Cancel({ project, run }: { project: string; run: Run }) {
-  const may = useMay("operator");
-  const cancel = useMutation({
-    mutationFn: () => call("POST", path("runner", project, "runs", run.id, "cancel")),
-    onError: (e) => notifications.show({ color: "red", title: "Not cancelled", message: textOf(e) }),
-  });
-  if (!may || ended(run.state)) return null;
+function StartedBy({ project, run }: { project: string; run: Run }) {
+  const p = run.parent;
+  if (!p)
+    return (
+      <>
+        started by {run.trigger.kind} {run.trigger.id}
+      </>
+    );
+  const link = (
+    <Link to="/$project/runs/$id" params={{ project, id: p.run }} search={{ step: p.step }}>
+      {p.workflow}
+    </Link>
+  );
+  if (run.trigger.kind === "failure") return <>handles the failure of {link}</>;
   return (
-    <Button
-      size="xs"
-      color="red"
-      variant="light"
-      leftSection={<IconPlayerStop size={14} />}
-      loading={cancel.isPending}
-      disabled={run.state === "cancelling"}
-      onClick={() => cancel.mutate()}
-    >
-      {run.state === "cancelling" ? "Cancelling…" : "Cancel"}
-    </Button>
+    <>
+      called by step {p.step} of {link}
+    </>
+  );
+}
+
+/** What stands around a run: why it has not started, what became of its failure, what could not be taken back. */
+function Around({ project, run }: { project: string; run: Run }) {
+  const h = run.handler;
+  return (
+    <>
+      {run.state === "queued" && (
+        <Alert color="gray">
+          <Group gap="sm">
+            <Text size="sm">
+              {run.wait
+                ? `It waits to start: ${cause(run.wait)}`
+                : "It waits for its turn: as many runs as allowed are under way."}
+            </Text>
+            {run.wait && <Holders project={project} wait={run.wait} />}
+          </Group>
+        </Alert>
+      )}
+      {run.state === "paused" && (
+        <Alert color="yellow">It is paused: what was under way ends, nothing new starts until it is resumed.</Alert>
+      )}
+      {run.not_undone !== undefined && (
+        <Alert
+          color="red"
+          title={`${run.not_undone} ${run.not_undone === 1 ? "step" : "steps"} could not be taken back`}
+        >
+          The steps marked as undo below tell why.
+        </Alert>
+      )}
+      {h && (
+        <Alert color={h.run ? "gray" : "red"}>
+          {h.run ? (
+            <Text size="sm">
+              Its failure is handled by{" "}
+              <Link to="/$project/runs/$id" params={{ project, id: h.run }}>
+                another run
+              </Link>
+              .
+            </Text>
+          ) : (
+            `Its failure handler was ${h.problem}`
+          )}
+        </Alert>
+      )}
+    </>
   );
 }

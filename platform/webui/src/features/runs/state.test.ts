@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Attempt, Run, StepRun } from "../../api/types";
+import type { Attempt, Run, RunEvent, StepRun } from "../../api/types";
 import { apply, marks, segments, span } from "./state";
 
 const at = (ms: number) => new Date(Date.UTC(2026, 0, 1) + ms).toISOString();
@@ -14,6 +14,7 @@ const attempt = (more: Partial<Attempt> = {}): Attempt => ({
 });
 const step = (name: string, more: Partial<StepRun> = {}): StepRun => ({
   step: name,
+  kind: "action",
   item_path: [],
   state: "running",
   items: -1,
@@ -67,6 +68,30 @@ describe("events", () => {
       finished_at: at(9),
       phases: [{ kind: "started" }],
     });
+  });
+
+  it("tell what a step waits for, until it does not", () => {
+    const w = { kind: "signal" as const, text: "go" };
+    let r = apply(run([step("a")]), { type: "step", step: "a", step_run: step("a", { state: "waiting", wait: w }) });
+    expect(r?.steps?.[0]?.wait).toEqual(w);
+    r = apply(r, { type: "step", step: "a", step_run: step("a", { state: "completed" }) });
+    expect(r?.steps?.[0]?.wait).toBeUndefined();
+  });
+
+  it("gather the results of a list as they come", () => {
+    const part = (index: number, list = true): RunEvent => ({
+      type: "output",
+      step: "a",
+      item_path: [],
+      output: { attempt: 1, index, list, values: { x: index } },
+    });
+    let r = apply(run([step("a")]), part(0));
+    r = apply(r, part(1));
+    expect(r?.steps?.[0]).toMatchObject({ list: true, outputs: [{ x: 0 }, { x: 1 }] });
+    expect(apply(r, part(5))?.steps?.[0]?.outputs).toEqual([{ x: 0 }, { x: 1 }]); // 2 to 4 were lost: they are read
+    expect(apply(r, part(1))?.steps?.[0]?.outputs).toEqual([{ x: 0 }, { x: 1 }]); // told twice
+    expect(apply(r, part(0))?.steps?.[0]?.outputs).toEqual([{ x: 0 }]); // the next attempt
+    expect(apply(run([step("a")]), part(0, false))?.steps?.[0]?.outputs).toBeUndefined();
   });
 
   it("keep what a summary does not tell", () => {
@@ -126,5 +151,22 @@ describe("the graph", () => {
     expect(m.a).toEqual({ state: "completed", note: "completed · 12 ms" });
     expect(m.c).toEqual({ state: "failed", note: "1 of 2 completed" });
     expect(m.s?.note).toBe("skipped: need failed");
+  });
+
+  it("marks what was caught and what was taken back", () => {
+    const m = marks(
+      run([
+        step("a", { state: "completed" }),
+        step("a.undo", { state: "failed", undoes: "a" }),
+        step("b", {
+          state: "failed",
+          caught: true,
+          error: { kind: "out_of_stock", message: "no", retryable: false },
+        }),
+      ]),
+    );
+    expect(m.a?.note).toBe("could not be taken back");
+    expect(m["a.undo"]).toBeUndefined();
+    expect(m.b).toEqual({ state: "caught", note: "caught: out_of_stock" });
   });
 });

@@ -31,12 +31,13 @@ export function apply(run: Run | undefined, e: RunEvent): Run | undefined {
   if ((e.type === "snapshot" || e.type === "end") && e.run) return e.run;
   if (!run) return run;
   if (e.type === "run" && e.run) return { ...run, ...e.run, inputs: run.inputs, steps: run.steps };
-  if (!e.step || (!e.step_run && !e.attempt)) return run;
+  if (!e.step || (!e.step_run && !e.attempt && !e.output)) return run;
   const steps = run.steps ?? [];
   const key = keyOf(e.step, e.item_path);
   const i = steps.findIndex((s) => keyOf(s.step, s.item_path) === key);
   const old: StepRun = steps[i] ?? {
     step: e.step,
+    kind: "action",
     item_path: e.item_path ?? [],
     state: "running",
     items: -1,
@@ -53,7 +54,17 @@ export function apply(run: Run | undefined, e: RunEvent): Run | undefined {
       started_at: next.started_at ?? s.started_at,
       finished_at: s.finished_at ?? next.finished_at,
       error: s.error ?? (s.state === "failed" ? next.error : undefined),
+      kind: s.kind,
+      wait: s.wait,
+      caught: s.caught ?? next.caught,
+      child: s.child ?? next.child,
+      undoes: s.undoes ?? next.undoes,
     };
+  }
+  if (e.output?.list) {
+    // Results of a list come in order; those before it are known, or come with the next reading.
+    const before = e.output.index > 0 && Array.isArray(next.outputs) ? next.outputs.slice(0, e.output.index) : [];
+    if (before.length === e.output.index) next = { ...next, list: true, outputs: [...before, e.output.values] };
   }
   if (e.attempt) next = { ...next, attempts: mergeAttempt(next.attempts, e.attempt) };
   return { ...run, steps: i < 0 ? [...steps, next] : steps.map((s, k) => (k === i ? next : s)) };
@@ -98,14 +109,14 @@ export function span(run: Run, now: number): { from: number; to: number } {
 const weight: StepState[] = ["failed", "running", "waiting", "queued", "cancelled", "pending", "completed", "skipped"];
 
 export interface StepMark {
-  state: StepState;
+  state: StepState | "caught";
   note?: string;
 }
 
 /** One state for each step of the graph, over all of its items. */
 export function marks(run: Run): Record<string, StepMark> {
   const by = new Map<string, StepRun[]>();
-  for (const s of run.steps ?? []) by.set(s.step, [...(by.get(s.step) ?? []), s]);
+  for (const s of run.steps ?? []) if (!s.undoes) by.set(s.step, [...(by.get(s.step) ?? []), s]);
   const out: Record<string, StepMark> = {};
   for (const [step, list] of by) {
     // The head of a forEach stands for its items; alone it is what there is.
@@ -124,6 +135,14 @@ export function marks(run: Run): Record<string, StepMark> {
             : state
         : `${done} of ${items.length} completed`,
     };
+    if (one?.caught && state === "failed")
+      out[step] = { state: "caught", note: `caught: ${one.error?.kind ?? "an error"}` };
   }
+  for (const s of run.steps ?? [])
+    if (s.undoes && (s.state === "completed" || s.state === "failed"))
+      out[s.undoes] = {
+        state: out[s.undoes]?.state ?? "completed",
+        note: s.state === "completed" ? "taken back" : "could not be taken back",
+      };
   return out;
 }

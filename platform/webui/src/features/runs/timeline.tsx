@@ -1,4 +1,5 @@
 import { Group, Text, Tooltip } from "@mantine/core";
+import { IconArrowBackUp } from "@tabler/icons-react";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useRef } from "react";
 import type { Run, StepRun } from "../../api/types";
@@ -6,6 +7,7 @@ import { StateBadge } from "../../components/basics";
 import { duration, millis, place } from "../../components/format";
 import { phaseColor } from "../../theme";
 import { keyOf, segments, span } from "./state";
+import { cause, countdown } from "./waits";
 
 const phaseWords: Record<string, string> = {
   queued: "waiting for its turn",
@@ -86,7 +88,11 @@ function Row({
       onKeyDown={(e) => (e.key === "Enter" || e.key === " ") && choose()}
     >
       <Group gap={6} wrap="nowrap">
-        <StateBadge state={s.state} title={s.reason} />
+        <StateBadge
+          state={s.caught && s.state === "failed" ? "caught" : s.state}
+          title={s.wait ? cause(s.wait, s.reason) : s.reason}
+        />
+        {s.undoes && <IconArrowBackUp size={14} aria-label={`takes ${s.undoes} back`} style={{ flex: "none" }} />}
         <Text size="sm" truncate title={s.title ?? s.step}>
           {s.title || s.step}
           {place(s.item_path)}
@@ -115,8 +121,8 @@ function Row({
           ? `${s.items} items`
           : from && to
             ? duration(to - millis(from))
-            : s.reason && s.state === "waiting"
-              ? "waiting"
+            : s.wait
+              ? (countdown(s.wait, now)?.replace(/^\S+ (on|up) /, "") ?? "")
               : ""}
       </Text>
     </div>

@@ -1,23 +1,12 @@
-import {
-  Button,
-  Drawer,
-  FileInput,
-  NumberInput,
-  PasswordInput,
-  Select,
-  Stack,
-  Switch,
-  Text,
-  Textarea,
-  TextInput,
-} from "@mantine/core";
+import { Button, Drawer, Stack, Text } from "@mantine/core";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { call, path, Problem, query, send, textOf } from "../../api/client";
+import { call, path, Problem, textOf } from "../../api/client";
 import { deployments } from "../../api/queries";
-import type { FileRef, Item, Json, Run } from "../../api/types";
+import type { Item, Run } from "../../api/types";
 import { Failure, Waiting } from "../../components/basics";
+import { Field, newKey, upload } from "./fields";
 import { collect, type Entries, type Entry, initial } from "./form";
 
 /** The form of a live workflow's inputs, made of their types; it starts a run and shows it. */
@@ -39,9 +28,6 @@ export function StartDrawer({ project, workflow, close }: { project: string; wor
   );
 }
 
-/** Also where the page is not a secure context, which crypto.randomUUID needs. */
-const newKey = () => `form-${Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(16)).join("-")}`;
-
 function StartForm({ project, workflow, items }: { project: string; workflow: string; items: Item[] }) {
   const navigate = useNavigate();
   const [entries, setEntries] = useState<Entries>(() => initial(items));
@@ -54,11 +40,7 @@ function StartForm({ project, workflow, items }: { project: string; workflow: st
       const form = collect(items, entries);
       setErrors(form.errors);
       if (Object.keys(form.errors).length > 0) return undefined;
-      for (const [name, file] of Object.entries(form.files)) {
-        const url = query(path("runner", project, "files"), { name: file.name });
-        const answer = await send("POST", url, file, file.type ? { headers: { "Content-Type": file.type } } : {});
-        form.inputs[name] = (await answer.json()) as FileRef as unknown as Json;
-      }
+      await upload(project, form);
       return call<Run>("POST", path("runner", project, "runs"), {
         workflow,
         inputs: form.inputs,
@@ -105,76 +87,4 @@ function StartForm({ project, workflow, items }: { project: string; workflow: st
       </Stack>
     </form>
   );
-}
-
-function Field({ item, value, set, error }: { item: Item; value: Entry; set: (v: Entry) => void; error?: string }) {
-  const needed = !item.optional && item.default === undefined && item.type !== "boolean";
-  const common = { label: item.title || item.name, description: item.help, error, withAsterisk: needed };
-  const text = typeof value === "string" ? value : "";
-  switch (item.type) {
-    case "boolean":
-      return (
-        <Switch
-          label={common.label}
-          description={item.help}
-          error={error}
-          checked={value === true}
-          onChange={(e) => set(e.currentTarget.checked)}
-        />
-      );
-    case "integer":
-      return <NumberInput {...common} allowDecimal={false} value={text} onChange={(v) => set(String(v))} />;
-    case "float":
-      return <NumberInput {...common} value={text} onChange={(v) => set(String(v))} />;
-    case "enum":
-      return (
-        <Select
-          {...common}
-          data={item.enum_values ?? []}
-          value={text || null}
-          onChange={(v) => set(v ?? "")}
-          clearable={!needed}
-        />
-      );
-    case "password":
-      return <PasswordInput {...common} value={text} onChange={(e) => set(e.currentTarget.value)} autoComplete="off" />;
-    case "longstring":
-      return (
-        <Textarea
-          {...common}
-          autosize
-          minRows={3}
-          maxRows={14}
-          value={text}
-          onChange={(e) => set(e.currentTarget.value)}
-        />
-      );
-    case "json":
-    case "list":
-      return (
-        <Textarea
-          {...common}
-          autosize
-          minRows={3}
-          maxRows={14}
-          value={text}
-          styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }}
-          placeholder={item.type === "list" ? "[ … ]" : "{ … }"}
-          onChange={(e) => set(e.currentTarget.value)}
-        />
-      );
-    case "file":
-      return (
-        <FileInput
-          {...common}
-          accept={item.accept?.join(",")}
-          value={value instanceof File ? value : null}
-          onChange={set}
-          placeholder="choose a file"
-          clearable
-        />
-      );
-    default:
-      return <TextInput {...common} value={text} onChange={(e) => set(e.currentTarget.value)} />;
-  }
 }
