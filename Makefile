@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION) -X github.com/pelton-run/pelton/platform/cli/version.Version=$(VERSION)
 UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
-.PHONY: help preflight build ui run demo test test-race unit ui-test lint verify bench clean
+.PHONY: help preflight build ui run demo test test-race chaos unit ui-test lint verify bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,8 +39,12 @@ test: ## everything: unit, end to end, page, lint, verify
 test-race: ## the Go part under the race detector
 	@go run ./platform/tools/testpg -- go test -race -short ./...
 
+chaos: build ## kills of the platform, its wrappers and the database at random under 500 runs of every construct, for 10 minutes
+	@PELTON_BIN="$(CURDIR)/bin" PELTON_CHAOS_TIME=$${PELTON_CHAOS_TIME:-10m} PELTON_CHAOS_RUNS=$${PELTON_CHAOS_RUNS:-500} \
+	  go run ./platform/tools/testpg -- go test -count=1 -run TestChaos -v -timeout 60m ./platform/e2e
+
 unit: build ## Go tests alone
-	@go run ./platform/tools/testpg -- go test ./...
+	@go run ./platform/tools/testpg -- go run ./platform/tools/gotest ./...
 
 ui-test: build ## the web page: unit tests, and as a person uses it in a real browser
 	@sh platform/tools/uitest.sh

@@ -14,9 +14,6 @@ import (
 	"github.com/pelton-run/pelton/functions/formats/action"
 )
 
-// uvWheel is the version of uv that is fetched where the machine has none.
-const uvWheel = "0.9.10"
-
 var syntaxError = regexp.MustCompile(`File "([^"]+)", line (\d+)`)
 
 // python checks the syntax and installs dependencies with uv.
@@ -134,44 +131,6 @@ func pipIndex(in interpreter) string {
 		return ""
 	}
 	return strings.TrimSpace(string(out))
-}
-
-// uv finds or fetches uv: the machine's own, else its wheel from the package index.
-func (j *job) uv(ctx context.Context, in interpreter) (string, error) {
-	if p, err := exec.LookPath("uv"); err == nil {
-		return p, nil
-	}
-	dir := filepath.Join(j.b.o.Home, "tools", "uv-"+uvWheel)
-	unlock := j.b.lock(dir)
-	defer unlock()
-	bin := filepath.Join(dir, "bin", "uv")
-	if _, err := os.Stat(bin); err == nil {
-		return bin, nil
-	}
-	j.log("fetching uv %s, the package installer, once", uvWheel)
-	t, err := j.tools()
-	if err != nil {
-		return "", err
-	}
-	made, err := t.scratch("uv")
-	if err != nil {
-		return "", err
-	}
-	env := t.environment()
-	if index := pipIndex(in); index != "" && os.Getenv("PIP_INDEX_URL") == "" {
-		env = append(env, "PIP_INDEX_URL="+index)
-	}
-	out, err := t.command(ctx, "/", env, in.path, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--target", made, "uv=="+uvWheel)
-	if err != nil {
-		if strings.Contains(out, "No module named pip") {
-			return "", &Error{Kind: "runtime_missing", Message: "neither uv nor pip is on this machine: " + remedy("python3-pip", "uv")}
-		}
-		if e := network(out, "PIP_INDEX_URL"); e != nil {
-			return "", e
-		}
-		return "", &Error{Kind: "network", Host: "the package index", Setting: "PIP_INDEX_URL", Message: "uv could not be fetched: check the connection, or set PIP_INDEX_URL to a mirror\n" + lastLines(out, 4)}
-	}
-	return bin, errors.Join(os.MkdirAll(filepath.Dir(dir), 0o755), os.RemoveAll(dir), t.user.seal(made), os.Chmod(made, 0o755), os.Rename(made, dir))
 }
 
 // ownCopy is a copy of the code for a package manager that may write beside its settings; what

@@ -64,7 +64,7 @@ func TestWorkflowPassesTheCheck(t *testing.T) {
 			}
 			a, _ := action.Load(os.DirFS(write(t, files)), ".", id)
 			return a, nil
-		})
+		}, nil)
 		require.Empty(t, problems, string(text))
 	}
 }

@@ -59,6 +59,7 @@ var layers = []struct {
 	{svc + `/internal/infra/(?P<tech>[a-z]+)(/.*)?`, `$svc/internal/(app|domain)(/.*)?|$svc/internal/infra/($tech|contracts)(/.*)?|$svc/contracts/.*|$svc/local|platform/kit/.*|eventing/bus|functions/formats/.*|wrapper/(wrapperpb|go|python|node)`, "an adapter never imports a sibling adapter"},
 	{svc + `/contracts/.*`, ``, "messages are generated code"},
 	{svc + `/(local|migrations|localkit)`, `platform/kit/.*|functions/formats/.*|wrapper/(wrapperpb|go|python|node)|builder/internal/.*`, "the builder as a library, for the command line"},
+	{`platform/runner/bench`, ``, "floors: bare parts, nothing of ours"},
 	{svc, `$svc/.*|platform/kit/.*|eventing/bus|functions/formats/.*`, "a service sees itself, the kit and the bus"},
 	{`platform/kit(/.*)?`, `platform/kit(/.*)?|eventing/bus`, "plumbing without a business noun"},
 	{`eventing/bus/bustest`, `eventing/bus|platform/kit/(fault|id)`, "the suite of buses"},
@@ -113,10 +114,10 @@ var homes = []struct{ lib, pkg, why string }{
 	{`knative\.dev/eventing.*`, `eventing/bridge/internal/infra/knativebroker`, "brokers"},
 	{`github\.com/GoogleContainerTools/kaniko.*`, `builder/cmd/executor|builder/internal/infra/kaniko`, "image builds"},
 	{`github\.com/rabbitmq/amqp091-go`, `eventing/rabbitbus`, "the broker"},
-	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e)(/.*)?|platform/(runner|studio|repository|authorization)`, "PostgreSQL"},
+	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e)(/.*)?|platform/(runner|studio|repository|authorization)|platform/runner/bench`, "PostgreSQL"},
 	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files`, "objects"},
 	{`github\.com/spf13/cobra`, `platform/cli(/.*)?|platform/cmd/.*|platform/adm(/.*)?|platform/tools/.*`, "commands"},
-	{`github\.com/go-git/.*`, `platform/repository/internal/infra/git|platform/e2e(/.*)?|platform/tools/.*`, "Git"},
+	{`github\.com/go-git/.*`, `platform/repository/internal/infra/(git|folder)|platform/e2e(/.*)?|platform/tools/.*`, "Git"},
 	{`github\.com/google/cel-go/.*`, `functions/formats/expr|.*/infra/cel`, "expressions"},
 }
 

@@ -30,10 +30,10 @@ func TestApply(t *testing.T) {
 	routes["POST "+p+"/check"] = text(200, `{"problems":[]}`)
 	s = serve(t, routes)
 	r = pelton(t, nil, "", "apply", "w.yaml", "--plan", "--server", s.URL, "--origin", "here")
-	require.Equal(t, result{0, "WORKFLOW  CHANGE  REVISION  STATE  FILE  NOTE\nw         create                   w.yaml\n", ""}, r)
+	require.Equal(t, result{0, "WORKFLOW  CHANGE  REVISION  STATE  FILE    NOTE\nw         create                   w.yaml\n", ""}, r)
 	require.Len(t, s.requests(), 2, "checked and looked up, no more")
 	r = pelton(t, nil, "", "apply", "w.yaml", "--server", s.URL, "--origin", "here")
-	require.Equal(t, result{0, "WORKFLOW  CHANGE  REVISION  STATE  FILE  NOTE\nw         create  4         live   w.yaml\n", "w: revision 4: live\n"}, r)
+	require.Equal(t, result{0, "WORKFLOW  CHANGE  REVISION  STATE  FILE    NOTE\nw         create  4         live   w.yaml\n", "w: revision 4: live\n"}, r)
 	require.Contains(t, s.requests(), `POST `+p+`/w/deploy  {"revision":4}`)
 	require.Contains(t, s.requests(), "PUT "+p+"/w  kind: Workflow\nmetadata: {name: w}\n# pelton apply: from here")
 

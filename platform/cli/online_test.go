@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -55,7 +56,7 @@ func text(status int, body string) http.HandlerFunc {
 const runs = "/runner/v1/projects/default/runs"
 
 const ended = `{"id":"r1","workflow":"w","revision":3,"state":"completed","created_at":"2026-01-01T00:00:00.000Z","finished_at":"2026-01-01T00:00:01.500Z",
-"result":{"n":2},"steps":[{"step":"a","state":"completed","item_path":[1],"attempts":[{"number":1,"state":"lost"},{"number":2,"state":"completed",
+"result":{"n":2},"steps":[{"step":"all","state":"completed","attempts":[]},{"step":"a","state":"completed","item_path":[1],"attempts":[{"number":1,"state":"lost"},{"number":2,"state":"completed",
 "started_at":"2026-01-01T00:00:00.000Z","finished_at":"2026-01-01T00:00:00.100Z","phases":[
 {"kind":"scheduled","at":"2026-01-01T00:00:00.001Z"},{"kind":"booted","at":"2026-01-01T00:00:00.003Z"},{"kind":"loaded","at":"2026-01-01T00:00:00.006Z"},{"kind":"started","at":"2026-01-01T00:00:00.010Z"}]}]}]}`
 
@@ -109,7 +110,8 @@ func TestStartAndWait(t *testing.T) {
 		"-i", "data=@a.csv", "-i", "n=2", "-i", "name=Ada", "-i", `zip="0123"`, "--inputs", `{"n":1,"x":[1]}`, "--idempotency-key", "k")
 	require.Zero(t, r.code, r.err)
 	require.Equal(t, `run r1 of w revision 3: completed in 1500 ms
-STEP  STATE      ATTEMPTS  QUEUE  BOOT  LOAD  RUN    ALL  NOTE
+STEP  STATE      ATTEMPTS  QUEUE  BOOT  LOAD  RUN    ALL     NOTE
+all   completed  0
 a[1]  completed  2         1 ms   2 ms  3 ms  90 ms  100 ms
 result {"n":2}
 `, r.out)
@@ -250,4 +252,34 @@ func TestBuild(t *testing.T) {
 	require.Equal(t, result{0, "actions/c is built already as sha256:cc\n", "actions/c/action.yaml:1: warning: w\n"}, r)
 	r = pelton(t, nil, "", "action", "build", "mine", "actions/d", "--server", s.URL)
 	require.Equal(t, result{5, "", "pelton: repository mine has no action in actions/d: it has actions/a, actions/b, actions/c\n"}, r)
+}
+
+// TestWorkflowShow: what is live and how it is called, what it takes, and what is wrong with it.
+func TestWorkflowShow(t *testing.T) {
+	const w = "/studio/v1/projects/default/workflows/"
+	s := serve(t, map[string]http.HandlerFunc{
+		"GET " + w + "a": text(200, `{"name":"a","revision":2,"deployment":{"revision":1,"state":"live","endpoints":[{"trigger":"http","method":"POST","path":"/user-api/default/a"}]},
+"definition":{"inputs":[{"name":"n","type":"integer"},{"name":"city","type":"string","default":"Paris"},{"name":"note","type":"string","optional":true}]},
+"problems":[{"file":"workflows/a.yaml","line":7,"column":3,"path":"spec.steps[0].uses","message":"there is no action b","proposal":"did you mean c?","severity":"error"}]}`),
+		"GET " + w + "a/revisions": text(200, `{"items":[{"revision":2,"created_at":"2026-01-01T00:00:00Z"},{"revision":1,"created_at":"2026-01-01T00:00:00Z"}]}`),
+		"GET " + w + "b":           text(404, `{"status":404,"detail":"there is no workflow \"b\": is not there","errors":[{"field":"workflow","message":"is not there","remedy":"add it first"}]}`),
+	})
+	env := map[string]string{"PELTON_TOKEN": "tok"}
+	r := pelton(t, env, "", "workflow", "show", "a", "--server", s.URL)
+	require.Zero(t, r.code, r.err)
+	saved := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Local().Format("2006-01-02 15:04:05")
+	require.Equal(t, `workflow a, newest revision 2
+revision 1 is live
+  trigger http: POST `+s.URL+`/user-api/default/a
+workflows/a.yaml:7:3: spec.steps[0].uses: there is no action b (did you mean c?)
+INPUT  TYPE
+n      integer  required
+city   string   default "Paris"
+note   string   optional
+REVISION  SAVED
+2         `+saved+`
+1         `+saved+`  deployed
+`, r.out)
+	r = pelton(t, env, "", "workflow", "show", "b", "--server", s.URL)
+	require.Equal(t, result{5, "", "pelton: there is no workflow \"b\": is not there (add it first)\n"}, r)
 }

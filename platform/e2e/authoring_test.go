@@ -253,7 +253,13 @@ ws.onclose = () => process.exit(0);
 // debug starts an action under its debugger and returns what it tells, and its end.
 func (a *author) debug(stdin io.Reader, action string) (told *printed, result func() (code int, stdout string)) {
 	a.t.Helper()
-	cmd := a.command("action", "run", "actions/"+action, "-i", "name=Ada", "--debug")
+	return a.debugged(stdin, "action", "run", "actions/"+action, "-i", "name=Ada", "--debug")
+}
+
+// debugged runs a command that starts a debugger.
+func (a *author) debugged(stdin io.Reader, args ...string) (told *printed, result func() (code int, stdout string)) {
+	a.t.Helper()
+	cmd := a.command(args...)
 	r, w := io.Pipe()
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, w

@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -51,20 +50,9 @@ func TestCrash(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("PELTON_CRASH_KILLS")); err == nil {
 		kills = n
 	}
-	dir, err := os.MkdirTemp("", "pelton-marks-") //nolint:usetesting // other users have to reach it
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o777))
-	file := filepath.Join(dir, "marks")
-	require.NoError(t, os.WriteFile(file, nil, 0o666))
-	require.NoError(t, os.Chmod(file, 0o666))
-
+	file := markFile(t)
 	p := start(t)
-	steps, from := "", "inputs.file"
-	for i := range 5 {
-		steps += fmt.Sprintf("    - {id: s%d, uses: ./actions/mark, with: {file: \"${%s}\"}}\n", i, from)
-		from = fmt.Sprintf("steps.s%d.file", i)
-	}
+	steps, from := markSteps()
 	deploy(t, p, workspace(t, merge(python("actions/mark", "[{name: file, type: string}]", "[{name: file, type: string}]", markHandler),
 		map[string]string{"workflows/crash.yaml": workflowYAML("crash", "  inputs: [{name: file, type: string}]\n  steps:\n"+steps+"  result: {file: \"${"+from+"}\"}\n")})), "crash")
 

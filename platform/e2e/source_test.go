@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,10 +15,10 @@ import (
 	"github.com/pelton-run/pelton/platform/e2e/harness"
 )
 
-// TestSource: a source in the old format, unmodified, starts runs; with keys and a cursor no event
-// is lost or doubled by a SIGKILL of the platform.
-func TestSource(t *testing.T) {
-	dir := workspace(t, merge(
+// counted is a workspace whose source counts to 200, one run each.
+func counted(t *testing.T) string {
+	t.Helper()
+	return workspace(t, merge(
 		map[string]string{
 			"actions/count/ryax_metadata.yaml": `apiVersion: "ryax.tech/v2.0"
 kind: Source
@@ -46,27 +47,28 @@ async def run(service: RyaxSourceProtocol, input_values):
 			"workflows/counted.yaml": workflowYAML("counted", "  inputs: [{name: n, type: integer}]\n  triggers: [{id: count, uses: ./actions/count, with: {limit: 200}}]\n  steps: [{id: a, uses: ./actions/same, with: {n: \"${inputs.n}\"}}]\n  result: {n: \"${steps.a.n}\"}\n"),
 		},
 		python("actions/same", "[{name: n, type: integer}]", "[{name: n, type: integer}]", "def handle(inputs):\n    return {'n': inputs['n']}\n")))
-	p := start(t)
-	deploy(t, p, dir, "counted")
-	ctx := deadline(t, 2*time.Minute)
-	count := func() (n int) {
-		cursor := ""
-		for {
-			var page struct {
-				Items      []struct{ ID, State string }
-				NextCursor string `json:"next_cursor"`
-			}
-			require.NoError(t, p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/runs?workflow=counted&limit=200&cursor="+cursor, nil, &page))
-			n += len(page.Items)
-			if cursor = page.NextCursor; cursor == "" {
-				return n
-			}
+}
+
+// countRuns counts the runs of the workflow counted.
+func countRuns(ctx context.Context, t *testing.T, p *harness.Platform) (n int) {
+	t.Helper()
+	cursor := ""
+	for {
+		var page struct {
+			Items      []struct{ ID, State string }
+			NextCursor string `json:"next_cursor"`
+		}
+		require.NoError(t, p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/runs?workflow=counted&limit=200&cursor="+cursor, nil, &page))
+		n += len(page.Items)
+		if cursor = page.NextCursor; cursor == "" {
+			return n
 		}
 	}
-	require.NoError(t, harness.Until(ctx, "some runs have started", func() (bool, error) { return count() >= 20, nil }))
-	p.Kill()
-	require.NoError(t, p.Restart(ctx))
-	require.NoError(t, harness.Until(ctx, "every event has its run", func() (bool, error) { return count() >= 200, nil }))
+}
+
+// eachOnce checks that every number from 1 to 200 has had one run, and it has completed.
+func eachOnce(ctx context.Context, t *testing.T, p *harness.Platform) {
+	t.Helper()
 	seen := map[string]int{}
 	cursor := ""
 	for {
@@ -89,6 +91,21 @@ async def run(service: RyaxSourceProtocol, input_values):
 	for n := 1; n <= 200; n++ {
 		require.Equal(t, 1, seen[strconv.Itoa(n)], "event %d", n)
 	}
+}
+
+// TestSource: a source in the old format, unmodified, starts runs; with keys and a cursor no event
+// is lost or doubled by a SIGKILL of the platform.
+func TestSource(t *testing.T) {
+	dir := counted(t)
+	p := start(t)
+	deploy(t, p, dir, "counted")
+	ctx := deadline(t, 2*time.Minute)
+	count := func() int { return countRuns(ctx, t, p) }
+	require.NoError(t, harness.Until(ctx, "some runs have started", func() (bool, error) { return count() >= 20, nil }))
+	p.Kill()
+	require.NoError(t, p.Restart(ctx))
+	require.NoError(t, harness.Until(ctx, "every event has its run", func() (bool, error) { return count() >= 200, nil }))
+	eachOnce(ctx, t, p)
 	// A new revision's source starts after the old one is gone, and goes on from the cursor of its own deployment.
 	path := filepath.Join(dir, "workflows", "counted.yaml")
 	text, err := os.ReadFile(path)

@@ -19,6 +19,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/simulation"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/aead"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/cel"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/cron"
@@ -26,6 +27,7 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/events"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/jsonschema"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/peers"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/postgres"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/process"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/sources"
@@ -45,14 +47,22 @@ type Config struct {
 	Idle        time.Duration
 	CancelGrace time.Duration
 	PublicURL   string // for links in answers
-	UserOf      func(project string) (uid, gid int, err error)
+	// Replica is this process's name among those that share the store. Defaults to "runner".
+	Replica string
+	// Lease is how long it may be silent before others take over its runs, Beat how often it shows
+	// that it lives (defaults to a fifth of Lease). Lease 0: it is the only one on its store.
+	Lease, Beat time.Duration
+	// PeerListen and PeerAddress are where other replicas reach it. Default to a free port of
+	// 127.0.0.1, and to that address.
+	PeerListen, PeerAddress string
+	UserOf                  func(project string) (uid, gid int, err error)
 }
 
 // Deps of the service.
 type Deps struct {
-	Store      string // PostgreSQL URL
-	Publisher  bus.Publisher
-	Subscriber bus.Subscriber
+	Store      string         // PostgreSQL URL
+	Publisher  bus.Publisher  // nil: another process on the store carries its messages
+	Subscriber bus.Subscriber // nil: another process on the store takes deployments
 	Verify     *authn.Verifier
 	Now        func() time.Time
 	Log        *slog.Logger
@@ -64,15 +74,16 @@ type Service struct {
 	app   *app.Service
 	proc  *process.Runner
 	relay *outbox.Relay
+	peers *peers.Peers
 	cron  *cron.Scheduler
 	src   *sources.Manager
+	files dirfiles.Store
 	api   http.Handler
 	user  *userapi.API
 	deps  Deps
 }
 
-// New opens and migrates the database and takes over the wrappers that an earlier process left.
-// Subscribe, then Run.
+// New opens and migrates the database. Subscribe, then Run.
 func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	doc, err := openapi.Parse("runner", document)
 	if err != nil {
@@ -90,32 +101,71 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		pool.Close()
 		return nil, err
 	}
-	proc, err := process.Open(process.Config{
-		Wrapper: cfg.Wrapper, SocketDir: cfg.SocketDir, RunDir: filepath.Join(cfg.Home, "run", "wrappers"), StateDir: filepath.Join(cfg.Home, "run", "x"),
-		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
-	})
-	if err != nil {
-		pool.Close()
+	s := &Service{pool: pool, deps: deps}
+	if err := s.open(ctx, cfg, cipher); err != nil {
+		s.Close()
 		return nil, err
 	}
-	s := &Service{pool: pool, proc: proc, deps: deps, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log)}
-	store := postgres.New(pool, deps.Log, s.relay.Notify)
-	files := dirfiles.Store{Dir: cfg.FilesDir}
-	s.app = app.New(app.Config{CancelGrace: cfg.CancelGrace}, app.Deps{
+	s.mount(cfg, doc)
+	return s, nil
+}
+
+// open opens what the use cases need.
+func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (err error) {
+	deps := s.deps
+	s.proc, err = process.Open(process.Config{
+		Wrapper: cfg.Wrapper, SocketDir: cfg.SocketDir, RunDir: filepath.Join(cfg.Home, "run", "wrappers"), StateDir: filepath.Join(cfg.Home, "run", "x"),
+		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
+		Held: func() bool { return s.app.Held() },
+	})
+	if err != nil {
+		return err
+	}
+	notify := func() {}
+	if deps.Publisher != nil {
+		s.relay = outbox.NewRelay(s.pool, deps.Publisher, deps.Log)
+		notify = s.relay.Notify
+	}
+	store := postgres.New(s.pool, deps.Log, notify)
+	var others app.Peers
+	if cfg.Lease > 0 {
+		key, err := store.PeerKey(ctx)
+		if err != nil {
+			return err
+		}
+		s.peers, err = peers.Open(ctx, peers.Config{Listen: cfg.PeerListen, Address: cfg.PeerAddress, Key: key, Now: deps.Now, Log: deps.Log})
+		if err != nil {
+			return err
+		}
+		others = s.peers
+	}
+	s.files = dirfiles.Store{Dir: cfg.FilesDir}
+	s.app = app.New(app.Config{Name: cfg.Replica, Lease: cfg.Lease, Beat: cfg.Beat, CancelGrace: cfg.CancelGrace}, app.Deps{
 		Store: store, Journal: func(fence int64) app.Journal { return store.NewJournal(fence, nil) },
-		Compiler: cel.New(), Deployer: proc, Executor: proc, Files: files, Cipher: cipher, Announce: events.Announcer{}, Schemas: jsonschema.Schemas{},
+		Compiler: cel.New(), Deployer: s.proc, Executor: s.proc, Heir: s.proc, Peers: others, Files: s.files, Cipher: cipher, Announce: events.Announcer{}, Schemas: jsonschema.Schemas{},
 		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
 	})
+	return nil
+}
+
+// mount makes the edges.
+func (s *Service) mount(cfg Config, doc *openapi.Document) {
+	deps := s.deps
 	publicURL := func() string { return cfg.PublicURL }
-	s.api = doc.Mount(httpapi.New(httpapi.Config{UseCases: s.app, Files: files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL}).Handler())
-	s.user = userapi.New(userapi.Config{UseCases: s.app, Files: files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL})
+	sim := simulation.New(simulation.Deps{Compiler: cel.New(), Deployer: s.proc, Executor: s.proc, Files: s.files, Schemas: jsonschema.Schemas{}, Live: s.app.Live,
+		NewID: id.New, Now: deps.Now, Grace: cfg.CancelGrace})
+	s.api = doc.Mount(httpapi.New(httpapi.Config{UseCases: s.app, Files: s.files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL,
+		Simulator: sim, Definition: events.Definition}).Handler())
+	s.user = userapi.New(userapi.Config{UseCases: s.app, Files: s.files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL})
 	s.cron = cron.New(s.app, deps.Now, deps.Log)
-	s.src = sources.New(s.app, proc, deps.Log)
-	return s, nil
+	s.src = sources.New(s.app, s.proc, deps.Log)
 }
 
 // Subscribe declares the service's queues; every service does so before any runs.
 func (s *Service) Subscribe(ctx context.Context) error {
+	if s.deps.Subscriber == nil {
+		return nil
+	}
 	return events.Subscribe(ctx, s.deps.Subscriber, s.app, s.app.Ready(), s.deps.Verify.Drop)
 }
 
@@ -138,35 +188,48 @@ func (s *Service) Ready() error {
 // Run works until ctx ends; then triggers are closed first, and what is under way is left to the
 // journal.
 func (s *Service) Run(ctx context.Context) error {
-	ended := make(chan error, 4)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { ended <- s.app.Run(ctx) }()
-	go func() { ended <- s.relay.Run(ctx) }()
-	go func() {
-		select {
-		case <-s.app.Ready():
-			ended <- s.cron.Run(ctx)
-		case <-ctx.Done():
-			ended <- nil
-		}
-	}()
-	go func() {
-		select {
-		case <-s.app.Ready():
-			ended <- s.src.Run(ctx)
-		case <-ctx.Done():
-			ended <- nil
-		}
-	}()
+	parts := []func(context.Context) error{s.app.Run, s.afterReady(s.cron.Run), s.afterReady(s.src.Run)}
+	if s.relay != nil {
+		parts = append(parts, s.relay.Run)
+	}
+	if s.peers != nil {
+		parts = append(parts, func(ctx context.Context) error { return s.peers.Run(ctx, s.app.Answer) })
+	}
+	ended := make(chan error, len(parts))
+	for _, part := range parts {
+		go func() { ended <- part(ctx) }()
+	}
 	err := <-ended
 	s.user.Drain()
 	cancel()
-	return errors.Join(err, <-ended, <-ended, <-ended)
+	errs := []error{err}
+	for range len(parts) - 1 {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+// afterReady lets a part wait until runs can be started.
+func (s *Service) afterReady(part func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-s.app.Ready():
+			return part(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // Close stops the wrappers and frees the database.
 func (s *Service) Close() {
-	s.proc.Close()
+	if s.peers != nil {
+		s.peers.Close()
+	}
+	if s.proc != nil {
+		s.proc.Close()
+	}
 	s.pool.Close()
 }

@@ -55,6 +55,13 @@ func (p *Problem) Error() string {
 		fmt.Fprintf(&b, "the server answered %d %s", p.Status, http.StatusText(p.Status))
 	}
 	for _, f := range p.Errors {
+		// One field is often told by the detail as a whole already.
+		if len(p.Errors) == 1 && f.Line == 0 && strings.Contains(p.Detail, f.Message) {
+			if f.Remedy != "" && !strings.Contains(p.Detail, f.Remedy) {
+				b.WriteString(" (" + f.Remedy + ")")
+			}
+			break
+		}
 		b.WriteString("\n  ")
 		if f.Line > 0 {
 			fmt.Fprintf(&b, "line %d, column %d: ", f.Line, f.Column)

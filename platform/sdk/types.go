@@ -21,6 +21,7 @@ type (
 	Build      = repository.Build      // one build of an action
 
 	Action             = studio.Action      // an entry of the library
+	ActionBuild        = studio.ActionBuild // one build of an entry of the library
 	Item               = studio.Item        // an input or output
 	Workflow           = studio.Workflow    // a workflow with its newest revision
 	WorkflowDeployment = studio.Deployment  // what is live of a workflow

@@ -4,6 +4,7 @@ package server
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ var Version = "dev"
 type Config struct {
 	Home     string `yaml:"home"`
 	Target   string `yaml:"target"`
+	Replica  string `yaml:"replica"`
 	Store    string `yaml:"store"`
 	Bus      string `yaml:"bus"`
 	Files    string `yaml:"files"`
@@ -40,6 +42,12 @@ type Config struct {
 		Cap         int           `yaml:"cap"`
 		Idle        time.Duration `yaml:"idle"`
 		CancelGrace time.Duration `yaml:"cancel_grace"`
+		Lease       time.Duration `yaml:"lease"`
+		Beat        time.Duration `yaml:"beat"`
+		Peers       struct {
+			Listen  string `yaml:"listen"`
+			Address string `yaml:"address"`
+		} `yaml:"peers"`
 	} `yaml:"runner"`
 	TrustActions bool   `yaml:"trust_actions"`
 	Log          string `yaml:"log"`
@@ -71,13 +79,48 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 	for t := range strings.SplitSeq(c.Target, ",") {
 		only("target", t, append([]string{"all"}, services...)...)
 	}
-	if c.Bus == "mem:" && c.Target != "all" {
-		bad = append(bad, fault.Field{Path: "target", Message: "is " + c.Target + " while messages stay in this process", Remedy: "run target: all with bus: mem:"})
-	}
+	bad = append(bad, c.checkReplica()...)
 	if len(bad) > 0 {
 		return c, fault.InvalidFields(bad...)
 	}
 	return c, nil
+}
+
+var replicaName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+
+// checkReplica checks what belongs to a process that is one of several.
+func (c Config) checkReplica() (bad []fault.Field) {
+	if c.Target != "all" && c.Target != "runner" && c.Bus == "mem:" {
+		bad = append(bad, fault.Field{Path: "target", Message: "is " + c.Target + " while messages stay in this process",
+			Remedy: "with bus: mem: run target: all, and beside it, on the same store and home, replicas with target: runner"})
+	}
+	if c.Target == "runner" && c.alone() {
+		bad = append(bad, fault.Field{Path: "target", Message: "is runner while the database is this process's own", Remedy: "give the store: postgres://… that a process with target: all has"})
+	}
+	if c.Replica != "" && !replicaName.MatchString(c.Replica) {
+		bad = append(bad, fault.Field{Path: "replica", Message: "is " + c.Replica, Remedy: "use letters, digits, dots, dashes and underscores, at most 63"})
+	}
+	if c.Replica != "" && c.alone() {
+		bad = append(bad, fault.Field{Path: "replica", Message: "is " + c.Replica + " while the database is this process's own", Remedy: "give store: postgres://…, or leave it out"})
+	}
+	if c.Target == "runner" && c.Replica == "" {
+		bad = append(bad, fault.Field{Path: "replica", Message: "is missing", Remedy: "give each process with target: runner a name of its own"})
+	}
+	if c.Runner.Beat <= 0 || c.Runner.Lease < 3*c.Runner.Beat {
+		bad = append(bad, fault.Field{Path: "runner.lease", Message: "is " + c.Runner.Lease.String() + " with a beat of " + c.Runner.Beat.String(), Remedy: "make it at least three times runner.beat, which is more than 0"})
+	}
+	return bad
+}
+
+// alone tells that no other process can use the store.
+func (c Config) alone() bool { return strings.HasPrefix(c.Store, "embedded:") }
+
+// runDir is the folder of this process's lock and state.
+func (c Config) runDir(home string) string {
+	if c.Replica == "" {
+		return filepath.Join(home, "run")
+	}
+	return filepath.Join(home, "run", "replicas", c.Replica)
 }
 
 // filesDir is the folder of the filestore.

@@ -25,9 +25,8 @@ func (e *lockedError) Error() string {
 	return fmt.Sprintf("a Pelton of %s runs already (pid %s): stop it, or choose another folder with --home", e.home, e.pid)
 }
 
-// lockHome takes the home for this process; the lock goes with the process, however it ends.
-func lockHome(home string) (release func(), err error) {
-	dir := filepath.Join(home, "run")
+// lockHome takes a home's run folder for this process; the lock goes with the process, however it ends.
+func lockHome(home, dir string) (release func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "home: the folder %s cannot be made: choose one that is writable with --home", home)
 	}
@@ -85,12 +84,11 @@ type state struct {
 	Home      string    `json:"home"`
 }
 
-func writeState(home string, s state) error {
+func writeState(dir string, s state) error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(home, "run")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -118,7 +116,16 @@ func (u users) block() int {
 	return firstUID + int(h.Sum32()%blocks)*blockSize
 }
 
+// of gives a project's user. Several processes of one home share the file.
 func (u users) of(project string) (int, int, error) {
+	lock, err := os.OpenFile(u.file+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer lock.Close() // and with it the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return 0, 0, err
+	}
 	ids := map[string]int{}
 	data, err := os.ReadFile(u.file)
 	if err == nil {

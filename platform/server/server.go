@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,7 +39,8 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 	file := f.String("config", "", "settings file (YAML), over the built-in settings")
 	home := f.String("home", "", "folder of the data (default .pelton)")
 	listen := f.String("listen", "", "address to listen on (default 127.0.0.1:8080)")
-	target := f.String("target", "", "services to run (default all)")
+	target := f.String("target", "", "services to run: all, or runner for a further replica (default all)")
+	replica := f.String("replica", "", "name of this process among several on one store and home")
 	trust := f.Bool("trust-actions", false, "allow an address beyond this machine although actions can read what this user can")
 	level := f.String("log", "", "debug, info, warn or error")
 	version := f.Bool("version", false, "print the version")
@@ -53,7 +55,7 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	set := map[string]string{}
-	for path, v := range map[string]string{"home": *home, "http.listen": *listen, "target": *target, "log": *level} {
+	for path, v := range map[string]string{"home": *home, "http.listen": *listen, "target": *target, "replica": *replica, "log": *level} {
 		if v != "" {
 			set[path] = v
 		}
@@ -95,7 +97,7 @@ func Run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 	if moved {
 		fmt.Fprintf(stdout, "  data lies in %s: the users that run the database and the actions cannot reach %s\n", cfg.Home, asked)
 	}
-	release, err := lockHome(cfg.Home)
+	release, err := lockHome(cfg.Home, cfg.runDir(cfg.Home))
 	if err != nil {
 		return err
 	}
@@ -122,7 +124,7 @@ func Run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 	}
 	err = p.group.Wait(ctx)
 	log.Info("stopping")
-	_ = os.Remove(filepath.Join(abs, "run", "server.json"))
+	_ = os.Remove(filepath.Join(cfg.runDir(abs), "server.json"))
 	return errors.Join(err, p.group.Stop())
 }
 
@@ -169,9 +171,16 @@ func (p *process) onClose(f func()) { p.closes = append(p.closes, f) }
 
 // stores are the databases of the services.
 func (p *process) stores(ctx context.Context) (func(service string) string, error) {
-	if url, ok := strings.CutPrefix(p.cfg.Store, "postgres://"); ok {
+	if strings.HasPrefix(p.cfg.Store, "postgres://") {
+		u, err := url.Parse(p.cfg.Store)
+		if err != nil {
+			return nil, fault.InvalidField("store", "is no URL", "give postgres://USER:PASSWORD@HOST:PORT/PREFIX?sslmode=…")
+		}
+		prefix := strings.Trim(u.Path, "/")
 		return func(service string) string {
-			return "postgres://" + strings.TrimSuffix(url, "/") + "/pelton_" + service
+			own := *u
+			own.Path = "/" + prefix + "pelton_" + service
+			return own.String()
 		}, nil
 	}
 	names := []string{"pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner"}
@@ -184,7 +193,8 @@ func (p *process) stores(ctx context.Context) (func(service string) string, erro
 }
 
 // start opens every service, subscribes them all, and only then lets them work: a message finds
-// its queue.
+// its queue. A further replica of the runner opens the runner, and of the others only what tells
+// who calls.
 func (p *process) start(ctx context.Context) error {
 	store, err := p.stores(ctx)
 	if err != nil {
@@ -197,6 +207,14 @@ func (p *process) start(ctx context.Context) error {
 	}
 	p.onClose(p.auth.Close)
 	verify := authn.NewVerifier(p.auth, p.now)
+	deps := runner.Deps{Store: store("runner"), Verify: verify, Now: p.now, Log: p.log}
+	if cfg.Target == "runner" {
+		if err := p.openRunner(ctx, deps); err != nil {
+			return err
+		}
+		p.group.Go("runner", p.runner.Run)
+		return p.serve(ctx, http.NewServeMux())
+	}
 	repo, err := repository.New(ctx, repository.Config{Home: cfg.Home, FilesDir: cfg.filesDir(), AllowLocal: cfg.Repository.Local},
 		repository.Deps{Store: store("repository"), Publisher: bus, Subscriber: bus, Verify: verify, Now: p.now, Log: p.log})
 	if err != nil {
@@ -210,25 +228,10 @@ func (p *process) start(ctx context.Context) error {
 		return fmt.Errorf("studio: %w", err)
 	}
 	p.onClose(stud.Close)
-	wrapper, err := wrapperPath()
-	if err != nil {
+	deps.Publisher, deps.Subscriber = bus, bus
+	if err := p.openRunner(ctx, deps); err != nil {
 		return err
 	}
-	sockets, err := pgserver.SocketDir(cfg.Home, "run")
-	if err != nil {
-		return err
-	}
-	rc := runner.Config{
-		Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
-		CancelGrace: cfg.Runner.CancelGrace, PublicURL: cfg.HTTP.PublicURL,
-	}
-	if os.Geteuid() == 0 {
-		rc.UserOf = users{filepath.Join(cfg.Home, "run", "users.json")}.of
-	}
-	if p.runner, err = runner.New(ctx, rc, runner.Deps{Store: store("runner"), Publisher: bus, Subscriber: bus, Verify: verify, Now: p.now, Log: p.log}); err != nil {
-		return fmt.Errorf("runner: %w", err)
-	}
-	p.onClose(p.runner.Close)
 
 	// Queues live as long as the process: what they hold at the end is published again.
 	subscribed, stop := context.WithCancel(context.Background())
@@ -244,9 +247,43 @@ func (p *process) start(ctx context.Context) error {
 	mux.Handle("/authorization/", p.auth.Handler(verify))
 	mux.Handle("/repository/", repo.Handler())
 	mux.Handle("/studio/", stud.Handler())
+	p.web(mux)
+	return p.serve(ctx, mux)
+}
+
+// openRunner opens the runner.
+func (p *process) openRunner(ctx context.Context, deps runner.Deps) error {
+	cfg := p.cfg
+	wrapper, err := wrapperPath()
+	if err != nil {
+		return err
+	}
+	sockets, err := pgserver.SocketDir(cfg.Home, "run")
+	if err != nil {
+		return err
+	}
+	rc := runner.Config{
+		Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
+		CancelGrace: cfg.Runner.CancelGrace, PublicURL: cfg.HTTP.PublicURL, Replica: cfg.Replica,
+	}
+	if !cfg.alone() {
+		rc.Lease, rc.Beat, rc.PeerListen, rc.PeerAddress = cfg.Runner.Lease, cfg.Runner.Beat, cfg.Runner.Peers.Listen, cfg.Runner.Peers.Address
+	}
+	if os.Geteuid() == 0 {
+		rc.UserOf = users{filepath.Join(cfg.Home, "run", "users.json")}.of
+	}
+	if p.runner, err = runner.New(ctx, rc, deps); err != nil {
+		return fmt.Errorf("runner: %w", err)
+	}
+	p.onClose(p.runner.Close)
+	return nil
+}
+
+// serve answers over HTTP, and returns once the process is ready.
+func (p *process) serve(ctx context.Context, mux *http.ServeMux) error {
+	cfg := p.cfg
 	mux.Handle("/runner/", p.runner.Handler())
 	mux.Handle("/user-api/", p.runner.UserAPI())
-	p.web(mux)
 	p.operator(mux)
 	p.ready.Add("runner", p.runner.Ready)
 	host, _, _ := net.SplitHostPort(cfg.HTTP.Listen)
@@ -303,5 +340,5 @@ func (p *process) announce(ctx context.Context, asked string) error {
 	}
 	s := state{PID: os.Getpid(), URL: p.cfg.HTTP.PublicURL, Token: token, Version: Version, StartedAt: p.now().UTC(), Home: p.cfg.Home}
 	p.log.Info("ready", "url", s.URL, "home", p.cfg.Home)
-	return writeState(asked, s)
+	return writeState(p.cfg.runDir(asked), s)
 }

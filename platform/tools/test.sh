@@ -14,7 +14,7 @@ part tools sh platform/tools/testtools.sh
 export PATH="$(pwd)/build/tools/node/bin:$PATH"
 part build make --no-print-directory build
 export PELTON_BIN="$(pwd)/bin"
-part go go run ./platform/tools/testpg -- go test -timeout 20m ./...
+part go go run ./platform/tools/testpg -- go run ./platform/tools/gotest -timeout 20m ./...
 part page sh platform/tools/uitest.sh
 part demo make --no-print-directory demo
 part verify make --no-print-directory verify

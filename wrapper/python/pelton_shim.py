@@ -19,6 +19,14 @@ import signal  # noqa: E402
 import socket  # noqa: E402
 import struct  # noqa: E402
 
+try:  # signal.signal turns its values into enums and back, at a price for every execution
+    import _signal
+except ImportError:
+    _signal = signal
+
+_HEAD = struct.Struct(">I")
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_DECODE = json.JSONDecoder().raw_decode
 _SHIM = os.path.abspath(__file__)
 _SHIM_DIR = os.path.dirname(_SHIM)
 _MAX_TEXT = 64 * 1024 * 1024
@@ -41,7 +49,7 @@ class Channel:
     def send(self, text):
         data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         with self.lock:
-            self.sock.sendall(struct.pack(">I", len(data)) + data)
+            self.sock.sendall(_HEAD.pack(len(data)) + data)
 
     def send_obj(self, obj):
         self.send(json.dumps(obj, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
@@ -51,17 +59,17 @@ class Channel:
             chunk = self.sock.recv(max(65536, n - len(self.pending)))
             if not chunk:
                 return False
-            self.pending += chunk
+            self.pending = self.pending + chunk if self.pending else chunk
         return True
 
     def recv(self):
         if not self._fill(4):
             return None
-        n = struct.unpack(">I", self.pending[:4])[0]
+        n = _HEAD.unpack_from(self.pending)[0]
         if not self._fill(4 + n):
             return None
         data, self.pending = self.pending[4 : 4 + n], self.pending[4 + n :]
-        return json.loads(data)
+        return _DECODE(data.decode("utf-8", "surrogatepass"))[0]
 
     def poll(self):
         """The next message if one is there already, else None."""
@@ -271,7 +279,7 @@ def encode_outputs(kind, execution, results, is_list, extra=None):
     message = {"t": kind, "id": execution, "v": out, "list": is_list}
     if extra:
         message.update(extra)
-    text = json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    text = _ENCODE(message).encode("utf-8", "replace")
     if len(text) > _MAX_TEXT:
         field = ""
         if out:
@@ -381,27 +389,53 @@ class Loaded:
         self.outputs = config.get("outputs") or []
 
 
-def execute(loaded, channel, start):
-    """Runs one execution and sends how it ended."""
-    execution = start["id"]
-    ctx = Context(channel, start)
-    OUT.channel = ERR.channel = channel
-    OUT.execution = ERR.execution = execution
-    if ctx.workdir:
-        os.chdir(ctx.workdir)
-        os.environ["TMPDIR"] = os.path.join(os.path.dirname(ctx.workdir), "tmp")
+class Current:
+    """The execution under way, for the handler of SIGTERM; outside of one the signal is ignored."""
 
-    def on_term(*_):
-        ctx._cancelled = True
+    running = False
+    cancelled = False
+    context = None
+
+
+def on_term(*_):
+    if Current.running:
+        Current.cancelled = True
+        if Current.context is not None:
+            Current.context._cancelled = True
         raise Cancelled()
 
-    signal.signal(signal.SIGTERM, on_term)
-    before = resource.getrusage(resource.RUSAGE_SELF)
+
+_TMPDIR = ""
+
+
+def enter(workdir):
+    """Makes the execution's folder the current one."""
+    global _TMPDIR
+    os.chdir(workdir)
+    tmp = os.path.dirname(workdir) + "/tmp"
+    if tmp != _TMPDIR or os.environ.get("TMPDIR") != tmp:
+        os.environ["TMPDIR"] = _TMPDIR = tmp
+
+
+def execute(loaded, channel, start, before=None):
+    """Runs one execution and sends how it ended. before is the process's use until then, None in a
+    process of its own; the use after it is returned."""
+    execution = start["id"]
+    ctx = Context(channel, start) if loaded.with_context or loaded.source else None
+    OUT.channel = ERR.channel = channel
+    OUT.execution = ERR.execution = execution
+    workdir = start.get("ctx", {}).get("workdir")
+    if workdir:
+        enter(workdir)
+    Current.context = ctx
+    if _signal.getsignal(signal.SIGTERM) is not on_term:
+        _signal.signal(signal.SIGTERM, on_term)
     inputs = start.get("in", {})
     for name in loaded.bytes_inputs:
         if isinstance(inputs.get(name), str):
             inputs[name] = base64.b64decode(inputs[name])
     try:
+        Current.running = True
         try:
             if loaded.source:
                 import pelton_source
@@ -409,8 +443,7 @@ def execute(loaded, channel, start):
                 pelton_source.run(loaded, channel, start, inputs, ctx)
                 frame = {"t": "done", "id": execution}
             else:
-                args = (inputs, ctx) if loaded.with_context else (inputs,)
-                result = loaded.function(*args)
+                result = loaded.function(inputs, ctx) if loaded.with_context else loaded.function(inputs)
                 if loaded.is_async or hasattr(result, "__await__"):
                     import asyncio
 
@@ -419,11 +452,12 @@ def execute(loaded, channel, start):
 
                     result = asyncio.run(wait(result))
                 if result is None:
-                    result = [] if ctx._emitted else {}
+                    result = [] if ctx is not None and ctx._emitted else {}
                 is_list = isinstance(result, (list, tuple))
                 frame = encode_outputs("result", execution, list(result) if is_list else [result], is_list)
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            Current.running = False
+            Current.context = None
             OUT.end()
             ERR.end()
     except Cancelled:
@@ -432,14 +466,17 @@ def execute(loaded, channel, start):
         frame = failure(execution, error)
     if not isinstance(frame, bytes):
         frame = json.dumps(frame, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
-    channel.send(frame[:-1] + used(before))
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    channel.send(frame[:-1] + used(before, after))
+    return after
 
 
-def used(before):
+def used(before, now):
     """The end of a last frame: what the execution used of the processor, and the memory's peak."""
-    now = resource.getrusage(resource.RUSAGE_SELF)
-    micros = (now.ru_utime - before.ru_utime + now.ru_stime - before.ru_stime) * 1e6
-    return b',"cpu_us":%d,"rss_kb":%d}' % (micros, now.ru_maxrss // (1024 if sys.platform == "darwin" else 1))
+    seconds = now.ru_utime + now.ru_stime
+    if before is not None:
+        seconds -= before.ru_utime + before.ru_stime
+    return b',"cpu_us":%d,"rss_kb":%d}' % (seconds * 1e6, now.ru_maxrss // (1024 if sys.platform == "darwin" else 1))
 
 
 def threads():
@@ -452,16 +489,13 @@ def threads():
 
 
 def reuse(loaded, channel):
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     while True:
         message = channel.recv()
         if message is None:
             return
         if message["t"] == "start":
-            execute(loaded, channel, message)
-            try:
-                os.chdir("/")
-            except OSError:
-                pass
+            usage = execute(loaded, channel, message, usage)
 
 
 def fork(loaded, control):

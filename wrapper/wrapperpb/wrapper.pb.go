@@ -87,7 +87,7 @@ func (x Phase_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase_Kind.Descriptor instead.
 func (Phase_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{13, 0}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{15, 0}
 }
 
 type Log_Stream int32
@@ -142,7 +142,7 @@ func (x Log_Stream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Log_Stream.Descriptor instead.
 func (Log_Stream) EnumDescriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{14, 0}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{16, 0}
 }
 
 type DescribeRequest struct {
@@ -338,6 +338,7 @@ type ToAction struct {
 	//	*ToAction_Attach
 	//	*ToAction_Credit
 	//	*ToAction_Forget
+	//	*ToAction_Batch
 	Body          isToAction_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -457,6 +458,15 @@ func (x *ToAction) GetForget() *Forget {
 	return nil
 }
 
+func (x *ToAction) GetBatch() *ToActionBatch {
+	if x != nil {
+		if x, ok := x.Body.(*ToAction_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
 type isToAction_Body interface {
 	isToAction_Body()
 }
@@ -489,6 +499,10 @@ type ToAction_Forget struct {
 	Forget *Forget `protobuf:"bytes,16,opt,name=forget,proto3,oneof"`
 }
 
+type ToAction_Batch struct {
+	Batch *ToActionBatch `protobuf:"bytes,17,opt,name=batch,proto3,oneof"` // Session: only to an instance with the feature "batch"
+}
+
 func (*ToAction_Start) isToAction_Body() {}
 
 func (*ToAction_EventAck) isToAction_Body() {}
@@ -502,6 +516,53 @@ func (*ToAction_Attach) isToAction_Body() {}
 func (*ToAction_Credit) isToAction_Body() {}
 
 func (*ToAction_Forget) isToAction_Body() {}
+
+func (*ToAction_Batch) isToAction_Body() {}
+
+// ToActionBatch carries what gathered while the message before was under way; none of them is a batch.
+type ToActionBatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Messages      []*ToAction            `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToActionBatch) Reset() {
+	*x = ToActionBatch{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToActionBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToActionBatch) ProtoMessage() {}
+
+func (x *ToActionBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToActionBatch.ProtoReflect.Descriptor instead.
+func (*ToActionBatch) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ToActionBatch) GetMessages() []*ToAction {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
 
 type FromAction struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -519,6 +580,7 @@ type FromAction struct {
 	//	*FromAction_Heartbeat
 	//	*FromAction_Done
 	//	*FromAction_Unknown
+	//	*FromAction_Batch
 	Body          isFromAction_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -526,7 +588,7 @@ type FromAction struct {
 
 func (x *FromAction) Reset() {
 	*x = FromAction{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[3]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +600,7 @@ func (x *FromAction) String() string {
 func (*FromAction) ProtoMessage() {}
 
 func (x *FromAction) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[3]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +613,7 @@ func (x *FromAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromAction.ProtoReflect.Descriptor instead.
 func (*FromAction) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{3}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FromAction) GetExecutionId() string {
@@ -656,6 +718,15 @@ func (x *FromAction) GetUnknown() *Unknown {
 	return nil
 }
 
+func (x *FromAction) GetBatch() *FromActionBatch {
+	if x != nil {
+		if x, ok := x.Body.(*FromAction_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
 type isFromAction_Body interface {
 	isFromAction_Body()
 }
@@ -696,6 +767,10 @@ type FromAction_Unknown struct {
 	Unknown *Unknown `protobuf:"bytes,18,opt,name=unknown,proto3,oneof"`
 }
 
+type FromAction_Batch struct {
+	Batch *FromActionBatch `protobuf:"bytes,19,opt,name=batch,proto3,oneof"` // Session: only once the runner has sent a batch on this stream
+}
+
 func (*FromAction_Instance) isFromAction_Body() {}
 
 func (*FromAction_Phase) isFromAction_Body() {}
@@ -713,6 +788,53 @@ func (*FromAction_Heartbeat) isFromAction_Body() {}
 func (*FromAction_Done) isFromAction_Body() {}
 
 func (*FromAction_Unknown) isFromAction_Body() {}
+
+func (*FromAction_Batch) isFromAction_Body() {}
+
+// FromActionBatch carries what gathered while the message before was under way; none of them is a batch.
+type FromActionBatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Messages      []*FromAction          `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FromActionBatch) Reset() {
+	*x = FromActionBatch{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FromActionBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FromActionBatch) ProtoMessage() {}
+
+func (x *FromActionBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FromActionBatch.ProtoReflect.Descriptor instead.
+func (*FromActionBatch) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FromActionBatch) GetMessages() []*FromAction {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
 
 // Start begins an execution. A second Start with the same execution_id is answered like Attach{from_seq: 1}.
 type Start struct {
@@ -734,7 +856,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[4]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +868,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[4]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +881,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{4}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Start) GetIdempotencyKey() string {
@@ -852,7 +974,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[5]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +986,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[5]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +999,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{5}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Context) GetProject() string {
@@ -925,7 +1047,7 @@ type EventAck struct {
 
 func (x *EventAck) Reset() {
 	*x = EventAck{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[6]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1059,7 @@ func (x *EventAck) String() string {
 func (*EventAck) ProtoMessage() {}
 
 func (x *EventAck) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[6]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1072,7 @@ func (x *EventAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventAck.ProtoReflect.Descriptor instead.
 func (*EventAck) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{6}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EventAck) GetEventSeq() uint64 {
@@ -979,7 +1101,7 @@ type RunResult struct {
 
 func (x *RunResult) Reset() {
 	*x = RunResult{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1113,7 @@ func (x *RunResult) String() string {
 func (*RunResult) ProtoMessage() {}
 
 func (x *RunResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1126,7 @@ func (x *RunResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResult.ProtoReflect.Descriptor instead.
 func (*RunResult) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{7}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RunResult) GetEventSeq() uint64 {
@@ -1045,7 +1167,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[8]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1179,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[8]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1192,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{8}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Cancel) GetReason() string {
@@ -1098,7 +1220,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[9]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1232,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[9]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1245,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{9}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Attach) GetFromSeq() uint64 {
@@ -1144,7 +1266,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[10]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1278,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[10]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1291,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{10}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Credit) GetLogs() int64 {
@@ -1195,7 +1317,7 @@ type Forget struct {
 
 func (x *Forget) Reset() {
 	*x = Forget{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[11]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1329,7 @@ func (x *Forget) String() string {
 func (*Forget) ProtoMessage() {}
 
 func (x *Forget) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[11]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1342,7 @@ func (x *Forget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forget.ProtoReflect.Descriptor instead.
 func (*Forget) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{11}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{13}
 }
 
 type Instance struct {
@@ -1233,7 +1355,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[12]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1367,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[12]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1380,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{12}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Instance) GetName() string {
@@ -1285,7 +1407,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[13]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1419,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[13]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1432,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{13}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Phase) GetKind() Phase_Kind {
@@ -1340,7 +1462,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[14]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1474,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[14]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1487,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{14}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Log) GetStream() Log_Stream {
@@ -1413,7 +1535,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[15]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1547,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[15]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1560,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{15}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Progress) GetFraction() float64 {
@@ -1470,7 +1592,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[16]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1604,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[16]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1617,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{16}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Output) GetIndex() uint64 {
@@ -1556,7 +1678,7 @@ type Failed struct {
 
 func (x *Failed) Reset() {
 	*x = Failed{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[17]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1690,7 @@ func (x *Failed) String() string {
 func (*Failed) ProtoMessage() {}
 
 func (x *Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[17]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1703,7 @@ func (x *Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failed.ProtoReflect.Descriptor instead.
 func (*Failed) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{17}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Failed) GetKind() string {
@@ -1648,7 +1770,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[18]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1782,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[18]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1795,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{18}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{20}
 }
 
 type Done struct {
@@ -1687,7 +1809,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[19]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1821,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[19]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1834,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{19}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Done) GetUsage() *Usage {
@@ -1748,7 +1870,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[20]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1882,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[20]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1895,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{20}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Usage) GetCpuMicros() int64 {
@@ -1812,7 +1934,7 @@ type Unknown struct {
 
 func (x *Unknown) Reset() {
 	*x = Unknown{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[21]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +1946,7 @@ func (x *Unknown) String() string {
 func (*Unknown) ProtoMessage() {}
 
 func (x *Unknown) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[21]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +1959,7 @@ func (x *Unknown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unknown.ProtoReflect.Descriptor instead.
 func (*Unknown) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{21}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{23}
 }
 
 var File_wrapper_proto_wrapper_v1_wrapper_proto protoreflect.FileDescriptor
@@ -1863,7 +1985,7 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\vload_micros\x18\v \x01(\x03R\n" +
 	"loadMicros\x12\x1d\n" +
 	"\n" +
-	"load_error\x18\f \x01(\tR\tloadError\"\x9b\x03\n" +
+	"load_error\x18\f \x01(\tR\tloadError\"\xce\x03\n" +
 	"\bToAction\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12)\n" +
@@ -1875,8 +1997,11 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x06cancel\x18\r \x01(\v2\x12.wrapper.v1.CancelH\x00R\x06cancel\x12,\n" +
 	"\x06attach\x18\x0e \x01(\v2\x12.wrapper.v1.AttachH\x00R\x06attach\x12,\n" +
 	"\x06credit\x18\x0f \x01(\v2\x12.wrapper.v1.CreditH\x00R\x06credit\x12,\n" +
-	"\x06forget\x18\x10 \x01(\v2\x12.wrapper.v1.ForgetH\x00R\x06forgetB\x06\n" +
-	"\x04body\"\xed\x03\n" +
+	"\x06forget\x18\x10 \x01(\v2\x12.wrapper.v1.ForgetH\x00R\x06forget\x121\n" +
+	"\x05batch\x18\x11 \x01(\v2\x19.wrapper.v1.ToActionBatchH\x00R\x05batchB\x06\n" +
+	"\x04body\"A\n" +
+	"\rToActionBatch\x120\n" +
+	"\bmessages\x18\x01 \x03(\v2\x14.wrapper.v1.ToActionR\bmessages\"\xa2\x04\n" +
 	"\n" +
 	"FromAction\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x10\n" +
@@ -1890,8 +2015,11 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x06failed\x18\x0f \x01(\v2\x12.wrapper.v1.FailedH\x00R\x06failed\x125\n" +
 	"\theartbeat\x18\x10 \x01(\v2\x15.wrapper.v1.HeartbeatH\x00R\theartbeat\x12&\n" +
 	"\x04done\x18\x11 \x01(\v2\x10.wrapper.v1.DoneH\x00R\x04done\x12/\n" +
-	"\aunknown\x18\x12 \x01(\v2\x13.wrapper.v1.UnknownH\x00R\aunknownB\x06\n" +
-	"\x04body\"\xd1\x03\n" +
+	"\aunknown\x18\x12 \x01(\v2\x13.wrapper.v1.UnknownH\x00R\aunknown\x123\n" +
+	"\x05batch\x18\x13 \x01(\v2\x1b.wrapper.v1.FromActionBatchH\x00R\x05batchB\x06\n" +
+	"\x04body\"E\n" +
+	"\x0fFromActionBatch\x122\n" +
+	"\bmessages\x18\x01 \x03(\v2\x16.wrapper.v1.FromActionR\bmessages\"\xd1\x03\n" +
 	"\x05Start\x12'\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tR\x0eidempotencyKey\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12(\n" +
@@ -2019,72 +2147,78 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP() []byte {
 }
 
 var file_wrapper_proto_wrapper_v1_wrapper_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_wrapper_proto_wrapper_v1_wrapper_proto_goTypes = []any{
 	(Phase_Kind)(0),           // 0: wrapper.v1.Phase.Kind
 	(Log_Stream)(0),           // 1: wrapper.v1.Log.Stream
 	(*DescribeRequest)(nil),   // 2: wrapper.v1.DescribeRequest
 	(*ActionDescription)(nil), // 3: wrapper.v1.ActionDescription
 	(*ToAction)(nil),          // 4: wrapper.v1.ToAction
-	(*FromAction)(nil),        // 5: wrapper.v1.FromAction
-	(*Start)(nil),             // 6: wrapper.v1.Start
-	(*Context)(nil),           // 7: wrapper.v1.Context
-	(*EventAck)(nil),          // 8: wrapper.v1.EventAck
-	(*RunResult)(nil),         // 9: wrapper.v1.RunResult
-	(*Cancel)(nil),            // 10: wrapper.v1.Cancel
-	(*Attach)(nil),            // 11: wrapper.v1.Attach
-	(*Credit)(nil),            // 12: wrapper.v1.Credit
-	(*Forget)(nil),            // 13: wrapper.v1.Forget
-	(*Instance)(nil),          // 14: wrapper.v1.Instance
-	(*Phase)(nil),             // 15: wrapper.v1.Phase
-	(*Log)(nil),               // 16: wrapper.v1.Log
-	(*Progress)(nil),          // 17: wrapper.v1.Progress
-	(*Output)(nil),            // 18: wrapper.v1.Output
-	(*Failed)(nil),            // 19: wrapper.v1.Failed
-	(*Heartbeat)(nil),         // 20: wrapper.v1.Heartbeat
-	(*Done)(nil),              // 21: wrapper.v1.Done
-	(*Usage)(nil),             // 22: wrapper.v1.Usage
-	(*Unknown)(nil),           // 23: wrapper.v1.Unknown
-	nil,                       // 24: wrapper.v1.Start.InputsEntry
-	nil,                       // 25: wrapper.v1.RunResult.ValuesEntry
-	nil,                       // 26: wrapper.v1.Output.ValuesEntry
+	(*ToActionBatch)(nil),     // 5: wrapper.v1.ToActionBatch
+	(*FromAction)(nil),        // 6: wrapper.v1.FromAction
+	(*FromActionBatch)(nil),   // 7: wrapper.v1.FromActionBatch
+	(*Start)(nil),             // 8: wrapper.v1.Start
+	(*Context)(nil),           // 9: wrapper.v1.Context
+	(*EventAck)(nil),          // 10: wrapper.v1.EventAck
+	(*RunResult)(nil),         // 11: wrapper.v1.RunResult
+	(*Cancel)(nil),            // 12: wrapper.v1.Cancel
+	(*Attach)(nil),            // 13: wrapper.v1.Attach
+	(*Credit)(nil),            // 14: wrapper.v1.Credit
+	(*Forget)(nil),            // 15: wrapper.v1.Forget
+	(*Instance)(nil),          // 16: wrapper.v1.Instance
+	(*Phase)(nil),             // 17: wrapper.v1.Phase
+	(*Log)(nil),               // 18: wrapper.v1.Log
+	(*Progress)(nil),          // 19: wrapper.v1.Progress
+	(*Output)(nil),            // 20: wrapper.v1.Output
+	(*Failed)(nil),            // 21: wrapper.v1.Failed
+	(*Heartbeat)(nil),         // 22: wrapper.v1.Heartbeat
+	(*Done)(nil),              // 23: wrapper.v1.Done
+	(*Usage)(nil),             // 24: wrapper.v1.Usage
+	(*Unknown)(nil),           // 25: wrapper.v1.Unknown
+	nil,                       // 26: wrapper.v1.Start.InputsEntry
+	nil,                       // 27: wrapper.v1.RunResult.ValuesEntry
+	nil,                       // 28: wrapper.v1.Output.ValuesEntry
 }
 var file_wrapper_proto_wrapper_v1_wrapper_proto_depIdxs = []int32{
-	6,  // 0: wrapper.v1.ToAction.start:type_name -> wrapper.v1.Start
-	8,  // 1: wrapper.v1.ToAction.event_ack:type_name -> wrapper.v1.EventAck
-	9,  // 2: wrapper.v1.ToAction.run_result:type_name -> wrapper.v1.RunResult
-	10, // 3: wrapper.v1.ToAction.cancel:type_name -> wrapper.v1.Cancel
-	11, // 4: wrapper.v1.ToAction.attach:type_name -> wrapper.v1.Attach
-	12, // 5: wrapper.v1.ToAction.credit:type_name -> wrapper.v1.Credit
-	13, // 6: wrapper.v1.ToAction.forget:type_name -> wrapper.v1.Forget
-	14, // 7: wrapper.v1.FromAction.instance:type_name -> wrapper.v1.Instance
-	15, // 8: wrapper.v1.FromAction.phase:type_name -> wrapper.v1.Phase
-	16, // 9: wrapper.v1.FromAction.log:type_name -> wrapper.v1.Log
-	17, // 10: wrapper.v1.FromAction.progress:type_name -> wrapper.v1.Progress
-	18, // 11: wrapper.v1.FromAction.output:type_name -> wrapper.v1.Output
-	19, // 12: wrapper.v1.FromAction.failed:type_name -> wrapper.v1.Failed
-	20, // 13: wrapper.v1.FromAction.heartbeat:type_name -> wrapper.v1.Heartbeat
-	21, // 14: wrapper.v1.FromAction.done:type_name -> wrapper.v1.Done
-	23, // 15: wrapper.v1.FromAction.unknown:type_name -> wrapper.v1.Unknown
-	24, // 16: wrapper.v1.Start.inputs:type_name -> wrapper.v1.Start.InputsEntry
-	7,  // 17: wrapper.v1.Start.context:type_name -> wrapper.v1.Context
-	25, // 18: wrapper.v1.RunResult.values:type_name -> wrapper.v1.RunResult.ValuesEntry
-	0,  // 19: wrapper.v1.Phase.kind:type_name -> wrapper.v1.Phase.Kind
-	1,  // 20: wrapper.v1.Log.stream:type_name -> wrapper.v1.Log.Stream
-	26, // 21: wrapper.v1.Output.values:type_name -> wrapper.v1.Output.ValuesEntry
-	22, // 22: wrapper.v1.Failed.usage:type_name -> wrapper.v1.Usage
-	22, // 23: wrapper.v1.Done.usage:type_name -> wrapper.v1.Usage
-	2,  // 24: wrapper.v1.Action.Describe:input_type -> wrapper.v1.DescribeRequest
-	4,  // 25: wrapper.v1.Action.Execute:input_type -> wrapper.v1.ToAction
-	4,  // 26: wrapper.v1.Action.Session:input_type -> wrapper.v1.ToAction
-	3,  // 27: wrapper.v1.Action.Describe:output_type -> wrapper.v1.ActionDescription
-	5,  // 28: wrapper.v1.Action.Execute:output_type -> wrapper.v1.FromAction
-	5,  // 29: wrapper.v1.Action.Session:output_type -> wrapper.v1.FromAction
-	27, // [27:30] is the sub-list for method output_type
-	24, // [24:27] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	8,  // 0: wrapper.v1.ToAction.start:type_name -> wrapper.v1.Start
+	10, // 1: wrapper.v1.ToAction.event_ack:type_name -> wrapper.v1.EventAck
+	11, // 2: wrapper.v1.ToAction.run_result:type_name -> wrapper.v1.RunResult
+	12, // 3: wrapper.v1.ToAction.cancel:type_name -> wrapper.v1.Cancel
+	13, // 4: wrapper.v1.ToAction.attach:type_name -> wrapper.v1.Attach
+	14, // 5: wrapper.v1.ToAction.credit:type_name -> wrapper.v1.Credit
+	15, // 6: wrapper.v1.ToAction.forget:type_name -> wrapper.v1.Forget
+	5,  // 7: wrapper.v1.ToAction.batch:type_name -> wrapper.v1.ToActionBatch
+	4,  // 8: wrapper.v1.ToActionBatch.messages:type_name -> wrapper.v1.ToAction
+	16, // 9: wrapper.v1.FromAction.instance:type_name -> wrapper.v1.Instance
+	17, // 10: wrapper.v1.FromAction.phase:type_name -> wrapper.v1.Phase
+	18, // 11: wrapper.v1.FromAction.log:type_name -> wrapper.v1.Log
+	19, // 12: wrapper.v1.FromAction.progress:type_name -> wrapper.v1.Progress
+	20, // 13: wrapper.v1.FromAction.output:type_name -> wrapper.v1.Output
+	21, // 14: wrapper.v1.FromAction.failed:type_name -> wrapper.v1.Failed
+	22, // 15: wrapper.v1.FromAction.heartbeat:type_name -> wrapper.v1.Heartbeat
+	23, // 16: wrapper.v1.FromAction.done:type_name -> wrapper.v1.Done
+	25, // 17: wrapper.v1.FromAction.unknown:type_name -> wrapper.v1.Unknown
+	7,  // 18: wrapper.v1.FromAction.batch:type_name -> wrapper.v1.FromActionBatch
+	6,  // 19: wrapper.v1.FromActionBatch.messages:type_name -> wrapper.v1.FromAction
+	26, // 20: wrapper.v1.Start.inputs:type_name -> wrapper.v1.Start.InputsEntry
+	9,  // 21: wrapper.v1.Start.context:type_name -> wrapper.v1.Context
+	27, // 22: wrapper.v1.RunResult.values:type_name -> wrapper.v1.RunResult.ValuesEntry
+	0,  // 23: wrapper.v1.Phase.kind:type_name -> wrapper.v1.Phase.Kind
+	1,  // 24: wrapper.v1.Log.stream:type_name -> wrapper.v1.Log.Stream
+	28, // 25: wrapper.v1.Output.values:type_name -> wrapper.v1.Output.ValuesEntry
+	24, // 26: wrapper.v1.Failed.usage:type_name -> wrapper.v1.Usage
+	24, // 27: wrapper.v1.Done.usage:type_name -> wrapper.v1.Usage
+	2,  // 28: wrapper.v1.Action.Describe:input_type -> wrapper.v1.DescribeRequest
+	4,  // 29: wrapper.v1.Action.Execute:input_type -> wrapper.v1.ToAction
+	4,  // 30: wrapper.v1.Action.Session:input_type -> wrapper.v1.ToAction
+	3,  // 31: wrapper.v1.Action.Describe:output_type -> wrapper.v1.ActionDescription
+	6,  // 32: wrapper.v1.Action.Execute:output_type -> wrapper.v1.FromAction
+	6,  // 33: wrapper.v1.Action.Session:output_type -> wrapper.v1.FromAction
+	31, // [31:34] is the sub-list for method output_type
+	28, // [28:31] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_wrapper_proto_wrapper_v1_wrapper_proto_init() }
@@ -2100,8 +2234,9 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 		(*ToAction_Attach)(nil),
 		(*ToAction_Credit)(nil),
 		(*ToAction_Forget)(nil),
+		(*ToAction_Batch)(nil),
 	}
-	file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[3].OneofWrappers = []any{
+	file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[4].OneofWrappers = []any{
 		(*FromAction_Instance)(nil),
 		(*FromAction_Phase)(nil),
 		(*FromAction_Log)(nil),
@@ -2111,6 +2246,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 		(*FromAction_Heartbeat)(nil),
 		(*FromAction_Done)(nil),
 		(*FromAction_Unknown)(nil),
+		(*FromAction_Batch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2118,7 +2254,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc), len(file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -13,11 +13,13 @@ import (
 	"github.com/google/cel-go/ext"
 )
 
-// Ref is something that an expression reads.
+// Ref is something that an expression reads. errorOf("a"), failed("a") and skipped("a") read the
+// step a without any of its outputs.
 type Ref struct {
-	Root     string // inputs trigger steps run vars secrets event, or a forEach name
+	Root     string // inputs trigger steps run vars secrets event pass error, or a forEach name
 	Step     string // steps.<Step>
 	Name     string // the output, input, variable or secret
+	Sub      string // what is read of Name: steps.a.picture.<Sub>, pass.last.<Sub>
 	Optional bool   // read with .?
 }
 
@@ -146,7 +148,26 @@ func Refs(text string) ([]Ref, error) {
 	}
 	var out []Ref
 	collect(parsed.NativeRep().Expr(), map[string]bool{}, &out)
+	for _, ref := range out {
+		if ref.Root == "" {
+			return nil, fmt.Errorf(`%s wants the id of a step in quotes, as in %s("x")`, ref.Name, ref.Name)
+		}
+	}
 	return out, nil
+}
+
+// about is what a call asks of a step: errorOf("a"), failed("a"), skipped("a"). Its root is empty
+// where the argument is no text that can be told beforehand.
+func about(c ast.CallExpr) (Ref, bool) {
+	if name := c.FunctionName(); c.IsMemberFunction() || len(c.Args()) != 1 || (name != "errorOf" && name != "failed" && name != "skipped") {
+		return Ref{}, false
+	}
+	if a := c.Args()[0]; a.Kind() == ast.LiteralKind {
+		if id, ok := a.AsLiteral().Value().(string); ok && id != "" {
+			return Ref{Root: "steps", Step: id, Optional: true}, true
+		}
+	}
+	return Ref{Name: c.FunctionName()}, true
 }
 
 func collect(e ast.Expr, bound map[string]bool, out *[]Ref) {
@@ -161,11 +182,12 @@ func collect(e ast.Expr, bound map[string]bool, out *[]Ref) {
 		collect(e.AsSelect().Operand(), bound, out)
 	case ast.CallKind:
 		c := e.AsCall()
+		if ref, ok := about(c); ok {
+			*out = append(*out, ref)
+			return
+		}
 		if c.IsMemberFunction() {
 			collect(c.Target(), bound, out)
-		} else if id, ok := asks(c); ok {
-			*out = append(*out, Ref{Root: "steps", Step: id, Optional: true})
-			return
 		}
 		for _, a := range c.Args() {
 			collect(a, bound, out)
@@ -197,18 +219,6 @@ func collect(e ast.Expr, bound map[string]bool, out *[]Ref) {
 	}
 }
 
-// asks tells of which step a call of failed, skipped or errorOf asks.
-func asks(c ast.CallExpr) (string, bool) {
-	switch c.FunctionName() {
-	case "failed", "skipped", "errorOf":
-		if len(c.Args()) == 1 && c.Args()[0].Kind() == ast.LiteralKind {
-			id, ok := c.Args()[0].AsLiteral().Value().(string)
-			return id, ok
-		}
-	}
-	return "", false
-}
-
 // reference reads root.name, steps.step.name, with .?, ["…"] or has() on the way.
 func reference(e ast.Expr) (Ref, bool) {
 	root, path, optional, ok := chain(e)
@@ -220,13 +230,13 @@ func reference(e ast.Expr) (Ref, bool) {
 		if len(path) > 0 {
 			ref.Step = path[0]
 		}
-		if len(path) > 1 {
-			ref.Name = path[1]
-		}
-		return ref, true
+		path = path[min(1, len(path)):]
 	}
 	if len(path) > 0 {
 		ref.Name = path[0]
+	}
+	if len(path) > 1 {
+		ref.Sub = path[1]
 	}
 	return ref, true
 }

@@ -19,8 +19,9 @@ type Type = *types.Type
 
 // Field is something of a name and a type that expressions read: an input or an output.
 type Field struct {
-	Name string
-	Type Type
+	Name   string
+	Type   Type    // left out where there are Fields
+	Fields []Field // of an object
 }
 
 // fileType is what a file or a directory offers to expressions.
@@ -97,6 +98,7 @@ type Step struct {
 	ID      string
 	Outputs []Field
 	List    bool // a forEach: others see the list of its passages
+	Mixed   bool // a list whose elements may be errors instead of outputs
 	Unknown bool // its action is not known
 }
 
@@ -106,23 +108,13 @@ func NewScope(inputs []Field, steps []Step, loose bool) *Scope {
 	s := &Scope{objects: map[string]map[string]Type{
 		"file": {"name": types.StringType, "size": types.IntType, "type": types.StringType, "digest": types.StringType},
 	}}
-	of := map[string]Type{}
-	for _, i := range inputs {
-		of[i.Name] = i.Type
-	}
-	s.objects["inputs"] = of
+	s.object("inputs", inputs, false)
 	all := map[string]Type{}
 	for _, step := range steps {
-		name := "step " + step.ID
-		outputs := map[string]Type{}
-		for _, o := range step.Outputs {
-			outputs[o.Name] = o.Type
-			if loose {
-				outputs[o.Name] = types.DynType
-			}
+		t := s.object(outputsOf(step.ID), step.Outputs, loose)
+		if step.Mixed {
+			t = types.DynType
 		}
-		s.objects[name] = outputs
-		t := types.NewObjectType(name)
 		if step.List {
 			t = types.NewListType(t)
 		}
@@ -142,12 +134,44 @@ func NewScope(inputs []Field, steps []Step, loose bool) *Scope {
 	return s
 }
 
-// With is the scope with a forEach's name too.
+// object makes the type of an object: loose, the types of its fields are not known.
+func (s *Scope) object(name string, fields []Field, loose bool) Type {
+	of := map[string]Type{}
+	for _, f := range fields {
+		switch {
+		case loose:
+			of[f.Name] = types.DynType
+		case f.Fields != nil:
+			of[f.Name] = s.object(name+" "+f.Name, f.Fields, false)
+		default:
+			of[f.Name] = f.Type
+		}
+	}
+	s.objects[name] = of
+	return types.NewObjectType(name)
+}
+
+func outputsOf(step string) string { return "step " + step }
+
+// Outputs is the type of one passage's outputs of a step.
+func Outputs(step string) Type { return types.NewObjectType(outputsOf(step)) }
+
+// List is the type of lists of t.
+func List(t Type) Type { return types.NewListType(t) }
+
+// With is the scope with a name more, such as a forEach's.
 func (s *Scope) With(item string, t Type) *Scope {
 	c := *s
 	c.env = nil
 	c.vars = append(slices.Clip(c.vars), cel.Variable(item, t))
 	return &c
+}
+
+// WithObject is the scope with a name more that has fields.
+func (s *Scope) WithObject(name string, fields ...Field) *Scope {
+	c := *s
+	c.objects = maps.Clone(s.objects)
+	return c.With(name, c.object(name, fields, false))
 }
 
 // provider tells the checker of the scope's object types.
@@ -194,7 +218,7 @@ func (s *Scope) environment() (*cel.Env, error) {
 		cel.CustomTypeProvider(provider{registry, s.objects}), cel.CustomTypeAdapter(registry),
 		cel.Function("always", cel.Overload("always", nil, types.BoolType)),
 		cel.Function("failed", cel.Overload("failed", nil, types.BoolType), cel.Overload("failed_string", []Type{types.StringType}, types.BoolType)),
-		cel.Function("errorOf", cel.Overload("error_of_string", []Type{types.StringType}, types.DynType)),
+		cel.Function("errorOf", cel.Overload("errorOf_string", []Type{types.StringType}, types.DynType)),
 		cel.Function("skipped", cel.Overload("skipped_string", []Type{types.StringType}, types.BoolType)),
 	}, s.vars...)
 	s.env, err = base.Extend(opts...)
@@ -238,7 +262,7 @@ func dotted(tree *ast.AST) {
 			return
 		}
 		root, path, _, ok := chain(e)
-		if !ok || (root != "steps" && root != "inputs") {
+		if !ok || (root != "steps" && root != "inputs" && root != "pass") {
 			return
 		}
 		args := e.AsCall().Args()
@@ -271,6 +295,10 @@ func (s *Scope) explain(message string) *Mistake {
 	if m := undefined.FindStringSubmatch(message); m != nil {
 		known := slices.Sorted(maps.Keys(s.objects["file"]))
 		remedy := "a file offers ." + strings.Join(known, " .")
+		for _, of := range s.objects {
+			known = append(known, slices.Collect(maps.Keys(of))...)
+		}
+		slices.Sort(known)
 		if near := doc.Nearest(m[1], known); near != "" {
 			remedy = "did you mean ." + near + "?"
 		}

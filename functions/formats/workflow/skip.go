@@ -4,87 +4,101 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
+	"strconv"
 
-	"github.com/pelton-run/pelton/functions/formats/doc"
 	"github.com/pelton-run/pelton/functions/formats/expr"
 )
 
 // tolerantCall is what a condition calls to run although a need did not complete.
 var tolerantCall = regexp.MustCompile(`\b(always|failed|skipped)\s*\(`)
 
-// tolerant tells whether a step runs although a need of it was skipped.
-func (s Step) tolerant() bool {
-	return tolerantCall.MatchString(s.If) || s.Join != "" && s.Join != "all" && len(s.Needs) > 1
-}
+// tolerant tells whether a step runs although a need of it was skipped: its condition says so, or
+// it does not wait for all of them.
+func (x *Step) tolerant() bool { return tolerantCall.MatchString(x.If) || x.wanted() < len(x.Needs) }
 
-// mayMiss tells whether a step may fail, be caught and then have no outputs: what needs it runs
-// all the same.
-func (w *Workflow) mayMiss(id string) bool {
-	s := w.step(id)
-	return s != nil && slices.ContainsFunc(s.Catch, func(c Catch) bool { return c.Outputs == nil })
+// wanted is how many of a step's needs have to complete.
+func (x *Step) wanted() int {
+	if x.Join == "any" {
+		return min(1, len(x.Needs))
+	}
+	if n, err := strconv.Atoi(x.Join); err == nil {
+		return n
+	}
+	return len(x.Needs)
 }
 
 // maySkip tells whether a step may end as skipped while the run goes on: it has a condition of its
-// own, or needs a step that may be skipped and does not run nevertheless. A failed need is another
-// matter: then the run fails.
+// own, a switch chooses it, or it needs a step that may be skipped and does not run nevertheless.
+// A failed need is another matter: then the run fails.
 func (w *Workflow) maySkip(id string, seen []string) bool {
 	s := w.step(id)
 	if s == nil || slices.Contains(seen, id) {
 		return false
 	}
-	if s.tolerant() {
+	switch {
+	case s.switchedBy != "":
+		return true
+	case tolerantCall.MatchString(s.If):
 		return false
-	}
-	if s.If != "" || s.gate != "" {
+	case s.If != "":
 		return true
 	}
+	certain := 0
 	for _, need := range s.Needs {
-		if w.maySkip(need, append(seen, id)) {
-			return true
+		if !w.maySkip(need, append(seen, id)) {
+			certain++
 		}
 	}
-	return false
+	return certain < s.wanted()
 }
 
-// checkSkipped checks that a step that runs although a need was skipped reads the outputs of such
-// a need only in a way that bears that there are none. Other readers are skipped with what they
-// read, and a result that cannot be read is told by the run.
-func (w *Workflow) checkSkipped(r *problems, s Step) {
-	look := func(n *doc.Node, text string) {
-		refs, err := expr.Refs(text)
-		if err != nil {
-			return
+// lacks tells why a step that runs may find a need without an output; "" = it never does.
+func (w *Workflow) lacks(s *Step, need, output string) string {
+	x := w.step(need)
+	if x == nil {
+		return ""
+	}
+	if s.tolerant() && w.maySkip(need, nil) {
+		return fmt.Sprintf("step %s runs even when step %s is skipped, and %s then has no output %q", s.ID, need, need, output)
+	}
+	for _, e := range x.Catch {
+		if e.Caught {
+			return fmt.Sprintf("step %s runs even when step %s has failed and was caught, and %s then has no output %q", s.ID, need, need, output)
 		}
-		for _, ref := range refs {
-			if ref.Root != "steps" || ref.Name == "" || ref.Optional || ref.Step == s.ID {
-				continue
-			}
-			why := "is skipped"
-			switch {
-			case w.mayMiss(ref.Step):
-				why = "has failed and that is caught"
-			case !s.tolerant() || !w.maySkip(ref.Step, nil):
-				continue
-			}
-			asked := func(o expr.Ref) bool { return o.Optional && o.Step == ref.Step && o.Name == ref.Name }
-			if !slices.ContainsFunc(refs, asked) {
-				r.add(n, fmt.Sprintf("write steps.%s.?%s.orValue(…)", ref.Step, ref.Name),
-					"step %s runs even when step %s %s, and %s then has no output %q", s.ID, ref.Step, why, ref.Step, ref.Name)
-			}
+		if !slices.ContainsFunc(e.Outputs, func(v Value) bool { return v.Name == output }) {
+			return fmt.Sprintf("step %s runs with what catch gives for step %s, which has no output %q", s.ID, need, output)
 		}
 	}
-	look(s.ifNode, unwrap(s.If))
-	if s.ForEach != nil {
-		look(s.ForEach.node.Get("in"), unwrap(s.ForEach.In))
-	}
-	for _, v := range s.With {
-		texts, err := expr.Texts(v.JSON)
+	return ""
+}
+
+// skipped checks that a step reads outputs that may be missing only in a way that bears it. Other
+// readers are skipped with what they read, and a result that cannot be read is told by the run.
+func (c *checker) skipped(s *Step) {
+	for _, at := range s.spots() {
+		texts, err := at.texts()
 		if err != nil {
 			continue
 		}
 		for _, t := range texts {
-			look(v.node, strings.TrimSpace(t))
+			refs, err := expr.Refs(t)
+			if err != nil {
+				continue
+			}
+			c.missing(s, at, refs)
+		}
+	}
+}
+
+// missing checks what one expression reads.
+func (c *checker) missing(s *Step, at spot, refs []expr.Ref) {
+	for _, ref := range refs {
+		if ref.Root != "steps" || ref.Name == "" || ref.Optional || ref.Step == at.self {
+			continue
+		}
+		asked := func(o expr.Ref) bool { return o.Optional && o.Step == ref.Step && o.Name == ref.Name }
+		if why := c.w.lacks(s, ref.Step, ref.Name); why != "" && !slices.ContainsFunc(refs, asked) {
+			c.add(at.node, fmt.Sprintf("write steps.%s.?%s.orValue(…)", ref.Step, ref.Name), "%s", why)
 		}
 	}
 }

@@ -7,19 +7,19 @@ import (
 	"strings"
 
 	"github.com/pelton-run/pelton/functions/formats/action"
-	"github.com/pelton-run/pelton/functions/formats/doc"
 	"github.com/pelton-run/pelton/functions/formats/expr"
 )
 
-// scope is what the workflow's expressions may read, with the types that metadata give.
-func (w *Workflow) scope(acts map[string]action.Action, loose bool) *expr.Scope {
+// newScope is what the workflow's expressions may read, with the types that metadata give. self is
+// a step that is seen from within: without its forEach.
+func (c *checker) newScope(loose bool, self string) *expr.Scope {
 	var steps []expr.Step
-	for _, s := range w.Steps {
-		a, known := acts[s.ID]
-		steps = append(steps, expr.Step{ID: s.ID, Outputs: fields(a.Outputs), List: s.ForEach != nil,
-			Unknown: !known || s.ForEach != nil && s.ForEach.OnError == "collect"})
+	for _, s := range c.w.Steps {
+		gives, known := c.gives[s.ID]
+		list := s.ForEach != nil && s.ID != self
+		steps = append(steps, expr.Step{ID: s.ID, Outputs: gives, List: list, Mixed: list && s.ForEach.OnError == "collect", Unknown: !known && !list})
 	}
-	return expr.NewScope(fields(w.Inputs), steps, loose)
+	return expr.NewScope(fields(c.w.Inputs), steps, loose)
 }
 
 func fields(items []action.Item) []expr.Field {
@@ -30,131 +30,143 @@ func fields(items []action.Item) []expr.Field {
 	return out
 }
 
-// checkConditions checks a step's `if` and `forEach`, and gives the scope of its inputs: with the
-// forEach's name and the type of its elements.
-func (w *Workflow) checkConditions(r *problems, s Step, scope *expr.Scope, acts map[string]action.Action) *expr.Scope {
-	if s.If != "" {
-		w.checkBoolean(r, s.ifNode, s.If, "if", scope, acts)
+// conditions checks what decides how a step runs, and gives the scope of its inputs: with the
+// forEach's name and the type of its elements, or with the loop.
+func (c *checker) conditions(s *Step) *expr.Scope {
+	scope := c.scope
+	c.condition(textAt(s.node.Get("if"), s.If, place{step: s.ID}), "if", scope)
+	for _, at := range textAt(s.node.Get("switch"), s.Switch, place{step: s.ID}) {
+		if t, ok := c.typed(at, at.text, scope); ok && expr.Fits(t, "string") != nil && expr.Fits(t, "integer") != nil && expr.Fits(t, "boolean") != nil {
+			c.add(at.node, "give something with few values: a string, an integer or a boolean", "switch compares texts, this is %s", expr.Article(expr.Word(t)))
+		}
 	}
 	if s.Loop != nil {
-		scope = scope.With("pass", expr.TypeOf("json"))
-		w.checkBoolean(r, s.Loop.node.Get("until"), s.Loop.Until, "loop.until", scope, acts)
+		scope = scope.WithObject("pass", expr.Field{Name: "index", Type: expr.TypeOf("integer")}, expr.Field{Name: "last", Type: c.ownOutputs(s)})
+		until := textAt(s.Loop.node.Get("until"), s.Loop.Until, place{step: s.ID, loop: true, again: true})
+		c.condition(until, "until", scope)
 	}
-	if s.Kind == KindSwitch {
-		w.typed(r, s.node.Get("switch"), s.Switch, scope, acts)
+	if s.ForEach != nil {
+		c.elements[s.ID] = c.element(s)
+		scope = scope.With(s.ForEach.As, c.elements[s.ID])
 	}
-	if s.ForEach == nil {
-		return scope
+	if s.Wait != nil {
+		p := s.given()
+		p.secrets = false
+		c.pauses(s.Wait, p, scope)
 	}
+	return scope
+}
+
+// ownOutputs is the type of a step's outputs as the step itself sees them.
+func (c *checker) ownOutputs(s *Step) expr.Type {
+	if _, known := c.gives[s.ID]; !known {
+		return expr.TypeOf("json")
+	}
+	return expr.Outputs(s.ID)
+}
+
+func (c *checker) condition(spots []spot, field string, scope *expr.Scope) {
+	for _, at := range spots {
+		if t, ok := c.typed(at, at.text, scope); ok {
+			if m := expr.Fits(t, "boolean"); m != nil {
+				c.add(at.node, m.Remedy, "%s wants a condition, this is %s", field, m.Message)
+			}
+		}
+	}
+}
+
+// element finds the type of the items of a step's forEach.
+func (c *checker) element(s *Step) expr.Type {
 	n := s.ForEach.node.Get("in")
-	t, ok := w.typed(r, n, unwrap(s.ForEach.In), scope, acts)
+	t, ok := c.typed(spot{place: place{step: s.ID}, node: n}, unwrap(s.ForEach.In), c.scope)
 	if !ok {
-		return scope.With(s.ForEach.As, expr.TypeOf("json"))
+		return expr.TypeOf("json")
 	}
-	element, ok := expr.Element(t)
-	if !ok {
-		r.add(n, "give a list, such as steps.a.items", "forEach.in wants a list, this is %s", expr.Article(expr.Word(t)))
-		element = expr.TypeOf("json")
+	element, is := expr.Element(t)
+	if is {
+		return element
 	}
-	return scope.With(s.ForEach.As, element)
+	c.add(n, "give a list, such as steps.a.items", "forEach.in wants a list, this is %s", expr.Article(expr.Word(t)))
+	return expr.TypeOf("json")
 }
 
-func (w *Workflow) checkBoolean(r *problems, n *doc.Node, text, what string, scope *expr.Scope, acts map[string]action.Action) {
-	t, ok := w.typed(r, n, unwrap(text), scope, acts)
-	if !ok {
-		return
-	}
-	if m := expr.Fits(t, "boolean"); m != nil {
-		r.add(n, m.Remedy, "%s wants a condition, this is %s", what, m.Message)
-	}
-}
-
-// outputs are what a step gives that runs no action; a sub-workflow's are known when it is
-// deployed.
-func (s *Step) outputs() ([]action.Item, bool) {
-	item := func(name, kind string) action.Item { return action.Item{Name: name, Type: kind} }
-	switch {
-	case s.Kind == KindSwitch:
-		return []action.Item{item("case", "string")}, true
-	case s.Kind == KindCollect:
-		return []action.Item{item("items", "list")}, true
-	case s.Kind == KindWait && s.Wait != nil && s.Wait.Signal != "":
-		return []action.Item{item("payload", "json")}, true
-	case s.Kind == KindWait && s.Wait != nil && s.Wait.Approval != nil:
-		return []action.Item{item("approved", "boolean"), item("by", "string"), item("comment", "string"), item("values", "json")}, true
-	case s.Kind == KindWait:
-		return nil, true
-	}
-	return nil, false
-}
-
-// checkEffect checks what a step may do with an action of that effect.
-func (w *Workflow) checkEffect(r *problems, s Step, a action.Action) {
-	effect := s.Effect
-	if effect == "" {
-		effect = a.Effect
-	}
-	if s.Cache != nil && effect != "pure" && effect != "read" {
-		remedy := "write effect: pure or effect: read if that is what it is"
-		if effect != "" {
-			remedy = "leave the cache out"
-		}
-		r.add(s.node.Get("cache"), remedy, "only steps with the effect pure or read are cached, this one's is %q", effect)
-	}
-	if w.Durability == "none" && (effect == "write" || effect == "irreversible") {
-		r.add(s.node, "use durability: strict", "durability: none is for pure and reading steps, and %s has the effect %s", s.ID, effect)
-	}
-}
-
-// checkUndo checks the action that takes a step back.
-func (w *Workflow) checkUndo(r *problems, s Step, resolve Resolver) {
-	u := s.Undo
-	if u.Uses == "" {
-		return
-	}
-	a, err := resolve(u.Uses)
-	if err != nil {
-		r.add(u.node.Get("uses"), "", "%s", err)
-		return
-	}
-	if a.Kind == "Source" {
-		r.add(u.node.Get("uses"), "name an action", "%s is a source", u.Uses)
-		return
-	}
-	given := map[string]bool{}
-	for _, v := range u.With {
-		given[v.Name] = true
-		if !slices.ContainsFunc(a.Inputs, func(i action.Item) bool { return i.Name == v.Name }) {
-			r.add(v.node, nearestInput(v.Name, a.Inputs), "%s has no input %q", a.ID, v.Name)
+// pauses checks the types of a wait.
+func (c *checker) pauses(w *Wait, p place, scope *expr.Scope) {
+	for _, at := range valueAt(w.For, p) {
+		if t, ok := c.whole(at, scope); ok && expr.Fits(t, "string") != nil && expr.Fits(t, "float") != nil {
+			c.add(at.node, "give a text such as 10m, or a number of seconds", "for wants a duration, this is %s", expr.Article(expr.Word(t)))
 		}
 	}
-	for _, it := range a.Inputs {
-		if !given[it.Name] && !it.Optional && it.Default == nil {
-			r.add(u.node, fmt.Sprintf("add it under with: a %s", it.Type), "the input %q of %s is missing", it.Name, a.ID)
+	for _, at := range valueAt(w.Until, p) {
+		if t, ok := c.whole(at, scope); ok && expr.Fits(t, "string") != nil {
+			c.add(at.node, "give a text such as 2026-12-01T09:00:00Z", "until wants a time, this is %s", expr.Article(expr.Word(t)))
+		}
+	}
+	if w.Approval != nil {
+		c.title(valueAt(w.Approval.Title, p), scope)
+	}
+}
+
+func (c *checker) title(spots []spot, scope *expr.Scope) {
+	for _, at := range spots {
+		if t, ok := c.whole(at, scope); ok {
+			if m := expr.Fits(t, "string"); m != nil {
+				c.add(at.node, m.Remedy, "title wants a text, this is %s", m.Message)
+			}
 		}
 	}
 }
 
-// checkTexts checks the types within every expression of a value.
-func (w *Workflow) checkTexts(r *problems, v Value, scope *expr.Scope, acts map[string]action.Action) {
-	texts, err := expr.Texts(v.JSON)
+// kept checks the keys and questions of a step.
+func (c *checker) kept(s *Step, scope *expr.Scope) {
+	p := s.given()
+	p.secrets = false
+	if s.Approval != nil {
+		c.title(valueAt(s.Approval.Title, p), scope)
+	}
+	var keys []spot
+	if s.Cache != nil {
+		keys = append(keys, valueAt(s.Cache.Key, p)...)
+	}
+	if s.Concurrency != nil {
+		keys = append(keys, valueAt(s.Concurrency.Key, p)...)
+	}
+	for _, at := range keys {
+		c.within(at, scope)
+	}
+}
+
+// whole finds the type of a value; a text with expressions in it is a text.
+func (c *checker) whole(at spot, scope *expr.Scope) (expr.Type, bool) {
+	if texts, err := at.texts(); err != nil || len(texts) == 0 {
+		return nil, false
+	} else if whole(at.raw) {
+		return c.typed(at, texts[0], scope)
+	}
+	c.within(at, scope)
+	return shape(at.raw), true
+}
+
+// within checks the types within every expression of a value.
+func (c *checker) within(at spot, scope *expr.Scope) {
+	texts, err := at.texts()
 	if err != nil {
 		return
 	}
 	for _, t := range texts {
-		w.typed(r, v.node, t, scope, acts)
+		c.typed(at, t, scope)
 	}
 }
 
 // typed finds the type of an expression and tells what is wrong inside it. What names something
 // that is not there was told already: ok is false then too.
-func (w *Workflow) typed(r *problems, n *doc.Node, text string, scope *expr.Scope, acts map[string]action.Action) (t expr.Type, ok bool) {
+func (c *checker) typed(at spot, text string, scope *expr.Scope) (t expr.Type, ok bool) {
 	refs, err := expr.Refs(text)
 	if err != nil {
 		return nil, false
 	}
 	for _, ref := range refs {
-		if !w.readable(ref, acts) {
+		if !c.readable(at.place, ref) {
 			return nil, false
 		}
 	}
@@ -163,57 +175,63 @@ func (w *Workflow) typed(r *problems, n *doc.Node, text string, scope *expr.Scop
 		return t, true
 	}
 	if !strings.HasPrefix(mistake.Message, "undeclared reference") {
-		r.add(n, mistake.Remedy, "%s: %s", strings.TrimSpace(text), mistake.Message)
+		c.add(at.node, mistake.Remedy, "%s: %s", strings.TrimSpace(text), mistake.Message)
 	}
 	return nil, false
 }
 
 // readable tells whether what a reference names is there.
-func (w *Workflow) readable(ref expr.Ref, acts map[string]action.Action) bool {
-	has := func(items []action.Item) bool {
-		return ref.Name == "" || slices.ContainsFunc(items, func(i action.Item) bool { return i.Name == ref.Name })
+func (c *checker) readable(at place, ref expr.Ref) bool {
+	has := func(all []expr.Field, name, sub string) bool {
+		i := slices.IndexFunc(all, func(f expr.Field) bool { return f.Name == name })
+		return name == "" || i >= 0 && (sub == "" || all[i].Fields == nil || slices.Contains(names(all[i].Fields), sub))
 	}
 	switch ref.Root {
 	case "inputs":
-		return has(w.Inputs)
+		return has(fields(c.w.Inputs), ref.Name, "")
+	case "pass":
+		gives, known := c.gives[at.step]
+		return ref.Name != "last" || !known || has(gives, ref.Sub, "")
+	case "error":
+		return ref.Name == "" || slices.Contains(errorNames, ref.Name)
 	case "steps":
 		if ref.Step == "" {
 			return true
 		}
-		if w.step(ref.Step) == nil {
+		if c.w.step(ref.Step) == nil {
 			return false
 		}
-		a, known := acts[ref.Step]
-		return !known || w.loops(ref.Step) || has(a.Outputs)
+		gives, known := c.gives[ref.Step]
+		return !known || c.isList(ref.Step, at) || has(gives, ref.Name, ref.Sub)
 	}
 	return true
 }
 
-// checkType checks what is given for an input: literals as they are, an expression by its type.
-func (w *Workflow) checkType(r *problems, v Value, it action.Item, acts map[string]action.Action, scope *expr.Scope) {
-	texts, err := expr.Texts(v.JSON)
+// fits checks what is given for an input: literals as they are, an expression by its type.
+func (c *checker) fits(at spot, it action.Item, scope *expr.Scope) {
+	texts, err := at.texts()
 	if err != nil {
 		return
 	}
 	if len(texts) == 0 {
-		if m := action.CheckValue(it, v.JSON); m != "" {
-			r.add(v.node, "give a "+it.Type, "%s", m)
+		if m := action.CheckValue(it, at.raw); m != "" {
+			c.add(at.node, "give a "+it.Type, "%s", m)
 		}
 		return
 	}
-	if !whole(v.JSON) {
-		w.checkTexts(r, v, scope, acts)
-		if m := expr.Fits(shape(v.JSON), it.Type); m != nil {
-			r.add(v.node, m.Remedy, "this is %s and the input %q is %s", m.Message, it.Name, expr.Article(it.Type))
+	if !whole(at.raw) {
+		c.within(at, scope)
+		if m := expr.Fits(shape(at.raw), it.Type); m != nil {
+			c.add(at.node, m.Remedy, "this is %s and the input %q is %s", m.Message, it.Name, expr.Article(it.Type))
 		}
 		return
 	}
-	t, ok := w.typed(r, v.node, texts[0], scope, acts)
+	t, ok := c.typed(at, texts[0], scope)
 	if !ok {
 		return
 	}
 	if m := expr.Fits(t, it.Type); m != nil {
-		r.add(v.node, m.Remedy, "%s is %s and the input %q is %s", strings.TrimSpace(texts[0]), m.Message, it.Name, expr.Article(it.Type))
+		c.add(at.node, m.Remedy, "%s is %s and the input %q is %s", strings.TrimSpace(texts[0]), m.Message, it.Name, expr.Article(it.Type))
 	}
 }
 

@@ -26,7 +26,7 @@ func typed(line string) []string {
 	yaml := head + "  steps:\n    - {id: a, uses: every}\n    - {id: m, uses: every, if: steps.a.b}\n    - {id: x, uses: every, " + line + "}\n"
 	w, problems := workflow.Parse("w.yaml", []byte(yaml))
 	if !problems.Errors() {
-		problems = append(problems, w.CheckUses("w.yaml", func(string) (action.Action, error) { return every, nil })...)
+		problems = append(problems, w.CheckUses("w.yaml", func(string) (action.Action, error) { return every, nil }, nil)...)
 	}
 	var out problem.List
 	for _, p := range problems {
@@ -92,7 +92,7 @@ func TestSourceSettings(t *testing.T) {
 					return source, nil
 				}
 				return every, nil
-			})...)
+			}, nil)...)
 		}
 		return texts(problems)
 	}

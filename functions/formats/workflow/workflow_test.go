@@ -19,13 +19,23 @@ func resolve(uses string) (action.Action, error) {
 	case "clock":
 		return action.Action{ID: "clock", Kind: "Source"}, nil
 	}
+	if effect, ok := map[string]string{"look": "read", "put": "write", "send": "irreversible"}[uses]; ok {
+		return action.Action{ID: uses, Kind: "Processor", Effect: effect, Inputs: []action.Item{{Name: "q", Type: "string", Optional: true}},
+			Outputs: []action.Item{{Name: "id", Type: "string"}, {Name: "done", Type: "boolean"}, {Name: "token", Type: "password"}}}, nil
+	}
 	return action.Action{}, fmt.Errorf("there is no action %q in the library", uses)
+}
+
+// siblings knows one other workflow of the project.
+func siblings(name string) (workflow.Workflow, bool) {
+	return workflow.Workflow{Name: "other", Inputs: []action.Item{{Name: "order", Type: "integer"}, {Name: "pin", Type: "password", Optional: true}},
+		Result: []workflow.Value{{Name: "total"}}}, name == "other"
 }
 
 func check(yaml string) []string {
 	w, problems := workflow.Parse("w.yaml", []byte(yaml))
 	if !problems.Errors() {
-		problems = append(problems, w.CheckUses("w.yaml", resolve)...)
+		problems = append(problems, w.CheckUses("w.yaml", resolve, siblings)...)
 	}
 	return texts(problems)
 }
@@ -43,7 +53,7 @@ const head = "apiVersion: pelton.dev/v1\nkind: Workflow\nmetadata: {name: w}\nsp
 func TestGood(t *testing.T) {
 	require.Empty(t, check(head+`  triggers:
     - {id: up, uses: http, with: {method: POST, path: "/w/{city}", mode: sync, timeout: 30s, auth: key}}
-    - {id: night, uses: cron, with: {schedule: "0 6 * * *", timezone: Europe/Paris}, inputs: {city: "${event.scheduled_at}"}}
+    - {id: night, uses: cron, with: {schedule: "0 6 * * *", timezone: Europe/Paris, catchUp: all, overlap: skip, jitter: 30s}, inputs: {city: "${event.scheduled_at}"}}
   steps:
     - {id: a, uses: count, with: {text: "${inputs.city}"}}
     - id: b
@@ -96,7 +106,7 @@ func TestBadWorkflows(t *testing.T) {
 		"no expression":      {step("{id: b, uses: count, with: {text: \"${}\"}}"), "w.yaml:8: spec.steps[1].with.text: the expression \"\" is not valid: it is empty"},
 		"secrets in if":      {step("{id: b, uses: count, if: secrets.x == 'y', with: {text: x}}"), "w.yaml:8: spec.steps[1].if: secrets cannot be used here: the value would be kept in the history (pass the secret to a step's input of the type password)"},
 		"event in a step":    {step("{id: b, uses: count, with: {text: \"${event.body}\"}}"), "w.yaml:8: spec.steps[1].with.text: event is for the inputs of a trigger (use trigger)"},
-		"onError":            {step("{id: b, forEach: {in: \"${steps.a.list}\", onError: ignore}, uses: count, with: {text: x}}"), "w.yaml:8: spec.steps[1].forEach.onError: is \"ignore\" (give one of fail, skip, collect)"},
+		"onError":            {step("{id: b, forEach: {in: \"${steps.a.list}\", onError: skp}, uses: count, with: {text: x}}"), "w.yaml:8: spec.steps[1].forEach.onError: is \"skp\" (did you mean skip?)"},
 		"timeout":            {step("{id: b, uses: count, timeout: never, with: {text: x}}"), "w.yaml:8: spec.steps[1].timeout: is \"never\" (give a duration such as 500ms, 30s, 5m, 2h or 1d)"},
 		"retry":              {step("{id: b, uses: count, retry: {attempts: 0}, with: {text: x}}"), "w.yaml:8: spec.steps[1].retry.attempts: is \"0\" (give a whole number from 1 to 1000)"},
 		"retry field":        {step("{id: b, uses: count, retry: {attempts: 2, back: 1s}, with: {text: x}}"), "w.yaml:8: spec.steps[1].retry.back: is no field here"},
@@ -110,6 +120,9 @@ func TestBadWorkflows(t *testing.T) {
 		"http setting":       {head + "  triggers: [{id: t, uses: http, with: {mod: sync}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.mod: is no field here (did you mean mode?)"},
 		"cron fields":        {head + "  triggers: [{id: t, uses: cron, with: {schedule: daily}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.schedule: is \"daily\" (give five fields such as \"0 6 * * *\")"},
 		"cron zone":          {head + "  triggers: [{id: t, uses: cron, with: {schedule: \"0 6 * * *\", timezone: Mars/Base}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.timezone: the time zone \"Mars/Base\" is not known (give a name such as Europe/Paris)"},
+		"cron catch-up":      {head + "  triggers: [{id: t, uses: cron, with: {schedule: \"@daily\", catchUp: some}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.catchUp: is \"some\" (did you mean none?)"},
+		"cron overlap":       {head + "  triggers: [{id: t, uses: cron, with: {schedule: \"@daily\", overlap: queue}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.overlap: is \"queue\" (give one of allow, skip, cancel-previous)"},
+		"cron jitter":        {head + "  triggers: [{id: t, uses: cron, with: {schedule: \"@daily\", jitter: 2h}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].with.jitter: is \"2h\" (give a duration such as 30s or 5m, at most 1h)"},
 		"trigger input":      {head + "  triggers: [{id: t, uses: http, inputs: {citty: x}}]\n  steps: [{id: a, uses: count, with: {text: x}}]\n", "w.yaml:6: spec.triggers[0].inputs.citty: the workflow has no input \"citty\" (did you mean city?)"},
 		"result":             {head + "  steps: [{id: a, uses: count, with: {text: x}}]\n  result: \"${steps.a.words}\"\n", "w.yaml:7: spec.result: is no mapping (give names: result: {report: \"${steps.x.y}\"})"},
 		"unquoted":           {head + "  steps:\n    - {id: a, uses: count, with: {text: ${inputs.city}}}\n", "w.yaml:7: is not YAML: did not find expected ',' or '}' (quote this value: a value with ${ needs quotes)"},

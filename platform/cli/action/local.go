@@ -79,23 +79,7 @@ func runHere(ctx context.Context, o *RunOptions) error {
 	if err != nil {
 		return err
 	}
-	if r.Failed != nil {
-		if r.Failed.Stack != "" {
-			fmt.Fprintln(o.Err, r.Failed.Stack)
-		}
-		return fmt.Errorf("%s: %s", r.Failed.Kind, r.Failed.Message)
-	}
-	var v any = r.Outputs
-	if !r.List && len(r.Outputs) == 1 {
-		v = r.Outputs[0]
-	}
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(o.Out, "%s\n", data)
-	fmt.Fprintf(o.Err, "%d ms\n", r.Took.Milliseconds())
-	return nil
+	return r.Print(o.Out, o.Err)
 }
 
 // TestOptions of `pelton action test`.

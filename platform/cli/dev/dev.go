@@ -111,6 +111,9 @@ func Run(ctx context.Context, o Options) error {
 	return session{Options: o, client: client{state.URL, state.Token}, home: home, server: server}.run(ctx, workspaces)
 }
 
+// first is the example that is ready at once: it has no dependencies, and waits for nobody's builds.
+const first = "hello"
+
 // workspace is one folder that holds actions or workflows.
 type workspace struct{ name, dir string }
 
@@ -140,7 +143,7 @@ func findWorkspaces(dir string) ([]workspace, error) {
 		return nil, fmt.Errorf("%s holds no actions/ and no workflows/: make a first action with `pelton action new NAME`, or name another folder", dir)
 	}
 	// The one that is ready first comes first: without dependencies there is nothing to install.
-	sort.SliceStable(found, func(i, j int) bool { return found[i].name == "hello" && found[j].name != "hello" })
+	sort.SliceStable(found, func(i, j int) bool { return found[i].name == first && found[j].name != first })
 	return found, nil
 }
 
@@ -172,6 +175,11 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 			return fmt.Errorf("watch %s: %w", w.dir, err)
 		}
 		fmt.Fprintf(s.Out, "  watching  %s\n", w.dir)
+		if s.Showcase && w.name == first {
+			if err := s.live(ctx, w.name, w.name); err != nil && ctx.Err() == nil { // and what comes next goes on
+				fmt.Fprintf(s.Out, "  the %s example is not live: %v\n", w.name, err)
+			}
+		}
 	}
 	if s.Showcase {
 		if err := s.showcase(ctx, printer); err != nil && ctx.Err() == nil {
@@ -238,13 +246,61 @@ func (s session) done() <-chan struct{} {
 	return s.server.Done()
 }
 
-// watch adds the folder, or finds it added by an earlier start.
-func (s session) watch(ctx context.Context, w workspace) error {
-	err := s.client.json(ctx, http.MethodPost, "/repository/v1/projects/"+url.PathEscape(s.Project)+"/repositories",
-		map[string]any{"name": w.name, "path": w.dir, "watch": true, "auto_deploy": true}, nil)
-	var p *problem
-	if errors.As(err, &p) && p.Status == http.StatusConflict {
-		return nil
-	}
-	return err
+type repository struct {
+	ID, Name, URL, Path string
+	Watch               bool
+	AutoDeploy          bool `json:"auto_deploy"`
 }
+
+// watch adds the folder, or finds it added by an earlier start. One that was added without being
+// watched, or whose folder is gone because it was moved with the home, is added anew; what was
+// built and deployed stays.
+func (s session) watch(ctx context.Context, w workspace) error {
+	base := "/repository/v1/projects/" + url.PathEscape(s.Project) + "/repositories"
+	add := func() error {
+		return s.client.json(ctx, http.MethodPost, base, map[string]any{"name": w.name, "path": w.dir, "watch": true, "auto_deploy": true}, nil)
+	}
+	err := add()
+	var p *problem
+	if !errors.As(err, &p) || p.Status != http.StatusConflict {
+		return err
+	}
+	r, found, lerr := s.repository(ctx, w.name)
+	switch {
+	case lerr != nil || !found:
+		return errors.Join(err, lerr)
+	case r.Path == w.dir && r.Watch && r.AutoDeploy:
+		return nil
+	case r.Path != w.dir && (r.Path == "" || exists(r.Path)):
+		return fmt.Errorf("the name %s is that of %s%s in this home: forget that one with `pelton repo remove %s`, or take another home with --home DIR", w.name, r.URL, r.Path, w.name)
+	}
+	if err := s.client.json(ctx, http.MethodDelete, base+"/"+url.PathEscape(r.ID), nil, nil); err != nil {
+		return err
+	}
+	return add()
+}
+
+// repository finds one of the project's by its name.
+func (s session) repository(ctx context.Context, name string) (repository, bool, error) {
+	cursor := ""
+	for {
+		var page struct {
+			Items      []repository
+			NextCursor string `json:"next_cursor"`
+		}
+		path := "/repository/v1/projects/" + url.PathEscape(s.Project) + "/repositories?limit=200&cursor=" + url.QueryEscape(cursor)
+		if err := s.client.json(ctx, http.MethodGet, path, nil, &page); err != nil {
+			return repository{}, false, err
+		}
+		for _, r := range page.Items {
+			if r.Name == name {
+				return r, true, nil
+			}
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			return repository{}, false, nil
+		}
+	}
+}
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }

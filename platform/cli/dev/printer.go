@@ -53,6 +53,8 @@ type location struct {
 	Path    string `json:"path"` // of the field
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
+	// Proposal is what the studio calls the remedy.
+	Proposal string `json:"proposal"`
 }
 
 func (l location) String() string {
@@ -66,6 +68,9 @@ func (l location) String() string {
 	}
 	if where != "" {
 		s = where + ": " + s
+	}
+	if l.Remedy == "" {
+		l.Remedy = l.Proposal
 	}
 	if l.Remedy != "" {
 		s += " (" + l.Remedy + ")"
@@ -82,6 +87,13 @@ func (p *printer) told(place, text string) bool {
 	}
 	p.seen[place] = text
 	return false
+}
+
+// said tells whether the text is the last one told of a place.
+func (p *printer) said(place, text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen[place] == text
 }
 
 // repository prints an event of the repository service.
@@ -181,7 +193,8 @@ func (p *printer) studio(data []byte) {
 		if len(all) == 0 && e.Reason != "" {
 			all = []string{e.Workflow + ": " + e.Reason}
 		}
-		if p.told("workflow "+e.Workflow, strings.Join(all, "\n")) {
+		text := strings.Join(all, "\n")
+		if p.told("workflow "+e.Workflow, text) || p.said("scan "+e.Path, text) {
 			return
 		}
 		for _, text := range all {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -29,7 +30,7 @@ func (s session) showcase(ctx context.Context, p *printer) error {
 	if err != nil {
 		return err
 	}
-	if err := s.live(ctx, workflow); err != nil {
+	if err := s.live(ctx, workflow, workflow); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.Out, "\nA real run of %s, with %s\n", workflow, rel(csv))
@@ -83,35 +84,48 @@ func (s session) apiKey(ctx context.Context) (string, error) {
 	return made.Key, os.WriteFile(file, []byte(made.Key+"\n"), 0o600)
 }
 
-// live waits until the workflow is deployed, or tells which build failed.
-func (s session) live(ctx context.Context, workflow string) error {
+// live waits until the workflow is deployed, or tells which build of its repository failed. Only
+// the newest build of an action counts, once a scan of now has ordered what is missing.
+func (s session) live(ctx context.Context, workflow, repository string) error {
+	r, found, err := s.repository(ctx, repository)
+	if err != nil || !found {
+		return errors.Join(err, fmt.Errorf("the repository %s is not there", repository))
+	}
+	project := url.PathEscape(s.Project)
+	var scan struct {
+		Error              string
+		Actions, Workflows []struct{ Path, State string }
+	}
+	if err := s.client.json(ctx, http.MethodPost, "/repository/v1/projects/"+project+"/repositories/"+url.PathEscape(r.ID)+"/scans", nil, &scan); err != nil {
+		return err
+	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	project := url.PathEscape(s.Project)
 	for {
-		var deployments struct {
-			Items []struct{ Workflow, State, Reason string }
-		}
-		if err := s.client.json(ctx, http.MethodGet, "/runner/v1/projects/"+project+"/deployments?limit=200", nil, &deployments); err != nil {
+		if live, err := s.deployed(ctx, workflow); live || err != nil {
 			return err
 		}
-		for _, d := range deployments.Items {
-			if d.Workflow != workflow {
-				continue
-			}
-			switch d.State {
-			case "live":
-				return nil
-			case "failed":
-				return errors.New(d.Reason)
+		if scan.Error != "" {
+			return errors.New(scan.Error)
+		}
+		for _, e := range slices.Concat(scan.Actions, scan.Workflows) {
+			if e.State == "error" {
+				return fmt.Errorf("%s has errors, which are told above: mend it and save", e.Path)
 			}
 		}
 		var builds struct {
-			Items []struct{ Path, State, Message string }
+			Items []struct{ Repository, Path, State string }
 		}
-		if err := s.client.json(ctx, http.MethodGet, "/repository/v1/projects/"+project+"/builds?state=failed&limit=20", nil, &builds); err == nil {
-			for _, b := range builds.Items {
-				return fmt.Errorf("the build of %s failed", b.Path)
+		if err := s.client.json(ctx, http.MethodGet, "/repository/v1/projects/"+project+"/builds?limit=100", nil, &builds); err != nil {
+			return err
+		}
+		newest := map[string]bool{}
+		for _, b := range builds.Items {
+			if b.Repository != repository || newest[b.Path] {
+				continue
+			}
+			if newest[b.Path] = true; b.State == "failed" {
+				return fmt.Errorf("the build of %s failed, as told above: mend that, and save or start again", b.Path)
 			}
 		}
 		select {
@@ -120,6 +134,28 @@ func (s session) live(ctx context.Context, workflow string) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// deployed tells whether a workflow is live; a deployment that failed is an error.
+func (s session) deployed(ctx context.Context, workflow string) (bool, error) {
+	var deployments struct {
+		Items []struct{ Workflow, State, Reason string }
+	}
+	if err := s.client.json(ctx, http.MethodGet, "/runner/v1/projects/"+url.PathEscape(s.Project)+"/deployments?limit=200", nil, &deployments); err != nil {
+		return false, err
+	}
+	for _, d := range deployments.Items {
+		if d.Workflow != workflow {
+			continue
+		}
+		switch d.State {
+		case "live":
+			return true, nil
+		case "failed":
+			return false, errors.New(d.Reason)
+		}
+	}
+	return false, nil
 }
 
 // post calls the HTTP trigger as the printed curl line does.

@@ -66,12 +66,21 @@ func Table(w io.Writer, empty string, head []string, rows [][]string) {
 		fmt.Fprintln(w, empty)
 		return
 	}
-	fmt.Fprintln(w, strings.Join(head, "\t"))
-	for _, r := range rows {
+	// Every row has every cell, else a short one ends the columns of those above it; the spaces that
+	// this leaves at the ends of lines are cut.
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 2, 2, 2, ' ', 0)
+	clean := strings.NewReplacer("\n", " ", "\t", " ")
+	for _, r := range append([][]string{head}, rows...) {
+		cells := make([]string, len(head))
 		for i, cell := range r {
-			r[i] = strings.NewReplacer("\n", " ", "\t", " ").Replace(cell)
+			cells[i] = clean.Replace(cell)
 		}
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(r, "\t"), "\t"))
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
+	}
+	_ = t.Flush() // into memory
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
 	}
 }
 

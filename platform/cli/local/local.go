@@ -99,7 +99,7 @@ func Start(ctx context.Context, o StartOptions) (*Server, error) {
 		return nil, err
 	}
 	defer log.Close()
-	_ = os.Remove(StatePath(o.Home))
+	began := time.Now()
 	s := &Server{done: make(chan struct{})}
 	s.cmd = exec.Command(program, append([]string{"--home", o.Home, "--listen", listen}, o.Args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = o.Out, log
@@ -112,9 +112,10 @@ func Start(ctx context.Context, o StartOptions) (*Server, error) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		// A state that lies there is left alone: it may be that of a server which is only slow to answer.
 		if data, err := os.ReadFile(StatePath(o.Home)); err == nil {
 			var st State
-			if json.Unmarshal(data, &st) == nil && st.PID == s.cmd.Process.Pid {
+			if json.Unmarshal(data, &st) == nil && st.PID == s.cmd.Process.Pid && !st.StartedAt.Before(began) {
 				s.State = st
 				return s, nil
 			}

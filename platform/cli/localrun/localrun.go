@@ -207,28 +207,89 @@ func (i *Instance) PutFile(path string) (json.RawMessage, error) {
 	return json.Marshal(map[string]any{"$file": "sha256:" + sum, "size": size, "name": filepath.Base(path), "type": mime.TypeByExtension(filepath.Ext(path))})
 }
 
+// PutBlob keeps content that values refer to by its digest, sha256:<hex>.
+func (i *Instance) PutBlob(digest string, r io.Reader) error {
+	sum := strings.TrimPrefix(digest, "sha256:")
+	if len(sum) != sha256.Size*2 || strings.Trim(sum, "0123456789abcdef") != "" {
+		return fmt.Errorf("%q is no digest", digest)
+	}
+	dest := i.blob(sum)
+	if err := os.MkdirAll(filepath.Dir(dest), 0o700); err != nil {
+		return err
+	}
+	out, err := os.OpenFile(dest, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(out, h), r)
+	if err = errors.Join(err, out.Close()); err == nil && hex.EncodeToString(h.Sum(nil)) != sum {
+		err = fmt.Errorf("what came is not %s", digest)
+	}
+	if err != nil {
+		os.Remove(dest)
+	}
+	return err
+}
+
+// Print shows the outputs on out and how long it took on errs; a failure is the error.
+func (r Result) Print(out, errs io.Writer) error {
+	if r.Failed != nil {
+		if r.Failed.Stack != "" {
+			fmt.Fprintln(errs, r.Failed.Stack)
+		}
+		return fmt.Errorf("%s: %s", r.Failed.Kind, r.Failed.Message)
+	}
+	var v any = r.Outputs
+	if !r.List && len(r.Outputs) == 1 {
+		v = r.Outputs[0]
+	}
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s\n", data)
+	fmt.Fprintf(errs, "%d ms\n", r.Took.Milliseconds())
+	return nil
+}
+
 func (i *Instance) files() string { return filepath.Join(i.dir, "files") }
 
 func (i *Instance) blob(sum string) string {
 	return filepath.Join(i.files(), "sha256", sum[:2], sum[2:])
 }
 
+// Identity is who an execution takes itself for.
+type Identity struct {
+	Project, Workflow, Run, Step string
+	ItemPath                     []int32
+	Attempt                      int32
+	IdempotencyKey               string
+}
+
 // Run carries out one execution; log gets every line that user code prints, with its level.
 func (i *Instance) Run(ctx context.Context, inputs map[string]json.RawMessage, log func(level, line string)) (Result, error) {
+	i.next++
+	id := fmt.Sprintf("local-%d", i.next)
+	return i.RunAs(ctx, Identity{Project: "local", Run: id, Step: i.Action.ID, Attempt: 1, IdempotencyKey: id}, inputs, log)
+}
+
+// RunAs is Run of an execution that takes itself for another one.
+func (i *Instance) RunAs(ctx context.Context, as Identity, inputs map[string]json.RawMessage, log func(level, line string)) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := i.client.Session(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	i.next++
-	id := fmt.Sprintf("local-%d", i.next)
+	id := as.Run
 	in := map[string][]byte{}
 	for k, v := range inputs {
 		in[k] = v
 	}
 	began := time.Now()
-	start := &pb.Start{Attempt: 1, Inputs: in, Filestore: "file://" + i.files(), IdempotencyKey: id, Context: &pb.Context{Project: "local", RunId: id, Step: i.Action.ID}}
+	start := &pb.Start{Attempt: as.Attempt, Inputs: in, Filestore: "file://" + i.files(), IdempotencyKey: as.IdempotencyKey,
+		Context: &pb.Context{Project: as.Project, Workflow: as.Workflow, RunId: as.Run, Step: as.Step, ItemPath: as.ItemPath}}
 	if i.Action.TimeoutMillis > 0 && i.debug == nil { // who debugs takes their time
 		start.DeadlineUnixMs = began.UnixMilli() + i.Action.TimeoutMillis
 	}

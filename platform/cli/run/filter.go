@@ -76,19 +76,19 @@ func moment(text string, now time.Time) (string, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		d, err := time.ParseDuration(days + "h")
 		if err != nil {
-			return "", errMoment(text)
+			return "", momentError(text)
 		}
 		return now.Add(-24 * d).UTC().Format(time.RFC3339), nil
 	}
 	d, err := time.ParseDuration(back)
 	if err != nil || d < 0 {
-		return "", errMoment(text)
+		return "", momentError(text)
 	}
 	return now.Add(-d).UTC().Format(time.RFC3339), nil
 }
 
-type errMoment string
+type momentError string
 
-func (e errMoment) Error() string {
+func (e momentError) Error() string {
 	return string(e) + " is no time: write 2h, 7d, or 2026-12-01T09:00:00Z"
 }

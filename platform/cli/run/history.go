@@ -49,7 +49,7 @@ func again(ctx context.Context, o *AgainOptions) error {
 	if err != nil {
 		return err
 	}
-	inputs, err := ParseInputs("", o.Inputs, func(file string) (json.RawMessage, error) { return upload(ctx, c, file) })
+	inputs, err := ParseInputs("", o.Inputs, func(file string) (json.RawMessage, error) { return Upload(ctx, c, file) })
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func decide(ctx context.Context, o *DecideOptions) error {
 		body["comment"] = o.Comment
 	}
 	if len(o.Inputs) > 0 {
-		if body["values"], err = ParseInputs("", o.Inputs, func(file string) (json.RawMessage, error) { return upload(ctx, c, file) }); err != nil {
+		if body["values"], err = ParseInputs("", o.Inputs, func(file string) (json.RawMessage, error) { return Upload(ctx, c, file) }); err != nil {
 			return err
 		}
 	}

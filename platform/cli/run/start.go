@@ -69,7 +69,7 @@ func start(ctx context.Context, o *StartOptions) error {
 	if err != nil {
 		return err
 	}
-	inputs, err := ParseInputs(o.JSON, o.Inputs, func(file string) (json.RawMessage, error) { return upload(ctx, c, file) })
+	inputs, err := ParseInputs(o.JSON, o.Inputs, func(file string) (json.RawMessage, error) { return Upload(ctx, c, file) })
 	if err != nil {
 		return err
 	}
@@ -155,8 +155,8 @@ func literal(value string) json.RawMessage {
 	return text
 }
 
-// upload stores a file and returns the value that stands for it.
-func upload(ctx context.Context, c *sdk.Client, file string) (json.RawMessage, error) {
+// Upload stores a file and returns the value that stands for it.
+func Upload(ctx context.Context, c *sdk.Client, file string) (json.RawMessage, error) {
 	in, err := os.Open(file)
 	if err != nil {
 		return nil, err

@@ -4,18 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/pelton-run/pelton/platform/cli/factory"
 	"github.com/pelton-run/pelton/platform/cli/localrun"
@@ -29,17 +29,27 @@ type Options struct {
 	Name     *regexp.Regexp
 	File     string // of the JUnit report
 	Parallel int
+	Timeout  time.Duration // of the builds that tests of workflows wait for
 }
 
 // NewCmd makes the command; runF replaces its work in tests.
 func NewCmd(f *factory.Factory, runF func(context.Context, *Options) error) *cobra.Command {
 	o := &Options{Factory: f}
 	cmd := &cobra.Command{
-		Use: "test [DIR]", Short: "Run the tests of all actions of a workspace, without a server",
+		Use: "test [DIR]", Short: "Run the tests of all actions and workflows of a workspace",
 		Long: `Builds every action at or below DIR (default: the current folder) that has tests in its metadata,
-and runs them: actions at the same time, the tests of one action one after the other. A table tells
-each test's result; the exit code is 1 when one failed or could not run.`,
-		Example: "  pelton test\n  pelton test actions --run '^resize/' --junit report.xml",
+and runs them without a server: actions at the same time, the tests of one action one after the
+other.
+
+Then it runs every tests/*.yaml of kind WorkflowTest, on the running server of the home or on one
+that is started for it and stopped at the end. DIR's actions are built there; its workflows are
+neither saved nor deployed. A test carries out one run with the real engine: stubs answer where it
+has them, everything else is the real action, and all waiting is skipped over. A step with the
+effect write or irreversible needs a stub. The project's variables and secrets are not read.
+
+What is not as expected is told with its place in the test; a table tells each test's result. The
+exit code is 1 when one failed or could not run.`,
+		Example: "  pelton test\n  pelton test actions --run '^resize/' --junit report.xml\n  pelton test --run '^weather-report/'",
 		Args:    factory.AtMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Dir = "."; len(args) == 1 {
@@ -63,19 +73,27 @@ each test's result; the exit code is 1 when one failed or could not run.`,
 			return test(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVar(&o.Pattern, "run", "", "only tests whose ACTION/TEST matches this regular expression")
+	f.AddProject(cmd)
+	cmd.Flags().StringVar(&o.Home, "home", "", "folder of the server's data (default: $PELTON_HOME, or .pelton)")
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", 10*time.Minute, "wait at most this long for the builds of the actions that workflows use")
+	cmd.Flags().StringVar(&o.Pattern, "run", "", "only tests whose ACTION/TEST or WORKFLOW/TEST matches this regular expression")
 	cmd.Flags().StringVar(&o.File, "junit", "", "also write the results to this file as JUnit XML")
-	cmd.Flags().IntVar(&o.Parallel, "parallel", 0, "test this many actions at the same time (default: as many as there are processors)")
+	cmd.Flags().IntVar(&o.Parallel, "parallel", 0, "run this many at the same time (default: as many as there are processors)")
 	return cmd
 }
 
 func test(ctx context.Context, o *Options) error {
 	dirs, err := localrun.Dirs(o.Dir)
+	var usage *factory.UsageError
+	if errors.As(err, &usage) && hasTests(o.Dir) {
+		err = nil // a workspace of workflows alone
+	}
 	if err != nil {
 		return err
 	}
-	for _, file := range workflowTests(o.Dir) {
-		fmt.Fprintf(o.Err, "%s: is a test of a workflow and is not run: this version runs the tests of actions\n", file)
+	flows, err := workflowTests(o.Dir, o.Name)
+	if err != nil {
+		return err
 	}
 	p := &progress{out: o.Err}
 	var orders []Order
@@ -90,12 +108,19 @@ func test(ctx context.Context, o *Options) error {
 		order.Log = func(line string) { p.say("  [%s] %s", id, line) }
 		orders = append(orders, order)
 	}
-	if len(orders) == 0 && o.Name != nil {
+	if len(orders) == 0 && len(flows) == 0 && o.Name != nil {
 		return fmt.Errorf("--run %s matches no test in %s", o.Pattern, factory.Count(len(dirs), "action"))
 	}
 	results, err := Run(ctx, orders, o.Parallel, p.ended)
 	if err != nil {
 		return err
+	}
+	if len(flows) > 0 {
+		more, err := runWorkflows(ctx, o, flows, p)
+		if err != nil {
+			return err
+		}
+		results = append(results, more...)
 	}
 	if o.File != "" {
 		if err := report(o.File, results); err != nil {
@@ -122,9 +147,9 @@ func tell(o *Options, results []Result, without int) error {
 	names, rows := []string{}, [][]string{}
 	for _, r := range results {
 		counts[r.State]++
-		names = append(names, r.Action+"/"+r.Test)
+		names = append(names, r.Subject()+"/"+r.Test)
 		first, _, _ := strings.Cut(r.Message, "\n")
-		rows = append(rows, []string{r.Action, r.Test, r.State, strconv.FormatInt(r.Millis, 10), first})
+		rows = append(rows, []string{r.Subject(), r.Test, r.State, strconv.FormatInt(r.Millis, 10), first})
 	}
 	if results == nil {
 		results = []Result{}
@@ -134,7 +159,7 @@ func tell(o *Options, results []Result, without int) error {
 		return err
 	}
 	if err := o.Print(raw, names, func(w io.Writer) {
-		factory.Table(w, "No tests: add tests: to an action.yaml.", []string{"ACTION", "TEST", "STATE", "MS", "MESSAGE"}, rows)
+		factory.Table(w, "No tests: add tests: to an action.yaml, or tests/NAME.yaml of kind WorkflowTest.", []string{"SUBJECT", "TEST", "STATE", "MS", "MESSAGE"}, rows)
 	}); err != nil {
 		return err
 	}
@@ -162,29 +187,13 @@ func (p *progress) say(format string, args ...any) {
 	fmt.Fprintf(p.out, format+"\n", args...)
 }
 
-// ended tells an action's tests as soon as they have run, and whole what went wrong.
+// ended tells tests as soon as they have run, and whole what went wrong.
 func (p *progress) ended(results []Result) {
 	for _, r := range results {
 		if r.State == Passed {
-			p.say("ok    %s: %s", r.Action, r.Test)
+			p.say("ok    %s: %s", r.Subject(), r.Test)
 			continue
 		}
-		p.say("FAIL  %s: %s\n      %s", r.Action, r.Test, strings.ReplaceAll(r.Message, "\n", "\n      "))
+		p.say("FAIL  %s: %s\n      %s", r.Subject(), r.Test, strings.ReplaceAll(r.Message, "\n", "\n      "))
 	}
-}
-
-// workflowTests are the files of kind WorkflowTest in the workspace's tests folder.
-func workflowTests(dir string) []string {
-	var out []string
-	for _, pattern := range []string{"*.yaml", "*.yml"} {
-		files, _ := filepath.Glob(filepath.Join(dir, "tests", pattern)) // the pattern is ours
-		for _, file := range files {
-			var head struct{ Kind string }
-			data, err := os.ReadFile(file)
-			if err == nil && yaml.Unmarshal(data, &head) == nil && head.Kind == "WorkflowTest" {
-				out = append(out, file)
-			}
-		}
-	}
-	return out
 }

@@ -24,7 +24,7 @@ type junitSuite struct {
 	Time     string      `xml:"time,attr"`
 	Cases    []junitCase `xml:"testcase"`
 	millis   int64
-	dir      string
+	group    string
 }
 
 type junitCase struct {
@@ -41,18 +41,20 @@ type junitMessage struct {
 	Text    string `xml:",chardata"`
 }
 
-// JUnit writes the results in the XML that build servers read: one testsuite per action.
+// JUnit writes the results in the XML that build servers read: one testsuite per action and per
+// workflow.
 func JUnit(w io.Writer, results []Result) error {
 	var all junitSuites
 	var total int64
 	for _, r := range results {
 		n := len(all.Suites)
-		if n == 0 || all.Suites[n-1].dir != r.Dir {
-			all.Suites = append(all.Suites, junitSuite{Name: r.Action, dir: r.Dir})
+		group := r.Dir + "\x00" + r.Workflow
+		if n == 0 || all.Suites[n-1].group != group {
+			all.Suites = append(all.Suites, junitSuite{Name: r.Subject(), group: group})
 			n++
 		}
 		s := &all.Suites[n-1]
-		c := junitCase{Name: r.Test, Class: r.Action, File: r.Dir, Time: seconds(r.Millis)}
+		c := junitCase{Name: r.Test, Class: r.Subject(), File: r.Dir + r.File, Time: seconds(r.Millis)}
 		first, _, _ := strings.Cut(r.Message, "\n")
 		message := &junitMessage{Message: first, Text: r.Message}
 		switch r.State {

@@ -1,5 +1,6 @@
-// Package suite runs the tests that actions have in their metadata, on this machine and without a
-// server: each action is built and its tests run one after the other behind one wrapper.
+// Package suite runs the tests of a workspace. Those that actions have in their metadata run on this
+// machine and without a server: each action is built and its tests run one after the other behind
+// one wrapper. Tests of workflows run on the server of this home.
 package suite
 
 import (
@@ -22,15 +23,21 @@ const (
 	Broken = "error" // the test could not run: the action has errors, or was not built
 )
 
-// Result of one test.
+// Result of one test of an action or of a workflow.
 type Result struct {
-	Dir     string `json:"dir"`
-	Action  string `json:"action"`
-	Test    string `json:"test"`
-	State   string `json:"state"` // passed | failed | error
-	Millis  int64  `json:"ms"`
-	Message string `json:"message,omitempty"`
+	Dir      string `json:"dir,omitempty"`  // of the action
+	File     string `json:"file,omitempty"` // of the workflow's test
+	Action   string `json:"action,omitempty"`
+	Workflow string `json:"workflow,omitempty"`
+	Test     string `json:"test"`
+	State    string `json:"state"` // passed | failed | error
+	Millis   int64  `json:"ms"`
+	Virtual  int64  `json:"virtual_ms,omitempty"` // workflows: in the time of the run
+	Message  string `json:"message,omitempty"`
 }
+
+// Subject is what is tested: the action's id, or the workflow's name.
+func (r Result) Subject() string { return r.Action + r.Workflow }
 
 // Order is the tests of one action.
 type Order struct {

@@ -111,7 +111,7 @@ func offline(file string, text []byte) []sdk.Location {
 		}
 		return a, err
 	}
-	problems = append(problems, w.CheckUses(file, found)...)
+	problems = append(problems, w.CheckUses(file, found, siblings(file))...)
 	out := make([]sdk.Location, 0, len(problems))
 	for _, p := range problems {
 		l := sdk.Location{File: file, Line: p.Line, Column: p.Column, Message: p.Message, Remedy: p.Remedy}
@@ -134,6 +134,23 @@ func offline(file string, text []byte) []sdk.Location {
 
 func notHere(uses string) string {
 	return uses + " is not in this workspace: --online checks it against the library"
+}
+
+// siblings finds the other workflows that lie beside a file.
+func siblings(file string) workflow.Siblings {
+	return func(name string) (workflow.Workflow, bool) {
+		files, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*.y*ml")) // only a bad pattern fails
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				continue
+			}
+			if w, problems := workflow.Parse(f, text); w.Name == name && !problems.Errors() {
+				return w, true
+			}
+		}
+		return workflow.Workflow{}, false
+	}
 }
 
 // workspace resolves what a step uses in the folder that holds the workflow's workflows/ folder,

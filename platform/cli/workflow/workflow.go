@@ -72,7 +72,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 func NewCmdShow(f *factory.Factory, runF func(context.Context, *Options) error) *cobra.Command {
 	o := &Options{Factory: f}
 	return &cobra.Command{
-		Use: "show WORKFLOW", Short: "Show a workflow, its deployment and its revisions", Args: factory.ExactArgs("WORKFLOW"),
+		Use: "show WORKFLOW", Short: "Show a workflow, its steps, its deployment and its revisions", Args: factory.ExactArgs("WORKFLOW"),
 		Example: "  pelton workflow show weather-report",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Name = args[0]; runF != nil {
@@ -97,29 +97,58 @@ func show(ctx context.Context, o *Options) error {
 	if _, err := c.Get(ctx, c.Path("studio", "workflows", o.Name, "revisions")+factory.Query("limit", "20"), &all); err != nil {
 		return err
 	}
-	return o.Print(raw, []string{w.Name}, func(out io.Writer) {
-		fmt.Fprintf(out, "workflow %s, newest revision %d\n", w.Name, w.Revision)
-		live := 0
-		if d := w.Deployment; d != nil {
-			live = d.Revision
-			fmt.Fprintf(out, "revision %d is %s", d.Revision, d.State)
-			if d.Reason != "" {
-				fmt.Fprintf(out, ": %s", d.Reason)
-			}
-			fmt.Fprintln(out)
-		} else {
-			fmt.Fprintf(out, "not deployed: `pelton workflow deploy %s`\n", w.Name)
+	return o.Print(raw, []string{w.Name}, func(out io.Writer) { describe(out, w, all.Items, c.URL) })
+}
+
+// describe prints what is live of a workflow, how it is called, what it takes, what is wrong
+// with what the newest scan found, and its revisions.
+func describe(out io.Writer, w sdk.Workflow, revisions []sdk.Revision, server string) {
+	fmt.Fprintf(out, "workflow %s, newest revision %d\n", w.Name, w.Revision)
+	live := 0
+	if d := w.Deployment; d != nil {
+		live = d.Revision
+		fmt.Fprintf(out, "revision %d is %s", d.Revision, d.State)
+		if d.Reason != "" {
+			fmt.Fprintf(out, ": %s", d.Reason)
 		}
+		fmt.Fprintln(out)
+		for _, e := range d.Endpoints {
+			fmt.Fprintf(out, "  trigger %s: %s %s%s\n", e.Trigger, e.Method, server, e.Path)
+		}
+	} else {
+		fmt.Fprintf(out, "not deployed: `pelton workflow deploy %s`\n", w.Name)
+	}
+	for _, p := range w.Problems {
+		fmt.Fprintln(out, factory.Place(sdk.Location{
+			File: p.File, Line: p.Line, Column: p.Column, Path: p.Path, Message: p.Message, Remedy: p.Proposal, Warning: p.Severity == "warning",
+		}))
+	}
+	if w.Definition != nil && len(w.Definition.Inputs) > 0 {
 		var rows [][]string
-		for _, r := range all.Items {
-			mark := ""
-			if r.Revision == live {
-				mark = "deployed"
+		for _, i := range w.Definition.Inputs {
+			need := "required"
+			switch {
+			case len(i.Default) > 0:
+				need = "default " + string(i.Default)
+			case i.Optional:
+				need = "optional"
 			}
-			rows = append(rows, []string{strconv.Itoa(r.Revision), factory.When(r.CreatedAt), mark})
+			rows = append(rows, []string{i.Name, i.Type, need})
 		}
-		factory.Table(out, "no revisions", []string{"REVISION", "SAVED", ""}, rows)
-	})
+		factory.Table(out, "", []string{"INPUT", "TYPE", ""}, rows)
+	}
+	var rows [][]string
+	for _, r := range revisions {
+		mark := ""
+		if r.Revision == live {
+			mark = "deployed"
+		}
+		rows = append(rows, []string{strconv.Itoa(r.Revision), factory.When(r.CreatedAt), mark})
+	}
+	factory.Table(out, "no revisions", []string{"REVISION", "SAVED", ""}, rows)
+	if w.Definition != nil && len(w.Definition.Steps) > 0 {
+		factory.Table(out, "", []string{"STEP", "DOES", "AFTER"}, steps(w.Definition))
+	}
 }
 
 // LiveOptions of `pelton workflow deploy` and `rollback`.

@@ -28,7 +28,7 @@ type Platform struct {
 	Token string // of the local administrator
 	HTTP  *http.Client
 
-	violation func(error)
+	options Options
 
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -41,7 +41,9 @@ type Options struct {
 	Home   string   // Defaults to a new temporary folder
 	Listen string   // Defaults to a free port on 127.0.0.1
 	Args   []string // further arguments of peltond
-	Env    []string // further environment, KEY=value
+	Env    []string // further environment, KEY=value; a restart has it too
+	// Replica is the name of one process among several on one home and store. Defaults to none.
+	Replica string
 	// Violation takes every answer that HTTP gets and the service's OpenAPI document does not
 	// describe; it is called concurrently. Defaults to nil: answers are not checked.
 	Violation func(error)
@@ -100,15 +102,20 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}
-	state := filepath.Join(o.Home, "run", "server.json")
+	dir, args := filepath.Join(o.Home, "run"), []string{"--home", o.Home, "--listen", o.Listen}
+	p := &Platform{Home: o.Home, done: make(chan struct{}), log: filepath.Join(o.Home, "peltond.log"), options: o}
+	if o.Replica != "" {
+		dir, args = filepath.Join(dir, "replicas", o.Replica), append(args, "--replica", o.Replica)
+		p.log = filepath.Join(o.Home, "peltond-"+o.Replica+".log")
+	}
+	state := filepath.Join(dir, "server.json")
 	_ = os.Remove(state)
-	p := &Platform{Home: o.Home, done: make(chan struct{}), log: filepath.Join(o.Home, "peltond.log"), violation: o.Violation}
 	logFile, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer logFile.Close()
-	p.cmd = exec.Command(filepath.Join(bin, "peltond"), append([]string{"--home", o.Home, "--listen", o.Listen}, o.Args...)...)
+	p.cmd = exec.Command(filepath.Join(bin, "peltond"), append(args, o.Args...)...)
 	p.cmd.Env = append(os.Environ(), o.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = logFile, logFile
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -162,7 +169,9 @@ func (p *Platform) Stop() error {
 
 // Restart starts a new peltond on the same home, after Kill or Stop.
 func (p *Platform) Restart(ctx context.Context, args ...string) error {
-	n, err := Start(ctx, Options{Home: p.Home, Args: args, Violation: p.violation})
+	o := p.options
+	o.Args, o.Listen = args, ""
+	n, err := Start(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -380,11 +380,39 @@ func (s *Server) stopStale(ctx context.Context) error {
 	}
 	first, _, _ := strings.Cut(string(data), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid <= 1 || !isPostgres(pid, s.data) {
+	if err != nil || pid <= 1 {
 		return nil // PostgreSQL itself deals with a stale file
+	}
+	if !isPostgres(pid, s.data) {
+		return s.dropStale(ctx, pid)
 	}
 	s.cfg.Log.Info("stopping the database server that an earlier process left", "pid", pid)
 	return endProcess(ctx, pid, 20*time.Second)
+}
+
+// dropStale deals with the file of a server that is gone. PostgreSQL refuses to start as long as
+// there is a process of that number, whatever it is: one that was killed and is not reaped yet is
+// waited for, and when the number has gone to another program and nothing works on the data, the
+// file is removed.
+func (s *Server) dropStale(ctx context.Context, pid int) error {
+	if !seesProcesses {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for syscall.Kill(pid, 0) == nil && (isDying(pid) || worksOn(s.data)) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil // PostgreSQL tells why it cannot start
+		}
+	}
+	if syscall.Kill(pid, 0) != nil || worksOn(s.data) {
+		return nil
+	}
+	return os.Remove(filepath.Join(s.data, "postmaster.pid"))
 }
 
 // endProcess asks a server that is not our child to shut down fast, and waits for it.

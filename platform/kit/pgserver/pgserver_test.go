@@ -3,6 +3,8 @@ package pgserver_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -75,4 +77,20 @@ func TestDataIsKept(t *testing.T) {
 	require.NoError(t, exec(t, url, "SELECT * FROM kept"))
 	_, err = pgserver.SuperURLOf(filepath.Join(dir, "nowhere"), "pelton_a")
 	require.ErrorContains(t, err, "no database of a Pelton lies in")
+}
+
+// A file that a killed server left is no obstacle when its number has gone to another program.
+func TestStaleFile(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("what a process works on cannot be read here: PostgreSQL refuses to start then, with words")
+		return
+	}
+	dir := home(t)
+	s := start(t, dir, "pelton_a")
+	data := s.DataDir()
+	require.NoError(t, exec(t, s.URL("pelton_a"), "CREATE TABLE t (x int)"))
+	s.Stop()
+	require.NoError(t, os.WriteFile(filepath.Join(data, "postmaster.pid"), []byte(strconv.Itoa(os.Getpid())+"\n"+data+"\n1\n5432\n/tmp\n\n0 0\nready\n"), 0o644))
+	s = start(t, dir, "pelton_a")
+	require.NoError(t, exec(t, s.URL("pelton_a"), "INSERT INTO t VALUES (1)"))
 }

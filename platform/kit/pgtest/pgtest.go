@@ -128,6 +128,34 @@ func NewURL(t testing.TB, service string, migrations embed.FS, dir string) (*pg.
 	return pool, dbURL
 }
 
+// Empty makes empty databases, dropped when the test ends, and gives the superuser's URL whose path
+// is what their names begin with: name "x" is the URL with "x" at its end.
+func Empty(t testing.TB, names ...string) (prefixURL string) {
+	t.Helper()
+	super, err := superURL()
+	if err != nil {
+		t.Fatalf("no PostgreSQL for tests: %v", err)
+	}
+	prefix := fmt.Sprintf("e_%d_%d_", os.Getpid(), counter.Add(1))
+	for _, name := range names {
+		db := prefix + name
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		err := exec(ctx, super, "CREATE DATABASE "+db)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := exec(ctx, super, "DROP DATABASE IF EXISTS "+db+" WITH (FORCE)"); err != nil {
+				t.Logf("drop the test database: %v", err)
+			}
+		})
+	}
+	return withDatabase(super, prefix)
+}
+
 // makeTemplate builds the template under another name and renames it, so that a name exists
 // only whole, also when several test processes share the server.
 func makeTemplate(ctx context.Context, super, name string, migrations embed.FS, dir string) error {

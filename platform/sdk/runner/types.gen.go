@@ -460,7 +460,7 @@ type ProjectEvent struct {
 	// Text What the step asks.
 	Text string `json:"text,omitempty"`
 
-	// Type What happened; after resync events were lost.
+	// Type What happened; waits_changed is told when a step of the run begins or ceases to wait for a signal or a person; after resync events were lost.
 	Type string `json:"type"`
 
 	// Workflow The workflow of the run.
@@ -665,6 +665,42 @@ type StepError struct {
 	Step string `json:"step,omitempty"`
 }
 
+// StepInputs What an attempt was started with.
+type StepInputs struct {
+	// Action The action as id@version, absent for a sub-workflow.
+	Action string `json:"action,omitempty"`
+
+	// Attempt The number of the attempt.
+	Attempt int `json:"attempt"`
+
+	// Build The digest of the action's build, absent for a sub-workflow.
+	Build string `json:"build,omitempty"`
+
+	// Execution The id of the attempt.
+	Execution string `json:"execution"`
+
+	// IdempotencyKey The key that all attempts of the step have in common.
+	IdempotencyKey string `json:"idempotency_key"`
+
+	// Inputs Named values, as inputs, outputs and results are.
+	Inputs Values `json:"inputs"`
+
+	// ItemPath The indices of the items that it was for, outermost first.
+	ItemPath []int `json:"item_path"`
+
+	// Run The id of the run.
+	Run string `json:"run"`
+
+	// Secret The names of the inputs that hold secrets.
+	Secret []string `json:"secret"`
+
+	// Step The id of the step.
+	Step string `json:"step"`
+
+	// Workflow The sub-workflow, absent for an action.
+	Workflow string `json:"workflow,omitempty"`
+}
+
 // StepRun One passage through a step, for one item where the step runs once per item.
 type StepRun struct {
 	// Attempts The tries.
@@ -750,6 +786,78 @@ type StepWait struct {
 
 	// Until When it ends by itself, absent for never.
 	Until *time.Time `json:"until,omitempty"`
+}
+
+// TestFailure One thing that is not as it should be.
+type TestFailure struct {
+	// Column The column in that line.
+	Column int `json:"column,omitempty"`
+
+	// Expected What was expected, as JSON or in words.
+	Expected string `json:"expected,omitempty"`
+
+	// Got What came, as JSON or in words.
+	Got string `json:"got,omitempty"`
+
+	// Line The line in the test.
+	Line int `json:"line,omitempty"`
+
+	// Message What is wrong, absent where expected and got say it.
+	Message string `json:"message,omitempty"`
+
+	// What What it is about, such as result.report or steps.chart.attempts.
+	What string `json:"what"`
+}
+
+// TestReport How a test went.
+type TestReport struct {
+	// Failures What is not as it should be.
+	Failures []TestFailure `json:"failures"`
+
+	// Logs What the actions that really ran wrote, the first 2000 records.
+	Logs []LogRecord `json:"logs"`
+
+	// Name The name of the test.
+	Name string `json:"name"`
+
+	// Passed Whether the state is passed.
+	Passed bool `json:"passed"`
+
+	// RealMs How long the test took in milliseconds.
+	RealMs int64 `json:"real_ms"`
+
+	// Run One run; inputs, result and steps are there only where one run is read.
+	Run Run `json:"run"`
+
+	// State Whether what came was expected, or error when the test could not be carried out.
+	State string `json:"state"`
+
+	// VirtualMs How long the run took in its own time in milliseconds.
+	VirtualMs int64 `json:"virtual_ms"`
+
+	// Workflow The workflow.
+	Workflow string `json:"workflow"`
+}
+
+// TestRequest A test of a workflow, which is the one that is deployed unless a deployment or a definition is given.
+type TestRequest struct {
+	// Definitions Definitions of the tested workflow and of its sub-workflows that are used instead of deployed ones.
+	Definitions [][]byte `json:"definitions,omitempty"`
+
+	// Deployment The deployment to test instead of the one that is live.
+	Deployment string `json:"deployment,omitempty"`
+
+	// File The name of its file, from which the test has its name.
+	File string `json:"file,omitempty"`
+
+	// Files What the paths in the test stand for: the values of uploaded files, by the paths as written.
+	Files map[string]interface{} `json:"files,omitempty"`
+
+	// Test The document of kind WorkflowTest, as YAML.
+	Test string `json:"test"`
+
+	// Workflow The workflow; it must be the one that the test names.
+	Workflow string `json:"workflow,omitempty"`
 }
 
 // UnderWay A run that has no result yet.

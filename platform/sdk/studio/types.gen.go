@@ -194,10 +194,49 @@ type ActionTest struct {
 	Name string `json:"name"`
 }
 
+// Approval What a person is asked.
+type Approval struct {
+	// Approvers Who may decide; empty is whoever may operate runs.
+	Approvers []string `json:"approvers"`
+
+	// Title The question, as written.
+	Title json.RawMessage `json:"title,omitempty"`
+}
+
+// Case One case of a switch.
+type Case struct {
+	// Steps The steps that it chooses.
+	Steps []string `json:"steps"`
+
+	// Value The value as text.
+	Value string `json:"value"`
+}
+
+// Catch What becomes of a failure.
+type Catch struct {
+	// On The kinds of error; empty is every kind but cancelled.
+	On []string `json:"on"`
+
+	// Outputs What the step completes with, as written; absent it stays failed and the run goes on.
+	Outputs json.RawMessage `json:"outputs,omitempty"`
+}
+
 // CheckResult What is wrong with a workflow.
 type CheckResult struct {
 	// Problems The problems, none for a workflow that can be saved.
 	Problems []WorkflowProblem `json:"problems"`
+}
+
+// CompileRequest A workflow to compile.
+type CompileRequest struct {
+	// Builds What ./folders mean in it: the builds of a scan's actions, by their folders.
+	Builds map[string]string `json:"builds,omitempty"`
+
+	// Path Its file in the repository, for what is told about it.
+	Path string `json:"path,omitempty"`
+
+	// Yaml The text of the workflow.
+	Yaml string `json:"yaml"`
 }
 
 // Definition What the YAML of a revision says.
@@ -238,6 +277,9 @@ type Deployment struct {
 
 // DeploymentState How far a deployment is.
 type DeploymentState = string
+
+// Effect What a step does to the world beyond its outputs; absent it is what the action says.
+type Effect = string
 
 // Endpoint An address that a deployment listens on.
 type Endpoint struct {
@@ -284,6 +326,15 @@ type Item struct {
 // ItemType The type of an input or output.
 type ItemType = string
 
+// Loop Until when a step is repeated.
+type Loop struct {
+	// Max How many passes there may be.
+	Max int `json:"max"`
+
+	// Until The condition that ends the loop.
+	Until string `json:"until"`
+}
+
 // Revision One immutable state of a workflow with pinned builds; yaml and definition are absent in lists.
 type Revision struct {
 	// CreatedAt When the revision was made.
@@ -317,8 +368,44 @@ type RevisionList struct {
 	NextCursor string `json:"next_cursor,omitempty"`
 }
 
+// Runnable A workflow as the runner would get it.
+type Runnable struct {
+	// Definition The message studio.v1.Definition, there when it is ready.
+	Definition []byte `json:"definition,omitempty"`
+
+	// Problems What is wrong with it.
+	Problems []WorkflowProblem `json:"problems"`
+
+	// State Whether it can run, waits for the build of an action, or has errors.
+	State string `json:"state"`
+}
+
 // Step One step of a workflow.
 type Step struct {
+	// Approval What a person is asked.
+	Approval *Approval `json:"approval,omitempty"`
+
+	// Cached Whether outputs are kept for others with the same key.
+	Cached bool `json:"cached,omitempty"`
+
+	// Cases The cases of the switch, in the order of the text.
+	Cases []Case `json:"cases,omitempty"`
+
+	// Catch What becomes of failures, in the order in which it is tried; continueOnError is the last.
+	Catch []Catch `json:"catch,omitempty"`
+
+	// Collect The step whose passages are gathered.
+	Collect string `json:"collect,omitempty"`
+
+	// Default The steps that the switch chooses where no case fits.
+	Default []string `json:"default,omitempty"`
+
+	// Detach Whether the end of that workflow is not waited for.
+	Detach bool `json:"detach,omitempty"`
+
+	// Effect What a step does to the world beyond its outputs; absent it is what the action says.
+	Effect Effect `json:"effect,omitempty"`
+
 	// ForEach The list whose items the step runs for.
 	ForEach string `json:"for_each,omitempty"`
 
@@ -328,18 +415,42 @@ type Step struct {
 	// If The condition.
 	If string `json:"if,omitempty"`
 
+	// Join How many of the steps before must have completed: all, any or a number.
+	Join string `json:"join,omitempty"`
+
+	// Kind What a step does.
+	Kind StepKind `json:"kind"`
+
+	// Loop Until when a step is repeated.
+	Loop *Loop `json:"loop,omitempty"`
+
 	// Needs The steps that come before, stated and implied.
 	Needs []string `json:"needs"`
+
+	// Switch The expression whose value chooses steps.
+	Switch string `json:"switch,omitempty"`
 
 	// Title The title.
 	Title string `json:"title,omitempty"`
 
-	// Uses The action as written.
+	// Undo The action that takes back what the step did, as written.
+	Undo string `json:"undo,omitempty"`
+
+	// Uses The action as written, empty where the step runs none.
 	Uses string `json:"uses"`
+
+	// Wait What a step waits for: one of for, until, signal and approval.
+	Wait *Wait `json:"wait,omitempty"`
 
 	// With The inputs as written, with expressions as text.
 	With map[string]json.RawMessage `json:"with"`
+
+	// Workflow The workflow that the step starts.
+	Workflow string `json:"workflow,omitempty"`
 }
+
+// StepKind What a step does.
+type StepKind = string
 
 // StudioEvent Something that happened to the library or a workflow.
 type StudioEvent struct {
@@ -381,6 +492,27 @@ type Trigger struct {
 
 	// With Its settings as written.
 	With json.RawMessage `json:"with,omitempty"`
+}
+
+// Wait What a step waits for: one of for, until, signal and approval.
+type Wait struct {
+	// Approval What a person is asked.
+	Approval *Approval `json:"approval,omitempty"`
+
+	// For A duration such as 10m, as written.
+	For json.RawMessage `json:"for,omitempty"`
+
+	// Signal The name of the signal.
+	Signal string `json:"signal,omitempty"`
+
+	// TimeoutMs How long a signal or an approval is waited for in milliseconds; absent it is for ever.
+	TimeoutMs int64 `json:"timeout_ms,omitempty"`
+
+	// Timezone The time zone of a local time.
+	Timezone string `json:"timezone,omitempty"`
+
+	// Until A time, as written.
+	Until json.RawMessage `json:"until,omitempty"`
 }
 
 // Workflow A workflow with its newest revision and deployment; yaml and definition only where one workflow is read.

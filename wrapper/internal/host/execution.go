@@ -23,9 +23,9 @@ type execution struct {
 	start *pb.Start
 	mask  *mask.Masker
 
-	cancel chan *pb.Cancel // the first one counts
-	acks   chan *pb.ToAction
-	stop   chan struct{} // closed when the lease has run out
+	cancel chan *pb.Cancel   // the first one counts
+	acks   chan *pb.ToAction // sources, nil for others
+	stop   chan struct{}     // closed when the lease has run out
 	stopIt sync.Once
 
 	mu       sync.Mutex
@@ -35,6 +35,7 @@ type execution struct {
 	dropped  uint64 // log lines dropped since the last notice
 	ended    bool
 	to       *stream // attached, nil = nobody
+	was      *stream // attached last
 	sent     uint64  // seq of the last message given to `to`
 	alone    time.Time
 	soon     *time.Timer // wakes the stream for what can wait a moment
@@ -207,9 +208,16 @@ func (x *execution) detach(s *stream) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.to == s {
-		x.to = nil
+		x.to, x.was = nil, s
 		x.alone = time.Now()
 	}
+}
+
+// toldTo tells whether s was the last to be attached.
+func (x *execution) toldTo(s *stream) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.to == s || (x.to == nil && x.was == s)
 }
 
 // expired tells whether nobody has been attached for the lease.

@@ -23,8 +23,8 @@ type folders struct {
 	seen  map[string]stamps // of folders that were found untouched
 }
 
-// stamps are when a folder and the two in it were last changed.
-type stamps [3]time.Time
+// stamps are when a folder and the two in it were last changed, in nanoseconds since 1970.
+type stamps [3]int64
 
 // tick is more than the step of a file system's clock: a change within one step of another leaves
 // no trace in the time.
@@ -89,7 +89,7 @@ func (f *folders) untouched(dir string) bool {
 	if after, ok := stampsOf(dir); !ok || after != now {
 		return false
 	}
-	newest := slices.MaxFunc(now[:], time.Time.Compare)
+	newest := time.Unix(0, slices.Max(now[:]))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.seen == nil {
@@ -105,11 +105,11 @@ func (f *folders) untouched(dir string) bool {
 // stampsOf are the times of a folder's parts; not ok where they are not as they were made.
 func stampsOf(dir string) (s stamps, ok bool) {
 	for i, d := range [3]string{dir, dir + "/work", dir + "/tmp"} {
-		info, err := os.Lstat(d)
-		if err != nil || info.Mode() != os.ModeDir|0o700 {
+		at, ok := changed(d)
+		if !ok {
 			return s, false
 		}
-		s[i] = info.ModTime()
+		s[i] = at
 	}
 	return s, true
 }

@@ -25,7 +25,7 @@ import (
 const Version = "1"
 
 // Features tells what this wrapper can do.
-var Features = []string{"session", "execute", "attach", "reuse", "fork", "fresh", "sources", "files", "directories", "refs", "masking", "credit", "heartbeat"}
+var Features = []string{"session", "execute", "attach", "reuse", "fork", "fresh", "sources", "files", "directories", "refs", "masking", "credit", "heartbeat", "batch"}
 
 // Config of a Host.
 type Config struct {
@@ -137,8 +137,10 @@ func (h *Host) begin(id string, start *pb.Start) (x *execution, fresh bool) {
 		return x, false
 	}
 	x = &execution{
-		id: id, host: h, start: start, cancel: make(chan *pb.Cancel, 1), acks: make(chan *pb.ToAction, 1024),
-		stop: make(chan struct{}), alone: time.Now(),
+		id: id, host: h, start: start, cancel: make(chan *pb.Cancel, 1), stop: make(chan struct{}), alone: time.Now(),
+	}
+	if h.cfg.Bundle.Kind == "Source" {
+		x.acks = make(chan *pb.ToAction, 1024)
 	}
 	h.runs[id] = x
 	h.busy.Add(1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,10 +94,10 @@ func (a action) start(t testing.TB) *instance {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Signal(os.Interrupt); _ = cmd.Wait() })
-	line := make([]byte, 6)
-	_, err = out.Read(line)
+	line := make([]byte, len("ready batch\n"))
+	_, err = io.ReadFull(out, line)
 	require.NoError(t, err)
-	require.Equal(t, "ready\n", string(line))
+	require.Equal(t, "ready batch\n", string(line))
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,8 +94,7 @@ func (j *job) carryOut() error {
 		return f
 	}
 	j.tell(&pb.FromAction{Body: &pb.FromAction_Instance{Instance: &pb.Instance{Name: h.cfg.Instance, Address: h.cfg.Address}}})
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := context.Background()
 	if d := j.start.GetDeadlineUnixMs(); d > 0 {
 		var done context.CancelFunc
 		ctx, done = context.WithDeadline(ctx, time.UnixMilli(d))
@@ -121,6 +119,9 @@ func (j *job) phase(kind pb.Phase_Kind, at time.Time) {
 }
 
 func (j *job) acquire(ctx context.Context) (*worker.Process, error) {
+	if p := j.host.cfg.Pool.TryAcquire(j.rawLine); p != nil {
+		return p, nil
+	}
 	type result struct {
 		p   *worker.Process
 		err error
@@ -212,7 +213,7 @@ func (j *job) prepare() ([]byte, error) {
 			}
 		}
 	}
-	return j.message(in)
+	return j.message(in), nil
 }
 
 func (j *job) fetchText(name string, raw []byte) ([]byte, error) {
@@ -263,50 +264,35 @@ func (j *job) fetchFile(name string, raw []byte) ([]byte, error) {
 }
 
 // message is {"t":"start",…} with the inputs' texts put in as they are.
-func (j *job) message(in map[string][]byte) ([]byte, error) {
+func (j *job) message(in map[string][]byte) []byte {
 	c := j.start.GetContext()
-	ctx, err := json.Marshal(map[string]any{
-		"run_id": c.GetRunId(), "step": c.GetStep(), "attempt": j.start.GetAttempt(), "idempotency_key": j.start.GetIdempotencyKey(),
-		"deadline": j.start.GetDeadlineUnixMs(), "workdir": j.work, "trace": j.start.GetTraceparent(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	id, err := json.Marshal(j.id)
-	if err != nil {
-		return nil, err
-	}
-	size := len(ctx) + 256
+	size := 512 + len(j.id) + len(j.work)
 	for k, v := range in {
 		size += len(k) + len(v) + 8
 	}
-	b := bytes.NewBuffer(make([]byte, 0, size))
-	fmt.Fprintf(b, `{"t":"start","id":%s,"ctx":%s,"in":{`, id, ctx)
+	b := &message{make([]byte, 0, size)}
+	b.text(`{"t":"start","id":`).quoted(j.id)
+	b.text(`,"ctx":{"run_id":`).quoted(c.GetRunId()).text(`,"step":`).quoted(c.GetStep())
+	b.text(`,"attempt":`).number(int64(j.start.GetAttempt())).text(`,"idempotency_key":`).quoted(j.start.GetIdempotencyKey())
+	b.text(`,"deadline":`).number(j.start.GetDeadlineUnixMs()).text(`,"workdir":`).quoted(j.work)
+	b.text(`,"trace":`).quoted(j.start.GetTraceparent()).text(`},"in":{`)
 	first := true
 	for k, v := range in {
 		if !first {
-			b.WriteByte(',')
+			b.text(",")
 		}
 		first = false
-		key, err := json.Marshal(k)
-		if err != nil {
-			return nil, err
-		}
-		b.Write(key)
-		b.WriteByte(':')
-		b.Write(v)
+		b.quoted(k).text(":").raw(v)
 	}
-	b.WriteByte('}')
+	b.text("}")
 	if len(j.dynamic) > 0 {
-		b.WriteString(`,"outputs":`)
-		b.Write(j.start.GetDynamicOutputs())
+		b.text(`,"outputs":`).raw(j.start.GetDynamicOutputs())
 	}
 	if cur := j.start.GetCursor(); len(cur) > 0 && json.Valid(cur) {
-		b.WriteString(`,"cursor":`)
-		b.Write(cur)
+		b.text(`,"cursor":`).raw(cur)
 	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
+	b.text("}")
+	return b.b
 }
 
 // follow deals with what the language process tells until it ends, is cancelled, or its time is over.

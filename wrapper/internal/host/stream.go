@@ -3,12 +3,14 @@ package host
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
@@ -19,10 +21,17 @@ type stream struct {
 	h    *Host
 	wake chan struct{}
 
-	mu    sync.Mutex
-	runs  []*execution
-	extra []*pb.FromAction // answers without an execution
+	mu      sync.Mutex
+	runs    []*execution
+	extra   []*pb.FromAction // answers without an execution
+	batched bool             // the runner takes batches: it has sent one
+
+	out []*pb.FromAction // of the sending goroutine: what the next message carries
+	top int              // their size
 }
+
+// batchBytes is about how much one message carries; none exceeds 256 KiB.
+const batchBytes = 128 << 10
 
 func (s *stream) signal() {
 	select {
@@ -128,10 +137,19 @@ func (s *stream) receive(call grpc.BidiStreamingServer[pb.ToAction, pb.FromActio
 		if err != nil {
 			return err
 		}
-		if err := s.take(m); err != nil {
-			return err
+		b := m.GetBatch()
+		if b == nil {
+			b = &pb.ToActionBatch{Messages: []*pb.ToAction{m}}
+		} else {
+			s.mu.Lock()
+			s.batched = true
+			s.mu.Unlock()
 		}
-		s.signal()
+		for _, m := range b.Messages {
+			if err := s.take(m); err != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -172,7 +190,7 @@ func (s *stream) take(m *pb.ToAction) error {
 			x.credit(body.Credit)
 		}
 	case *pb.ToAction_EventAck, *pb.ToAction_RunResult:
-		if x := s.attached(id); x != nil {
+		if x := s.attached(id); x != nil && x.acks != nil {
 			if ack := m.GetEventAck(); ack != nil {
 				x.settle(ack.GetEventSeq())
 			}
@@ -182,7 +200,8 @@ func (s *stream) take(m *pb.ToAction) error {
 			}
 		}
 	case *pb.ToAction_Forget:
-		if s.attached(id) != nil {
+		// An execution whose last message is sent is attached to nobody any more.
+		if x := s.h.find(id); x != nil && x.toldTo(s) {
 			s.h.forget(id)
 		}
 	}
@@ -203,7 +222,7 @@ func (s *stream) attached(id string) *execution {
 func (s *stream) flush(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) (ended bool, err error) {
 	for {
 		s.mu.Lock()
-		extra := s.extra
+		extra, batched := s.extra, s.batched
 		s.extra = nil
 		runs := append([]*execution(nil), s.runs...)
 		s.mu.Unlock()
@@ -213,39 +232,72 @@ func (s *stream) flush(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]
 			}
 		}
 		again := false
-		over := map[*execution]bool{}
+		var over []*execution
 		for _, x := range runs {
 			out, more, done := x.next(s, 64)
 			for _, m := range out {
-				if err := call.Send(m); err != nil {
+				if err := s.put(call, m, batched); err != nil {
 					return false, err
 				}
 			}
 			again = again || more
 			if done {
-				over[x] = true
+				over = append(over, x)
 			}
 		}
-		if len(over) > 0 {
-			s.mu.Lock()
-			left := s.runs[:0]
-			for _, x := range s.runs {
-				if !over[x] {
-					left = append(left, x)
-				}
-			}
-			clear(s.runs[len(left):])
-			s.runs = left
-			s.mu.Unlock()
-			for x := range over {
-				x.detach(s)
-			}
+		if err := s.post(call); err != nil {
+			return false, err
 		}
+		s.drop(over)
 		if !again {
 			s.mu.Lock()
 			ended = len(s.runs) == 0 && len(runs) > 0 && len(s.extra) == 0
 			s.mu.Unlock()
 			return ended, nil
 		}
+	}
+}
+
+// put sends a message, with others where the runner takes batches.
+func (s *stream) put(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], m *pb.FromAction, batched bool) error {
+	if !batched {
+		return call.Send(m)
+	}
+	size := proto.Size(m)
+	if s.top+size > batchBytes {
+		if err := s.post(call); err != nil {
+			return err
+		}
+	}
+	s.out, s.top = append(s.out, m), s.top+size
+	return nil
+}
+
+// post sends what put has gathered.
+func (s *stream) post(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+	var err error
+	switch len(s.out) {
+	case 0:
+		return nil
+	case 1:
+		err = call.Send(s.out[0])
+	default:
+		err = call.Send(&pb.FromAction{Body: &pb.FromAction_Batch{Batch: &pb.FromActionBatch{Messages: s.out}}})
+	}
+	clear(s.out)
+	s.out, s.top = s.out[:0], 0
+	return err
+}
+
+// drop lets go of executions whose last message is sent.
+func (s *stream) drop(over []*execution) {
+	if len(over) == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.runs = slices.DeleteFunc(s.runs, func(x *execution) bool { return slices.Contains(over, x) })
+	s.mu.Unlock()
+	for _, x := range over {
+		x.detach(s)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -82,7 +83,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 }
 
 func run(o options, stdout io.Writer, log *slog.Logger) error {
-	debug.SetGCPercent(50) // small before fast: many wrappers share a machine
+	// Many wrappers share a machine. What lives in one is small, so that collecting it late costs little
+	// memory; and it passes messages on, where waking another thread costs more than it brings.
+	debug.SetGCPercent(200)
+	debug.SetMemoryLimit(64 << 20)
+	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/4))
 	b, err := bundle.Load(o.bundle)
 	if err != nil {
 		return err
@@ -122,6 +127,9 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if o.preload { // it loads while the caller connects
+		pool.Preload()
+	}
 	srv := grpc.NewServer(
 		grpc.MaxRecvMsgSize(4<<20), grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(1<<20),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute}),
@@ -134,10 +142,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	fmt.Fprintln(stdout, "ready")
-	if o.preload {
-		go pool.Preload()
-	}
+	fmt.Fprintln(stdout, "ready batch") // what it takes is told as well: asking Describe would cost a start a call
 	orphaned := make(chan struct{})
 	go func() {
 		h.Watch(ctx, func() bool { return o.parent > 0 && gone(o.parent) })

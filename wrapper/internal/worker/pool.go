@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,9 +34,12 @@ type Pool struct {
 	loaded bool
 	loadUS int64
 	failed error
-	out    int // processes in the hands of executions
+	out    int           // processes in the hands of executions
+	brief  time.Duration // how long executions of late have held a process, reuse
+	queue  []chan *proc  // executions that wait for a process that is busy for a moment, reuse
 
 	tidying atomic.Bool
+	warming sync.Mutex // held while the warm parent is started
 }
 
 // NewPool makes a pool; nothing is started yet.
@@ -63,22 +68,14 @@ func (p *Pool) State() State {
 	return State{p.mode, p.reason, p.loaded, p.loadUS, p.failed}
 }
 
-// Preload starts a process before the first execution asks for it.
+// Preload starts a process before the first execution asks for it, and does not wait until it is
+// loaded: whoever comes first takes it as it is.
 func (p *Pool) Preload() {
-	switch p.State().Mode {
-	case "fork":
-		_, _ = p.warm(context.Background())
-	case "fresh":
-		p.refill()
-	default:
-		if pr, err := p.launch("reuse"); err == nil {
-			<-pr.ready
-			p.note(pr)
-			p.mu.Lock()
-			p.idle = append(p.idle, pr)
-			p.mu.Unlock()
-		}
+	if p.State().Mode == "fork" {
+		_, _ = p.parent()
+		return
 	}
+	p.refill()
 }
 
 func (p *Pool) launch(mode string) (*proc, error) {
@@ -120,6 +117,7 @@ type Process struct {
 	pool    *Pool
 	p       *proc  // reuse and fresh
 	child   *child // fork
+	begun   time.Time
 	cleaned sync.Once
 }
 
@@ -138,7 +136,59 @@ func (p *Pool) Acquire(ctx context.Context, line RawLine) (*Process, error) {
 	case "fresh":
 		return p.acquireFresh(ctx, line)
 	}
+	if pr := p.await(ctx); pr != nil {
+		return p.hand(pr, false, line), nil
+	}
+	if h := p.TryAcquire(line); h != nil {
+		return h, nil
+	}
 	p.mu.Lock()
+	pr := p.spare // loading since the start
+	p.spare = nil
+	p.mu.Unlock()
+	if pr == nil {
+		var err error
+		if pr, err = p.launch("reuse"); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.awaitLoad(ctx, pr); err != nil {
+		return nil, err
+	}
+	p.handed(1)
+	return p.hand(pr, true, line), nil
+}
+
+// Executions that hold a process for less than quick take turns on as many processes as there are
+// processors: more would only make the system switch between them. Whoever has waited for longer
+// than patience gets a process of its own all the same.
+const (
+	quick    = 500 * time.Microsecond
+	patience = 2 * time.Millisecond
+)
+
+var hot = runtime.NumCPU()
+
+// crowded tells that a busy process will be free sooner than another one would help; needs p.mu.
+func (p *Pool) crowded() bool { return p.out >= hot && p.brief > 0 && p.brief < quick }
+
+// TryAcquire is a process that waits idle, nil where there is none or waiting for a busy one is better.
+func (p *Pool) TryAcquire(line RawLine) *Process {
+	p.mu.Lock()
+	if p.mode != "reuse" || p.crowded() {
+		p.mu.Unlock()
+		return nil
+	}
+	pr := p.take()
+	p.mu.Unlock()
+	if pr == nil {
+		return nil
+	}
+	return p.hand(pr, false, line)
+}
+
+// take is an idle process that still lives, nil when there is none; needs p.mu.
+func (p *Pool) take() *proc {
 	for len(p.idle) > 0 {
 		pr := p.idle[len(p.idle)-1]
 		p.idle = p.idle[:len(p.idle)-1]
@@ -148,18 +198,54 @@ func (p *Pool) Acquire(ctx context.Context, line RawLine) (*Process, error) {
 			continue
 		default:
 		}
+		p.out++
+		return pr
+	}
+	return nil
+}
+
+// await is the process that becomes free within a moment, nil when none does or none is waited for.
+func (p *Pool) await(ctx context.Context) *proc {
+	p.mu.Lock()
+	if !p.crowded() {
 		p.mu.Unlock()
-		return p.hand(pr, false, line), nil
+		return nil
 	}
+	mine := make(chan *proc, 1)
+	p.queue = append(p.queue, mine)
 	p.mu.Unlock()
-	pr, err := p.launch("reuse")
-	if err != nil {
-		return nil, err
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case pr := <-mine:
+		return pr
+	case <-timer.C:
+	case <-ctx.Done():
 	}
-	if err := p.awaitLoad(ctx, pr); err != nil {
-		return nil, err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.queue, mine); i >= 0 {
+		p.queue = slices.Delete(p.queue, i, i+1)
+		return p.take()
 	}
-	return p.hand(pr, true, line), nil
+	return <-mine // it was handed over in the same moment
+}
+
+// giveBack takes a clean process back, for who has waited longest; false when the pool is closed.
+func (p *Pool) giveBack(pr *proc) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	if len(p.queue) > 0 {
+		p.queue[0] <- pr
+		p.queue = slices.Delete(p.queue, 0, 1)
+		p.out++
+		return true
+	}
+	p.idle = append(p.idle, pr)
+	return true
 }
 
 // awaitLoad waits until user code is loaded; a process that cannot is ended.
@@ -198,6 +284,7 @@ func (p *Pool) acquireFresh(ctx context.Context, line RawLine) (*Process, error)
 	if p.cfg.Bundle.Kind != "Source" {
 		go p.refill()
 	}
+	p.handed(1)
 	return p.hand(pr, cold, line), nil
 }
 
@@ -222,6 +309,7 @@ func (p *Pool) refill() {
 	}
 }
 
+// hand makes a process that is counted as handed out ready for an execution.
 func (p *Pool) hand(pr *proc, cold bool, line RawLine) *Process {
 	pr.out.direct(line)
 	pr.err.direct(line)
@@ -231,8 +319,7 @@ func (p *Pool) hand(pr *proc, cold bool, line RawLine) *Process {
 			pr.kept[pid] = true
 		}
 	}
-	h := &Process{Frames: pr.frames, Exited: pr.exited, pool: p, p: pr}
-	p.handed(1)
+	h := &Process{Frames: pr.frames, Exited: pr.exited, pool: p, p: pr, begun: time.Now()}
 	if cold {
 		h.Booted, h.Loaded = pr.booted, pr.loaded
 	}
@@ -243,6 +330,18 @@ func (p *Pool) handed(n int) (left int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.out += n
+	return p.out
+}
+
+// held counts a process in that an execution has held for a while.
+func (p *Pool) held(d time.Duration) (left int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out--
+	if p.brief == 0 {
+		p.brief = d
+	}
+	p.brief += (d - p.brief) / 8
 	return p.out
 }
 
@@ -305,8 +404,11 @@ func (h *Process) Release(clean bool) {
 		}
 		if clean && h.pool.State().Mode == "reuse" {
 			// The process goes on; what this execution started does not.
-			strays := killBelow(h.p.cmd.Process.Pid, h.p.kept)
-			alone := h.pool.handed(-1) == 0
+			strays := 0
+			if !h.p.childless() {
+				strays = killBelow(h.p.cmd.Process.Pid, h.p.kept)
+			}
+			alone := h.pool.held(time.Since(h.begun)) == 0
 			if strays > 0 {
 				killInherited(h.p.cmd.Process.Pid, alone)
 			}
@@ -317,13 +419,7 @@ func (h *Process) Release(clean bool) {
 			h.p.err.empty()
 			h.p.out.direct(nil)
 			h.p.err.direct(nil)
-			h.pool.mu.Lock()
-			closed := h.pool.closed
-			if !closed {
-				h.pool.idle = append(h.pool.idle, h.p)
-			}
-			h.pool.mu.Unlock()
-			if !closed {
+			if h.pool.giveBack(h.p) {
 				return
 			}
 		}

@@ -57,6 +57,7 @@ type proc struct {
 	ready   chan struct{} // closed once loaded or failed
 	loadErr error
 	kept    map[int]bool // what its imports started, which lives as long as it does
+	kin     kin
 	threads int
 	loadUS  int64
 }
@@ -99,6 +100,7 @@ func (c Config) start(mode string) (*proc, error) {
 		return nil, fmt.Errorf("start %s: %w", p.cmd.Path, err)
 	}
 	limit(p.cmd.Process.Pid, c.MaxFile)
+	p.kin.open(p.cmd.Process.Pid)
 	go p.out.read()
 	go p.err.read()
 	go p.read()
@@ -199,6 +201,7 @@ func (p *proc) close() {
 		}
 		<-p.exited
 		p.conn.Close()
+		p.kin.close()
 		p.out.drain(200 * time.Millisecond)
 		p.err.drain(0)
 		p.out.close()
@@ -285,13 +288,11 @@ func (t *tap) direct(to RawLine) {
 // reader is not at work.
 func (t *tap) empty() {
 	for range 200 {
-		if pending(t.r) == 0 {
-			t.mu.Lock()
-			done := pending(t.r) == 0
-			t.mu.Unlock()
-			if done {
-				return
-			}
+		t.mu.Lock()
+		done := pending(t.r) == 0
+		t.mu.Unlock()
+		if done {
+			return
 		}
 		select {
 		case <-t.eof:

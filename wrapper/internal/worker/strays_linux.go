@@ -140,3 +140,49 @@ func stat(pid int) (state byte, session int) {
 	session, _ = strconv.Atoi(fields[3])
 	return fields[0][0], session
 }
+
+// kin answers cheaply the question that is asked after every execution: has the process children?
+// It holds the process's list of threads and its main thread's list of children open.
+type kin struct {
+	mu          sync.Mutex
+	tasks, kids int
+	ready       bool
+}
+
+func (k *kin) open(pid int) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	var err error
+	if k.tasks, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return
+	}
+	if k.kids, err = unix.Open(dir+"/"+strconv.Itoa(pid)+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		_ = unix.Close(k.tasks)
+		return
+	}
+	k.ready = true
+}
+
+func (k *kin) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ready {
+		_ = unix.Close(k.tasks)
+		_ = unix.Close(k.kids)
+		k.ready = false
+	}
+}
+
+// childless tells that the process has one thread, and that has no children. False is no answer:
+// another thread may have some.
+func (p *proc) childless() bool {
+	k := &p.kin
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var st unix.Stat_t
+	if !k.ready || unix.Fstat(k.tasks, &st) != nil || st.Nlink != 3 { // "." and ".." and one for each thread
+		return false
+	}
+	var text [16]byte
+	n, err := unix.Pread(k.kids, text[:], 0)
+	return n == 0 && err == nil
+}

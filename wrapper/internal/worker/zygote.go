@@ -17,7 +17,8 @@ import (
 
 // zygote is the warm Python parent and its children.
 type zygote struct {
-	p *proc
+	p         *proc
+	listening sync.Once
 
 	mu       sync.Mutex
 	next     int
@@ -40,49 +41,51 @@ type child struct {
 	exit    Exit
 }
 
-// warm is the loaded parent, started when there is none. nil without an error means that forking
-// is not safe: the parent has several threads, and the pool has gone over to fresh processes.
-func (p *Pool) warm(ctx context.Context) (*zygote, error) {
+// parent is the warm parent, loaded or not yet, started when there is none.
+func (p *Pool) parent() (*zygote, error) {
+	p.warming.Lock()
+	defer p.warming.Unlock()
 	p.mu.Lock()
-	if z := p.zygote; z != nil {
+	z := p.zygote
+	p.mu.Unlock()
+	if z != nil {
 		select {
 		case <-z.p.exited:
-			p.zygote = nil
 		default:
-			p.mu.Unlock()
-			err := p.awaitReady(ctx, z)
-			if errors.Is(err, errLeft) {
-				return p.warm(ctx)
-			}
-			if err != nil {
-				return nil, err
-			}
-			return p.usable(z), nil
+			return z, nil
 		}
 	}
-	p.mu.Unlock()
 	pr, err := p.launch("fork")
 	if err != nil {
 		return nil, err
 	}
 	pr.booted = time.Now()
-	z := &zygote{p: pr, children: map[string]*child{}}
+	z = &zygote{p: pr, children: map[string]*child{}}
 	p.mu.Lock()
-	if other := p.zygote; other != nil { // somebody else was as quick
-		p.mu.Unlock()
-		pr.close()
-		return p.warm(ctx)
-	}
 	p.zygote = z
 	p.mu.Unlock()
-	if err := p.awaitReady(ctx, z); err != nil {
+	return z, nil
+}
+
+// warm is the loaded parent. nil without an error means that forking is not safe: the parent has
+// several threads, and the pool has gone over to fresh processes.
+func (p *Pool) warm(ctx context.Context) (*zygote, error) {
+	z, err := p.parent()
+	if err != nil {
 		return nil, err
 	}
-	if u := p.usable(z); u != nil {
-		go z.listen()
-		return u, nil
+	err = p.awaitReady(ctx, z)
+	if errors.Is(err, errLeft) {
+		return p.warm(ctx)
 	}
-	return nil, nil
+	if err != nil {
+		return nil, err
+	}
+	if p.usable(z) == nil {
+		return nil, nil
+	}
+	z.listening.Do(func() { go z.listen() })
+	return z, nil
 }
 
 func (p *Pool) awaitReady(ctx context.Context, z *zygote) error {

@@ -22,7 +22,8 @@ type Source interface {
 }
 
 // Watcher tells of changes below a folder until ctx ends; one call stands for all changes of a
-// moment.
+// moment. It calls changed once as soon as it watches, so that nothing is missed between a first
+// look and the watching.
 type Watcher interface {
 	Watch(ctx context.Context, dir string, changed func()) error
 }

@@ -60,7 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	for _, r := range repos {
 		if r.Watch {
-			s.watch(r, true)
+			s.watch(r)
 		}
 	}
 	s.collect(ctx)
@@ -84,7 +84,7 @@ func (s *Service) Add(ctx context.Context, r domain.Repository) (domain.Reposito
 		return domain.Repository{}, err
 	}
 	if r.Watch {
-		s.watch(r, true)
+		s.watch(r)
 	} else {
 		go func() {
 			if _, err := s.Scan(context.WithoutCancel(ctx), r.Project, r.ID); err != nil {
@@ -116,7 +116,7 @@ func (s *Service) source(r domain.Repository) Source {
 	return s.Git
 }
 
-func (s *Service) watch(r domain.Repository, scanNow bool) {
+func (s *Service) watch(r domain.Repository) {
 	s.mu.Lock()
 	ctx, cancel := context.WithCancel(s.base)
 	s.watching[r.ID] = cancel
@@ -127,11 +127,9 @@ func (s *Service) watch(r domain.Repository, scanNow bool) {
 		}
 	}
 	go func() {
-		if scanNow {
-			scan()
-		}
 		if err := s.Watcher.Watch(ctx, r.Path, scan); err != nil && ctx.Err() == nil {
 			s.Log.Warn("watch", "folder", r.Path, "err", err)
+			scan() // what cannot be watched is looked at once
 		}
 	}()
 }

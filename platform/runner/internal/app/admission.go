@@ -213,14 +213,7 @@ func (s *Service) restorePlaces(r *liveRun) {
 }
 
 // isOpen tells that every run that holds places is known.
-func (s *Service) isOpen() bool {
-	select {
-	case <-s.ready:
-		return true
-	default:
-		return false
-	}
-}
+func (s *Service) isOpen() bool { return s.up.Load() }
 
 // explain adds to a run's steps why they wait for their place.
 func (s *Service) explain(st *domain.State, d *RunDetail) {
@@ -281,6 +274,13 @@ func (s *Service) PutCaps(ctx context.Context, project string, c Caps) error {
 	if err := s.deps.Store.PutCaps(ctx, project, c); err != nil {
 		return err
 	}
+	s.applyCaps(project, c)
+	s.signal(0, signalSettings)
+	return nil
+}
+
+// applyCaps lets the runs of a project ask for places under its caps from now on.
+func (s *Service) applyCaps(project string, c Caps) {
 	s.engine.caps.put(project, c)
 	capped := !s.engine.caps.of(project).empty()
 	for _, sh := range s.engine.shards {
@@ -292,7 +292,6 @@ func (s *Service) PutCaps(ctx context.Context, project string, c Caps) error {
 			}
 		}})
 	}
-	return nil
 }
 
 // after is time.AfterFunc for the keeper's rates.

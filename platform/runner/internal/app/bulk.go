@@ -63,7 +63,7 @@ func (s *Service) BulkOrder(ctx context.Context, kind string, q RunQuery, plan b
 	if err := s.deps.Store.PutBulk(ctx, b); err != nil {
 		return Bulk{}, 0, err
 	}
-	s.engine.bulk.Go(func() { s.carryOut(s.engine.stop, b) })
+	s.carry(s.engine.stop, b, true)
 	return b, n, nil
 }
 
@@ -91,9 +91,30 @@ func (s *Service) resumeBulks(ctx context.Context) {
 	}
 	for _, b := range list {
 		if b.State == BulkRunning {
-			s.engine.bulk.Go(func() { s.carryOut(ctx, b) })
+			s.carry(ctx, b, false)
 		}
 	}
+}
+
+// carry carries out a bulk order, unless another replica does. One that was just ordered here is
+// ours.
+func (s *Service) carry(ctx context.Context, b Bulk, ordered bool) {
+	mine, err := s.hold(ctx, "bulk "+b.ID, ordered)
+	if err != nil && ctx.Err() == nil {
+		s.deps.Log.Warn("who carries out a bulk order is not known", "order", b.ID, "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !mine || s.carrying[b.ID] {
+		return
+	}
+	s.carrying[b.ID] = true
+	s.engine.bulk.Go(func() {
+		s.carryOut(ctx, b)
+		s.mu.Lock()
+		delete(s.carrying, b.ID)
+		s.mu.Unlock()
+	})
 }
 
 // carryOut works through the runs of a bulk order, a page at a time.

@@ -75,22 +75,31 @@ func (sh *shard) callWorkflow(r *liveRun, d domain.Dispatch, sink *attemptSink) 
 			return
 		}
 		sink.Phase("returned", e.now())
-		sink.Ended(childEnd(d, res, sink))
+		end, out := ChildEnd(d, res)
+		if out != nil {
+			sink.Output(*out)
+		}
+		sink.Ended(end)
 	}()
 }
 
-// isUp waits until the runner takes calls, false if it stops before.
+// isUp waits until this incarnation takes calls, false if it stops before.
 func (s *Service) isUp(ctx context.Context) bool {
-	select {
-	case <-s.ready:
-		return true
-	case <-ctx.Done():
-		return false
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !s.up.Load() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
 	}
+	return true
 }
 
-// childEnd is what the end of a sub-workflow's run means for the step that started it.
-func childEnd(d domain.Dispatch, res RunResult, sink *attemptSink) Ended {
+// ChildEnd is what the end of a sub-workflow's run means for the step that started it; the output
+// is nil unless the run completed.
+func ChildEnd(d domain.Dispatch, res RunResult) (Ended, *Output) {
 	x := Ended{Outcome: Completed, Instance: d.Child, Outputs: 1}
 	switch res.State {
 	case domain.RunCompleted:
@@ -98,7 +107,7 @@ func childEnd(d domain.Dispatch, res RunResult, sink *attemptSink) Ended {
 		if out == nil {
 			out = domain.Values{}
 		}
-		sink.Output(Output{Values: out})
+		return x, &Output{Values: out}
 	case domain.RunCancelled:
 		x.Outcome, x.Error = Cancelled, &domain.StepError{Kind: "cancelled", Message: fmt.Sprintf("run %s of %s was cancelled", d.Child, d.Workflow)}
 		if res.Error != nil && res.Error.Kind == "skipped" {
@@ -113,7 +122,7 @@ func childEnd(d domain.Dispatch, res RunResult, sink *attemptSink) Ended {
 			x.Error = &c
 		}
 	}
-	return x
+	return x, nil
 }
 
 func callError(workflow string, err error) error {
@@ -155,7 +164,6 @@ func (s *Service) startDerived(ctx context.Context, o StartRun) error {
 // handleFailure starts the workflow that handles a run's failure, once.
 func (sh *shard) handleFailure(r *liveRun) {
 	e, s := sh.e, r.s
-	v := s.Verdict()
 	name := s.Plan.OnFailure
 	told := func(run, problem string) {
 		sh.post(message{do: func(sh *shard) {
@@ -169,16 +177,7 @@ func (sh *shard) handleFailure(r *liveRun) {
 		return
 	}
 	id := domain.ChildID(s.ID+":onFailure", s.Started)
-	step := ""
-	if v.Step >= 0 {
-		step = s.Plan.Nodes[v.Step].Spec.ID
-	}
-	event := domain.Values{"run": quoted(s.ID), "workflow": quoted(s.Plan.Workflow), "revision": domain.Value(fmt.Sprint(s.Plan.Revision)), "step": quoted(step)}
-	if v.Err != nil {
-		event["message"], event["kind"], event["code"] = quoted(v.Err.Message), quoted(v.Err.Kind), quoted(v.Err.Code)
-		b, _ := json.Marshal(map[string]any{"kind": v.Err.Kind, "message": v.Err.Message, "code": v.Err.Code})
-		event["error"] = b
-	}
+	event := FailureEvent(s)
 	ev, _ := json.Marshal(event)
 	go func() {
 		if !e.svc.isUp(e.stop) {
@@ -193,6 +192,22 @@ func (sh *shard) handleFailure(r *liveRun) {
 			told("", err.Error())
 		}
 	}()
+}
+
+// FailureEvent is what a failure handler is told about a run whose end is decided.
+func FailureEvent(s *domain.State) domain.Values {
+	v := s.Verdict()
+	step := ""
+	if v.Step >= 0 {
+		step = s.Plan.Nodes[v.Step].Spec.ID
+	}
+	event := domain.Values{"run": quoted(s.ID), "workflow": quoted(s.Plan.Workflow), "revision": domain.Value(fmt.Sprint(s.Plan.Revision)), "step": quoted(step)}
+	if v.Err != nil {
+		event["message"], event["kind"], event["code"] = quoted(v.Err.Message), quoted(v.Err.Kind), quoted(v.Err.Code)
+		b, _ := json.Marshal(map[string]any{"kind": v.Err.Kind, "message": v.Err.Message, "code": v.Err.Code})
+		event["error"] = b
+	}
+	return event
 }
 
 func quoted(text string) domain.Value {

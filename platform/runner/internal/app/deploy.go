@@ -92,7 +92,7 @@ func (s *Service) bringUp(ctx context.Context, d Deployment) error {
 		return s.settleDeployment(ctx, d, DeploymentFailed, reason)
 	}
 	s.mu.Lock()
-	s.plans[d.ID] = plan
+	s.keepPlan(d, plan)
 	s.mu.Unlock()
 	return s.settleDeployment(ctx, d, DeploymentLive, "")
 }
@@ -112,37 +112,28 @@ func (s *Service) ensure(ctx context.Context, d Deployment) string {
 
 // settleDeployment records the new state and, when it is live, ends the one before.
 func (s *Service) settleDeployment(ctx context.Context, d Deployment, state, reason string) error {
-	s.mu.Lock()
-	changes := []Deployment{}
-	d.State, d.Reason, d.ChangedAt = state, reason, s.now().UTC()
-	if state == DeploymentLive {
-		for _, old := range s.live {
-			if old.Project != d.Project || old.Definition.Workflow != d.Definition.Workflow || old.ID == d.ID {
-				continue
+	var changes []Deployment
+	err := s.deps.Store.UpdateDeployments(ctx, d.Project, d.Definition.Workflow, func(live []Deployment) ([]Deployment, []Message, error) {
+		d.State, d.Reason, d.ChangedAt = state, reason, s.now().UTC()
+		changes = nil
+		if state == DeploymentLive {
+			for _, old := range live {
+				if old.ID == d.ID {
+					continue
+				}
+				if old.ID > d.ID { // ids are UUIDv7: a later order has overtaken this one
+					d.State, d.Reason = DeploymentStopped, reasonSuperseded
+					continue
+				}
+				old.State, old.Reason, old.ChangedAt = DeploymentStopped, reasonSuperseded, d.ChangedAt
+				changes = append(changes, old)
 			}
-			if old.ID > d.ID { // ids are UUIDv7: a later order has overtaken this one
-				d.State, d.Reason = DeploymentStopped, reasonSuperseded
-				continue
-			}
-			old.State, old.Reason, old.ChangedAt = DeploymentStopped, reasonSuperseded, d.ChangedAt
-			changes = append(changes, old)
 		}
-	}
-	s.mu.Unlock()
-	changes = append(changes, d)
-	return s.commitDeployments(ctx, changes)
-}
-
-func (s *Service) commitDeployments(ctx context.Context, changes []Deployment) error {
-	var msgs []Message
-	for _, c := range changes {
-		m, err := s.deps.Announce.DeploymentChanged(s.deps.NewID(), c)
-		if err != nil {
-			return fault.Wrap(err, fault.Internal, "encode DeploymentChanged")
-		}
-		msgs = append(msgs, m)
-	}
-	if err := s.deps.Store.SetDeployments(ctx, changes, msgs); err != nil {
+		changes = append(changes, d)
+		msgs, err := s.announce(changes)
+		return changes, msgs, err
+	})
+	if err != nil {
 		return err
 	}
 	s.setLive(func(all map[string]Deployment) []Deployment {
@@ -152,13 +143,70 @@ func (s *Service) commitDeployments(ctx context.Context, changes []Deployment) e
 				all[c.ID] = c
 			}
 		}
-		out := make([]Deployment, 0, len(all))
-		for _, id := range sortedNames(all) {
-			out = append(out, all[id])
-		}
-		return out
+		return byID(all)
 	})
+	s.signal(0, signalDeployments)
 	return nil
+}
+
+func (s *Service) announce(changes []Deployment) ([]Message, error) {
+	var msgs []Message
+	for _, c := range changes {
+		m, err := s.deps.Announce.DeploymentChanged(s.deps.NewID(), c)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Internal, "encode DeploymentChanged")
+		}
+		msgs = append(msgs, m)
+	}
+	return msgs, nil
+}
+
+func byID(all map[string]Deployment) []Deployment {
+	out := make([]Deployment, 0, len(all))
+	for _, id := range sortedNames(all) {
+		out = append(out, all[id])
+	}
+	return out
+}
+
+// refresh follows deployments that other replicas have made live or stopped.
+func (s *Service) refresh(ctx context.Context) error {
+	marks, err := s.deps.Store.StandingMarks(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	known := slices.Equal(marks, s.marks)
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	standing, err := s.deps.Store.Standing(ctx)
+	if err != nil {
+		return err
+	}
+	now := map[string]Deployment{}
+	for _, d := range standing {
+		if d.State == DeploymentLive {
+			now[d.ID] = d
+			if reason := s.ensure(ctx, d); reason != "" {
+				s.deps.Log.Warn("a deployment's builds are not callable here", "deployment", d.ID, "workflow", d.Definition.Workflow, "why", reason)
+			}
+		}
+	}
+	s.setLive(func(map[string]Deployment) []Deployment { return byID(now) })
+	s.mu.Lock()
+	s.marks = marks
+	s.mu.Unlock()
+	return nil
+}
+
+// tellLive lets those who follow the list of live deployments look again.
+func (s *Service) tellLive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 // setLive replaces the list of live deployments and tells those who wait for a change.
@@ -197,8 +245,7 @@ func (s *Service) Undeploy(ctx context.Context, project, deploymentID string) er
 	if err != nil {
 		return err
 	}
-	d.State, d.Reason, d.ChangedAt = DeploymentStopped, "undeployed", s.now().UTC()
-	return s.commitDeployments(ctx, []Deployment{d})
+	return s.settleDeployment(ctx, d, DeploymentStopped, "undeployed")
 }
 
 // Deployments lists a project's deployments. See UseCases.
@@ -255,10 +302,26 @@ func (s *Service) plan(ctx context.Context, deployment string) (*domain.Plan, er
 		for id := range s.plans {
 			if !slices.ContainsFunc(s.live, func(d Deployment) bool { return d.ID == id }) {
 				delete(s.plans, id)
+				delete(s.briefs, id)
 				break
 			}
 		}
 	}
-	s.plans[deployment] = p
+	s.keepPlan(d, p)
 	return p, nil
+}
+
+// keepPlan needs s.mu.
+func (s *Service) keepPlan(d Deployment, p *domain.Plan) {
+	s.plans[d.ID] = p
+	if briefly(&d.Definition) {
+		s.briefs[d.ID] = true
+	}
+}
+
+// brief tells whether a deployment whose plan was made says durability: none.
+func (s *Service) brief(deployment string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.briefs[deployment]
 }

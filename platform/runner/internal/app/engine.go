@@ -52,6 +52,8 @@ type engine struct {
 	caps    *capBook
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
 	sleepAfter time.Duration
+
+	unwritten atomic.Int64 // ended runs of durability none that the journal has not taken yet
 }
 
 func (e *engine) shardOf(run string) *shard {
@@ -102,6 +104,8 @@ type liveRun struct {
 	stored   domain.RunState  // what lists show
 	shown    domain.RunState  // what watchers were told last
 	asleep   bool             // its newest row says that it only waits
+	brief    bool             // durability none: nothing is written before its end
+	kept     []byte           // brief: its row so far
 }
 
 // queued keeps what an entry sets going once it is durable.
@@ -233,9 +237,15 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 		sum := r.ended()
 		q.End = &sum
 	}
-	sh.settle(q, &tr)
+	if !r.brief {
+		sh.settle(q, &tr)
+	}
 	if amend != nil {
 		amend(q)
+	}
+	if r.brief {
+		sh.keepBrief(r, q)
+		return
 	}
 	sh.pending = append(sh.pending, &q.Entry)
 }
@@ -276,6 +286,10 @@ func (sh *shard) committed(q *queued, err error) {
 	if q.Start != nil && sh.e.feed.watched() {
 		sum := r.ended()
 		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "run_started", Run: &sum})
+	}
+	if len(q.Waits) > 0 && sh.e.feed.watched() {
+		sum := r.ended()
+		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "waits_changed", Run: &sum})
 	}
 	sh.run(r, q.commands)
 	sh.rest(r)
@@ -370,11 +384,20 @@ func (sh *shard) finish(r *liveRun) {
 	if sh.e.feed.watched() {
 		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "run_finished", Run: &sum})
 	}
+	if r.brief {
+		sh.record(r, &sum)
+		return
+	}
 	sh.drop(r, &sum)
 }
 
 func (sh *shard) drop(r *liveRun, last *RunSummary) {
 	delete(sh.runs, r.s.ID)
+	sh.letGo(r, last)
+}
+
+// letGo tells everybody who waits that the run is over here.
+func (sh *shard) letGo(r *liveRun, last *RunSummary) {
 	sh.timers.remove(&r.timer)
 	for _, w := range r.watchers {
 		w.close(last)
@@ -389,6 +412,9 @@ func (sh *shard) drop(r *liveRun, last *RunSummary) {
 func (sh *shard) giveUp(r *liveRun, err error) {
 	if sh.runs[r.s.ID] != r {
 		return
+	}
+	if r.brief {
+		r.result = &RunResult{ID: r.s.ID, Workflow: r.summary.Workflow, State: domain.RunFailed, Error: &domain.StepError{Kind: "internal", Message: err.Error()}}
 	}
 	if !errors.Is(err, ErrStopped) && !errors.Is(err, ErrDuplicate) && !errors.Is(err, ErrFenced) {
 		sh.e.log.Error("run given up until the next start", "run", r.s.ID, "error", err)
@@ -417,6 +443,9 @@ func (r *liveRun) ended() RunSummary {
 
 // send dispatches an attempt, or listens again to one that was sent before a crash.
 func (sh *shard) send(r *liveRun, c domain.Command) {
+	if !sh.e.held() {
+		return // others may act for the run by now; if not, the next incarnation takes it up
+	}
 	d, err := r.s.Dispatch(c, sh.e.secrets.of(r.s.Project))
 	sink := newSink(sh, r, d)
 	if err != nil && c.Kind == domain.CommandStart {

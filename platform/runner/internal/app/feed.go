@@ -8,8 +8,8 @@ import (
 
 // ProjectEvent is one thing that happened to any run of a project.
 type ProjectEvent struct {
-	Kind string      // run_started | run_finished | decision_wanted | log | resync
-	Run  *RunSummary // run_started, run_finished, decision_wanted
+	Kind string      // run_started | run_finished | waits_changed | decision_wanted | log | resync
+	Run  *RunSummary // run_started, run_finished, waits_changed, decision_wanted
 	Step string      // decision_wanted: the step that asks
 	Text string      // decision_wanted: what it asks
 	// Reminder tells that it was asked before.
@@ -38,25 +38,29 @@ func (f *feed) tell(project string, ev ProjectEvent) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for r := range f.of[project] {
-		if r.missed {
-			select {
-			case r.ch <- ProjectEvent{Kind: "resync"}:
-				r.missed = false
-			default:
-				continue
-			}
-		}
-		select {
-		case r.ch <- ev:
-		default:
-			r.missed = true
-		}
+		r.tell(ev)
 	}
 }
 
-// WatchProject streams the starts, ends and log records of a project's runs from now on,
-// until ctx is done. See UseCases.
-func (s *Service) WatchProject(ctx context.Context, project string) <-chan ProjectEvent {
+// tell sends without blocking. A reader that fell behind is told so before the next event.
+func (r *feedReader) tell(ev ProjectEvent) {
+	if r.missed {
+		select {
+		case r.ch <- ProjectEvent{Kind: "resync"}:
+			r.missed = false
+		default:
+			return
+		}
+	}
+	select {
+	case r.ch <- ev:
+	default:
+		r.missed = true
+	}
+}
+
+// watchProjectHere streams what happens to the runs of a project that this replica acts for.
+func (s *Service) watchProjectHere(ctx context.Context, project string) <-chan ProjectEvent {
 	f := &s.engine.feed
 	r := &feedReader{ch: make(chan ProjectEvent, 1024)}
 	f.mu.Lock()

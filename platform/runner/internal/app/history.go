@@ -68,6 +68,34 @@ const largeRun = 500
 
 // GetRun gives one run with everything that happened to it. See UseCases.
 func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail, error) {
+	d, found, err := s.detailHere(ctx, project, runID)
+	if err != nil || found {
+		return d, err
+	}
+	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
+	if err != nil {
+		return RunDetail{}, err
+	}
+	if !sum.State.Ended() {
+		if d, found = s.detailThere(ctx, project, runID); found {
+			return d, nil
+		}
+	}
+	st, err := s.replay(ctx, sum)
+	if err != nil {
+		return RunDetail{}, err
+	}
+	if !sum.State.Ended() && !st.Status.Ended() {
+		sum.State = st.Shown()
+	}
+	d = detail(sum, st, nil)
+	s.explain(st, &d)
+	return d, nil
+}
+
+// detailHere gives a run that this replica has in memory, unless it is so large that its journal
+// is read instead.
+func (s *Service) detailHere(ctx context.Context, project, runID string) (RunDetail, bool, error) {
 	var d RunDetail
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		if r.s.Nodes() < largeRun {
@@ -76,22 +104,9 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 		}
 	})
 	if err != nil {
-		return RunDetail{}, err // d may still be written by the shard
+		return RunDetail{}, false, err // d may still be written by the shard
 	}
-	if found && d.ID != "" {
-		return d, nil
-	}
-	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
-	if err != nil {
-		return RunDetail{}, err
-	}
-	st, err := s.replay(ctx, sum)
-	if err != nil {
-		return RunDetail{}, err
-	}
-	d = detail(sum, st, nil)
-	s.explain(st, &d)
-	return d, nil
+	return d, found && d.ID != "", nil
 }
 
 // Replay hands every run of a project to each, newest first, made of its journal alone. The
@@ -177,7 +192,7 @@ func (s *Service) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 	}
 	if sum.State.Ended() {
 		// What it printed last may not be written yet; the reader gets it now.
-		s.engine.logs.flush(context.WithoutCancel(ctx))
+		s.flushRecent(ctx, sum)
 	}
 	limit := q.Limit
 	q.Limit++
@@ -196,8 +211,8 @@ func (s *Service) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 	return p, nil
 }
 
-// Watch streams what happens to a run. See UseCases.
-func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunEvent, error) {
+// watchHere streams what happens to a run that this replica acts for; false if it is not one.
+func (s *Service) watchHere(ctx context.Context, project, runID string) (<-chan RunEvent, bool, error) {
 	w := &watcher{ch: make(chan RunEvent, 256)}
 	var run *liveRun
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
@@ -210,32 +225,35 @@ func (s *Service) Watch(ctx context.Context, project, runID string) (<-chan RunE
 				r.unwatch(w)
 			}
 		}})
-		return nil, err
+		return nil, false, err
 	}
 	if !found {
 		sum, err := s.deps.Store.RunSummary(ctx, project, runID)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if !sum.State.Ended() { // it only waits: its reader wants to see it go on
 			err = s.rouse(ctx, project, runID, func(_ *shard, r *liveRun) {
 				r.watch(w)
 				run = r
 			})
+			if errors.Is(err, errElsewhere) {
+				return nil, false, nil
+			}
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 		}
 		if run == nil {
 			if sum, err = s.deps.Store.RunSummary(ctx, project, runID); err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			w.close(&sum)
-			return w.ch, nil
+			return w.ch, true, nil
 		}
 	}
 	context.AfterFunc(ctx, func() { s.engine.shardOf(runID).post(message{do: func(*shard) { run.unwatch(w) }}) })
-	return w.ch, nil
+	return w.ch, true, nil
 }
 
 func (r *liveRun) watch(w *watcher) {

@@ -44,8 +44,11 @@ func newLogWriter(store Store, log *slog.Logger) *logWriter {
 	return w
 }
 
-// add takes one record.
+// add takes one record. Where others may act for the run by now, it is theirs to write.
 func (w *logWriter) add(k *attemptSink, l domain.LogLine) {
+	if !k.sh.e.held() {
+		return
+	}
 	w.mu.Lock()
 	for w.bytes > logBacklog && !w.over {
 		w.room.Wait()
@@ -107,6 +110,9 @@ func (w *logWriter) loop(ctx context.Context) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(5*time.Second, cancel) })()
+	w.mu.Lock()
+	w.over = false
+	w.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():

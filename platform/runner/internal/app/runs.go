@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,6 +87,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	sum := RunSummary{ID: runID, Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
 		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Tags: tagsOf(plan, inputs)}
 	r := s.newRun(sum, plan)
+	r.brief = s.brief(dep) && dedup == nil && o.Cursor == nil && o.id == "" && o.keep == nil
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err
 	}
@@ -146,11 +148,17 @@ func (s *Service) deploymentFor(ctx context.Context, o StartRun) (string, error)
 	if o.DeploymentID != "" {
 		return s.pinned(ctx, o)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if id := s.byName[o.Project+"/"+o.Workflow]; id != "" {
+	if id := s.liveID(o); id != "" {
 		return id, nil
 	}
+	if err := s.Refresh(ctx); err != nil { // another replica may have made it live just now
+		return "", err
+	}
+	if id := s.liveID(o); id != "" {
+		return id, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	names := []string{}
 	for _, d := range s.live {
 		if d.Project == o.Project {
@@ -166,13 +174,27 @@ func (s *Service) deploymentFor(ctx context.Context, o StartRun) (string, error)
 	return "", e
 }
 
+// liveID is the live deployment of a workflow, "" = none.
+func (s *Service) liveID(o StartRun) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byName[o.Project+"/"+o.Workflow]
+}
+
 // pinned checks a deployment named by id: live, or superseded and not stopped by hand.
 func (s *Service) pinned(ctx context.Context, o StartRun) (string, error) {
-	s.mu.Lock()
-	i := slices.IndexFunc(s.live, func(d Deployment) bool { return d.ID == o.DeploymentID && d.Project == o.Project })
-	s.mu.Unlock()
-	if i >= 0 {
-		return o.DeploymentID, nil
+	for try := range 2 {
+		s.mu.Lock()
+		i := slices.IndexFunc(s.live, func(d Deployment) bool { return d.ID == o.DeploymentID && d.Project == o.Project })
+		s.mu.Unlock()
+		if i >= 0 {
+			return o.DeploymentID, nil
+		}
+		if try == 0 { // another replica may have made it live just now
+			if err := s.Refresh(ctx); err != nil {
+				return "", err
+			}
+		}
 	}
 	d, err := s.Deployment(ctx, o.Project, o.DeploymentID)
 	if err != nil {
@@ -231,9 +253,20 @@ func (s *Service) startInputs(o StartRun, plan *domain.Plan, vars domain.Values)
 	if len(fields) == 0 {
 		return in, nil
 	}
+	names := make([]string, len(plan.Inputs))
+	for i, it := range plan.Inputs {
+		names[i] = it.Name
+	}
 	out := make([]fault.Field, len(fields))
 	for i, f := range fields {
 		out[i] = fault.Field{Path: "inputs." + f.Where, Message: f.Message}
+		switch {
+		case slices.Contains(names, f.Where):
+		case len(names) == 0:
+			out[i].Remedy = "it takes no inputs"
+		default:
+			out[i].Remedy = "its inputs are " + strings.Join(names, ", ")
+		}
 	}
 	return nil, fault.InvalidFields(out...)
 }
@@ -252,6 +285,8 @@ func evalMapping(e domain.Expression, sc *domain.Scope) (domain.Value, error) {
 func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain.Values) *Dedup {
 	expires := s.now().UTC().Add(s.cfg.DedupTTL)
 	switch {
+	case o.EventKey != "" && o.Trigger.Kind == "cron": // a due time is the same one after a redeployment
+		return &Dedup{Scope: "cron/" + o.Project + "/" + plan.Workflow + "/" + o.Trigger.ID, Key: o.EventKey, Expires: s.now().UTC().Add(max(s.cfg.DedupTTL, scheduleKept))}
 	case o.EventKey != "":
 		return &Dedup{Scope: "event/" + dep + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.IdempotencyKey != "":
@@ -325,8 +360,21 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 	return found, nil
 }
 
-// Await blocks until the run has ended. See UseCases.
+// Await blocks until the run has ended, whoever acts for it. See UseCases.
 func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, error) {
+	for {
+		res, err := s.await(ctx, project, runID)
+		// One that has lost its lease begins anew: its callers wait for that.
+		if s.alone() || !fault.Is(err, fault.Unavailable) || s.stopping.Load() {
+			return res, err
+		}
+		if err := s.pause(ctx); err != nil {
+			return RunResult{}, err
+		}
+	}
+}
+
+func (s *Service) await(ctx context.Context, project, runID string) (RunResult, error) {
 	var awake <-chan struct{}
 	for {
 		var run *liveRun
@@ -342,6 +390,12 @@ func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, 
 		if err != nil || res.State.Ended() {
 			return res, err
 		}
+		if owner, there := s.elsewhere(ctx, runID); there {
+			if far, err := s.awaitThere(ctx, owner, project, runID); far != nil || err != nil {
+				return value(far), err
+			}
+			continue
+		}
 		if awake == nil { // it only waits: look once more, in case it came back just now
 			awake = s.awake(runID)
 			continue
@@ -355,6 +409,13 @@ func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, 
 			return RunResult{}, errStopping()
 		}
 	}
+}
+
+func value(r *RunResult) RunResult {
+	if r == nil {
+		return RunResult{}
+	}
+	return *r
 }
 
 // awaitHere waits for a run in memory. Both answers are nil if it left memory without an end.
@@ -379,7 +440,10 @@ func (s *Service) Result(ctx context.Context, project, runID string) (RunResult,
 	var res RunResult
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		res = RunResult{ID: runID, Workflow: r.summary.Workflow, State: domain.RunRunning}
-		if !r.s.Status.Ended() { // an end counts once it is durable
+		switch {
+		case r.brief && r.result != nil:
+			res = *r.result
+		case !r.s.Status.Ended(): // an end counts once it is durable
 			res.State = r.s.Shown()
 		}
 	})

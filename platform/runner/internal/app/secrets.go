@@ -23,6 +23,26 @@ func newSecretBook(c Cipher) *secretBook {
 	return &secretBook{cipher: c, sealed: map[string]map[string]SealedSecret{}, vars: map[string]domain.Values{}}
 }
 
+// replace takes everything anew: runs keep the variables they started with.
+func (b *secretBook) replace(secrets []SealedSecret, vars map[string][]Variable) {
+	sealed, all := map[string]map[string]SealedSecret{}, map[string]domain.Values{}
+	for _, s := range secrets {
+		if sealed[s.Project] == nil {
+			sealed[s.Project] = map[string]SealedSecret{}
+		}
+		sealed[s.Project][s.Name] = s
+	}
+	for project, list := range vars {
+		all[project] = domain.Values{}
+		for _, v := range list {
+			all[project][v.Name] = v.Value
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sealed, b.vars = sealed, all
+}
+
 func (b *secretBook) put(s SealedSecret) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -132,6 +152,7 @@ func (s *Service) PutSecret(ctx context.Context, project, name, value string) er
 		return err
 	}
 	s.engine.secrets.put(sec)
+	s.signal(0, signalSettings)
 	return nil
 }
 
@@ -144,6 +165,7 @@ func (s *Service) DeleteSecret(ctx context.Context, project, name string) error 
 	b.mu.Lock()
 	delete(b.sealed[project], name)
 	b.mu.Unlock()
+	s.signal(0, signalSettings)
 	return nil
 }
 
@@ -172,6 +194,7 @@ func (s *Service) PutVariable(ctx context.Context, project, name string, value d
 		return err
 	}
 	s.engine.secrets.putVar(project, name, value)
+	s.signal(0, signalSettings)
 	return nil
 }
 
@@ -181,6 +204,7 @@ func (s *Service) DeleteVariable(ctx context.Context, project, name string) erro
 		return err
 	}
 	s.engine.secrets.putVar(project, name, nil)
+	s.signal(0, signalSettings)
 	return nil
 }
 

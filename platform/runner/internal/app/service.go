@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
@@ -17,8 +18,14 @@ import (
 
 // Config sets up the use cases.
 type Config struct {
-	// Name of this replica, for people. Defaults to "runner".
+	// Name of this replica, one of its own among those that share a store. Defaults to "runner".
 	Name string
+	// Lease is how long this replica may be silent before others take over its runs. 0: it is the
+	// only one on its store, and takes over at its start.
+	Lease time.Duration
+	// Beat is how often a lease is renewed and what signals have missed is looked for. Defaults to
+	// a fifth of Lease.
+	Beat time.Duration
 	// Shards is the number of goroutines that runs are spread over. Defaults to 4.
 	Shards int
 	// CancelGrace is how long an attempt may take to stop by itself. Defaults to 10 s.
@@ -35,13 +42,15 @@ type Config struct {
 	MaxSteps int
 }
 
-// Deps is what the use cases need. All but Metrics and Log are required.
+// Deps is what the use cases need. All but Heir, Peers, Metrics and Log are required.
 type Deps struct {
 	Store    Store
 	Journal  func(fence int64) Journal // made anew after each take-over
 	Compiler domain.Compiler
 	Deployer Deployer
 	Executor Executor
+	Heir     Heir  // nil: attempts end with the process of their runner
+	Peers    Peers // nil: replicas meet in the database alone
 	Files    Files
 	Cipher   Cipher
 	Announce Announcer
@@ -60,15 +69,25 @@ type Service struct {
 	deps   Deps
 	engine *engine
 	ready  chan struct{}
+	up     atomic.Bool // an incarnation is under way and its runs are taken up
 	now    func() time.Time
+	// stopping tells that Run's context is done.
+	stopping atomic.Bool
+	tenure   *tenure
+	life     *lifetime
+	book     *currentJournal
 
-	mu      sync.Mutex
-	live    []Deployment
-	byName  map[string]string // project/workflow -> live deployment
-	changed chan struct{}
-	plans   map[string]*domain.Plan
-	starts  map[string]chan struct{} // idempotency keys being started
-	under   map[string]int           // runs under way by project
+	mu        sync.Mutex
+	live      []Deployment
+	byName    map[string]string // project/workflow -> live deployment
+	changed   chan struct{}
+	refreshed time.Time
+	carrying  map[string]bool // bulk orders
+	marks     []string        // of the live deployments, when they were last read
+	plans     map[string]*domain.Plan
+	briefs    map[string]bool          // those of plans that say durability: none
+	starts    map[string]chan struct{} // idempotency keys being started
+	under     map[string]int           // runs under way by project
 	// sleepers are closed when their run comes back into memory.
 	sleepers map[string]chan struct{}
 }
@@ -95,14 +114,20 @@ func New(cfg Config, deps Deps) *Service {
 	if cfg.SleepAfter == 0 {
 		cfg.SleepAfter = sleepWindow
 	}
+	if cfg.Beat == 0 {
+		cfg.Beat = cfg.Lease / 5
+	}
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}
-	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now,
-		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}}
+	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now, life: newLifetime(), book: &currentJournal{},
+		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}, carrying: map[string]bool{}, briefs: map[string]bool{}}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
-		keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}
+		journal: s.book, stop: s.life, keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}
+	if deps.Now != nil {
+		s.tenure = newTenure(deps.Now())
+	}
 	for range cfg.Shards {
 		s.engine.shards = append(s.engine.shards, newShard(s.engine))
 	}
@@ -112,24 +137,55 @@ func New(cfg Config, deps Deps) *Service {
 // Ready is closed once the take-over is done and runs can be started.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
-// Run takes over from the incarnation before, takes up its runs and drives them until ctx
-// is done. It returns ErrFenced when another incarnation has taken over: the process must
-// stop then. Run may be called once.
+// Run begins an incarnation, takes over from those before it, takes up their runs and drives them
+// until ctx is done. With a lease it lets go of everything when it has lost that, and begins anew;
+// without one it returns ErrFenced when another incarnation has taken over: the process must stop
+// then. Run may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	if err := s.deps.Store.EnsurePartitions(ctx, s.now()); err != nil {
 		return fmt.Errorf("make the journal's partitions: %w", err)
 	}
-	fence, err := s.deps.Store.TakeOver(ctx, s.cfg.Name)
+	defer context.AfterFunc(ctx, func() { s.stopping.Store(true) })()
+	for wait := time.Duration(0); ; {
+		began := s.now()
+		err := s.incarnation(ctx)
+		if ctx.Err() != nil || err == nil || s.alone() {
+			return err
+		}
+		select {
+		case <-s.ready:
+		default:
+			return err // it never was up: whoever starts the process sees why
+		}
+		if s.now().Sub(began) > time.Minute {
+			wait = 0
+		}
+		s.deps.Log.Error("the runs of this replica are left to others; it begins anew", "why", err, "after", wait)
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+		wait = min(2*wait+100*time.Millisecond, 5*time.Second)
+	}
+}
+
+// incarnation is one life of this replica.
+func (s *Service) incarnation(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	fence, err := s.begin(ctx)
 	if err != nil {
-		return fmt.Errorf("take over: %w", err)
+		return err
 	}
 	if err := s.load(ctx); err != nil {
 		return err
 	}
 	e := s.engine
-	e.journal, e.stop = s.deps.Journal(fence), ctx
+	s.book.set(s.deps.Journal(fence))
+	s.life.set(ctx)
 	var wg sync.WaitGroup
 	// The journal and the logs outlive the shards by a moment, so that what these have
 	// handed over is written.
@@ -145,29 +201,80 @@ func (s *Service) Run(ctx context.Context) error {
 		wg.Go(func() { sh.loop(ctx) })
 	}
 	wg.Go(func() { s.keepPartitions(ctx) })
+	if !s.alone() {
+		wg.Go(func() { s.keepLease(ctx, fence, cancel) })
+	}
 	if err = s.ensureLive(ctx); err == nil {
-		err = s.recover(ctx)
+		err = s.takeOver(ctx, fence)
 	}
 	if err == nil {
 		e.keeper.Open()
-		wg.Go(func() { s.finishDeploying(ctx) })
-		wg.Go(func() { s.wakeLoop(ctx) })
-		wg.Go(func() { s.resumeBulks(ctx) })
-		close(s.ready)
+		s.startTasks(ctx, fence, &wg)
+		s.up.Store(true)
+		s.nowReady()
+		s.tellLive()
 		<-ctx.Done()
 	}
+	lost := context.Cause(ctx)
+	s.up.Store(false)
 	cancel(nil)
 	wg.Wait()
 	e.bulk.Wait()
 	stopWriters()
 	writing.Wait()
-	if errors.Is(journalErr, ErrFenced) {
+	s.tellLive()
+	s.leave(ctx, fence, errors.Is(lost, ErrFenced))
+	switch {
+	case errors.Is(journalErr, ErrFenced):
 		return journalErr
-	}
-	if err != nil && ctx.Err() == nil {
+	case errors.Is(lost, ErrFenced):
+		return lost
+	case err != nil && lost == nil:
 		return err
 	}
 	return nil
+}
+
+// startTasks starts what goes on beside the shards.
+func (s *Service) startTasks(ctx context.Context, fence int64, wg *sync.WaitGroup) {
+	wg.Go(func() { s.finishDeploying(ctx) })
+	wg.Go(func() { s.wakeLoop(ctx) })
+	wg.Go(func() { s.resumeBulks(ctx) })
+	if s.alone() {
+		return
+	}
+	wg.Go(func() { s.watchOthers(ctx, fence) })
+	wg.Go(func() { s.listen(ctx) })
+	wg.Go(func() { s.sendSignals(ctx) })
+	wg.Go(func() { s.readInbox(ctx, fence) })
+	wg.Go(func() { s.readNews(ctx) })
+	s.signal(0, signalReplicas)
+}
+
+func (s *Service) nowReady() {
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+}
+
+// leave is the end of an incarnation: others may have its runs at once.
+func (s *Service) leave(ctx context.Context, fence int64, lost bool) {
+	s.forgetRuns()
+	if s.alone() {
+		return
+	}
+	if s.deps.Heir != nil && lost {
+		s.deps.Heir.Abandon()
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.deps.Store.EndLease(late, fence); err != nil {
+		s.deps.Log.Warn("others take over once the lease has run out: it could not be given back", "error", err)
+		return
+	}
+	_ = s.deps.Store.Notify(late, Signal{Topic: signalReplicas})
 }
 
 func (s *Service) keepPartitions(ctx context.Context) {
@@ -185,30 +292,31 @@ func (s *Service) keepPartitions(ctx context.Context) {
 	}
 }
 
-// load reads what is kept in memory: secrets, variables, standing deployments.
-func (s *Service) load(ctx context.Context) error {
+// loadSettings reads the secrets, variables and caps of all projects.
+func (s *Service) loadSettings(ctx context.Context) error {
 	secrets, err := s.deps.Store.Secrets(ctx)
 	if err != nil {
 		return err
-	}
-	for _, x := range secrets {
-		s.engine.secrets.put(x)
 	}
 	vars, err := s.deps.Store.Variables(ctx)
 	if err != nil {
 		return err
 	}
-	for project, vs := range vars {
-		for _, v := range vs {
-			s.engine.secrets.putVar(project, v.Name, v.Value)
-		}
-	}
+	s.engine.secrets.replace(secrets, vars)
 	caps, err := s.deps.Store.Caps(ctx)
 	if err != nil {
 		return err
 	}
 	for project, c := range caps {
-		s.engine.caps.put(project, c)
+		s.applyCaps(project, c)
+	}
+	return nil
+}
+
+// load reads what is kept in memory: secrets, variables, standing deployments.
+func (s *Service) load(ctx context.Context) error {
+	if err := s.loadSettings(ctx); err != nil {
+		return err
 	}
 	standing, err := s.deps.Store.Standing(ctx)
 	if err != nil {
@@ -220,9 +328,9 @@ func (s *Service) load(ctx context.Context) error {
 	return nil
 }
 
-// recover takes up every run that has not ended.
-func (s *Service) recover(ctx context.Context) error {
-	commands, err := s.deps.Store.Commands(ctx)
+// recover takes up runs that were claimed, and those that only wait and have been sent something.
+func (s *Service) recover(ctx context.Context, fence int64, runs []string) error {
+	commands, err := s.deps.Store.Inbox(ctx, fence)
 	if err != nil {
 		return err
 	}
@@ -232,7 +340,7 @@ func (s *Service) recover(ctx context.Context) error {
 	}
 	count := 0
 	ensured := map[string]bool{}
-	err = s.deps.Store.Unfinished(ctx, func(l LiveRun) error {
+	err = s.deps.Store.Unfinished(ctx, runs, func(l LiveRun) error {
 		if !ensured[l.Deployment] {
 			ensured[l.Deployment] = true
 			s.ensureFor(ctx, l.Deployment)
@@ -326,9 +434,12 @@ func (s *Service) isReady() error {
 		if s.engine.stop.Err() != nil {
 			return fault.New(fault.Unavailable, "the runner is stopping; try again in a moment")
 		}
+		if !s.up.Load() {
+			return errNotServing()
+		}
 		return nil
 	default:
-		return fault.New(fault.Unavailable, "the runner is starting; try again in a moment")
+		return errNotServing()
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *Service) wakeLoop(ctx context.Context) {
 func (s *Service) wakeDue(ctx context.Context) time.Duration {
 	every := s.engine.sleepAfter / 2
 	for {
-		ids, err := s.deps.Store.Sleeping(ctx, s.now().Add(s.engine.sleepAfter), wakeBatch)
+		ids, err := s.deps.Store.Sleeping(ctx, s.tenure.fence.Load(), s.now().Add(s.engine.sleepAfter), wakeBatch)
 		if err != nil {
 			if ctx.Err() == nil {
 				s.deps.Log.Warn("runs that wait could not be read", "error", err)
@@ -133,7 +133,8 @@ func (s *Service) rouse(ctx context.Context, project, id string, do func(*shard,
 	}
 }
 
-// takeUpOne reads one run from the database into memory; false if it has ended.
+// takeUpOne reads one run from the database into memory; false if it has ended, errElsewhere if
+// another replica acts for it.
 func (s *Service) takeUpOne(ctx context.Context, id string) (bool, error) {
 	if s.liveHere(ctx, id) {
 		return true, nil
@@ -144,6 +145,9 @@ func (s *Service) takeUpOne(ctx context.Context, id string) (bool, error) {
 	}
 	if err != nil {
 		return false, err
+	}
+	if l.Owner != s.tenure.fence.Load() {
+		return false, errElsewhere
 	}
 	s.ensureFor(ctx, l.Deployment)
 	commands, err := s.deps.Store.Commands(ctx, id)

@@ -87,7 +87,8 @@ type LiveRun struct {
 	Rows    [][]byte // its journal, by seq
 	LastLog int64    // cursor of its last log record
 	Logged  []LogCount
-	Asleep  bool // it only waits
+	Owner   int64 // fence of the incarnation that acts for it
+	Asleep  bool  // it only waits
 }
 
 // LogCount is how many log records of an attempt are durable: after a take-over the
@@ -131,15 +132,14 @@ type LogChunk struct {
 // Store is everything of the runner's database but the journal's writer. Methods return
 // faults; not_found where a single thing is asked for. All may be called concurrently.
 type Store interface {
-	// TakeOver fences every earlier incarnation, waiting for its commits under way, and
-	// begins a new one. Reading journals is safe only after it.
-	TakeOver(ctx context.Context, name string) (fence int64, err error)
-	// Unfinished calls yield with every run that has not ended and does not only wait, oldest first.
-	Unfinished(ctx context.Context, yield func(LiveRun) error) error
+	Replicas
+	// Unfinished calls yield with those of the named runs that have not ended, oldest first.
+	// Reading journals is safe only for who has claimed the runs.
+	Unfinished(ctx context.Context, runs []string, yield func(LiveRun) error) error
 	// LiveRun gives one run that has not ended, or ErrNoLiveRun.
 	LiveRun(ctx context.Context, id string) (LiveRun, error)
-	// Sleeping lists runs that only wait and are due before the given time, the earliest first.
-	Sleeping(ctx context.Context, before time.Time, limit int) (ids []string, err error)
+	// Sleeping lists an incarnation's runs that only wait and are due before the given time, the earliest first.
+	Sleeping(ctx context.Context, owner int64, before time.Time, limit int) (ids []string, err error)
 	// CountRuns counts what a query finds, whatever its Limit and Cursor.
 	CountRuns(ctx context.Context, q RunQuery) (int, error)
 	// Failures and Cost aggregate ended runs.
@@ -158,7 +158,7 @@ type Store interface {
 	Cached(ctx context.Context, project, build, key string, now time.Time) (outputs []byte, found bool, err error)
 	// PutCached keeps outputs; what has expired goes.
 	PutCached(ctx context.Context, project, build, key string, outputs []byte, expires time.Time) error
-	// Commands lists the inbox, or that of some runs, the oldest first.
+	// Commands lists the inbox of some runs, the oldest first.
 	Commands(ctx context.Context, runs ...string) ([]InboxCommand, error)
 	// AddCommand makes a command durable; a known id changes nothing.
 	AddCommand(ctx context.Context, c InboxCommand) error
@@ -172,17 +172,26 @@ type Store interface {
 	FindDedup(ctx context.Context, scope, key string) (run string, body []byte, found bool, err error)
 	SourceCursor(ctx context.Context, deployment, trigger string) ([]byte, error)
 
+	// Schedule tells how far a schedule has come, found = false if it has never fired.
+	Schedule(ctx context.Context, project, workflow, trigger string) (s Schedule, found bool, err error)
+	// PutSchedule moves a schedule on; an earlier due time than the kept one changes nothing.
+	PutSchedule(ctx context.Context, s Schedule) error
+
 	AppendLogs(ctx context.Context, chunks []LogChunk) error
 	Logs(ctx context.Context, q LogQuery) ([]LogRecord, error)
 
 	// SaveDeployment inserts a deployment with its definition; a known id changes nothing.
 	SaveDeployment(ctx context.Context, d Deployment) (inserted bool, err error)
-	// SetDeployments changes states and puts the messages into the outbox, in one transaction.
-	SetDeployments(ctx context.Context, ds []Deployment, msgs []Message) error
+	// UpdateDeployments lets change see the live deployments of a workflow, sets the states that it
+	// answers and puts its messages into the outbox, in one transaction; one at a time for each
+	// workflow. change may be called again.
+	UpdateDeployments(ctx context.Context, project, workflow string, change func(live []Deployment) ([]Deployment, []Message, error)) error
 	Deployment(ctx context.Context, id string) (Deployment, error)
 	Deployments(ctx context.Context, project string, all bool) ([]Deployment, error)
 	// Standing lists the deployments of all projects that are deploying or live.
 	Standing(ctx context.Context) ([]Deployment, error)
+	// StandingMarks is a text for each live deployment that changes when it does: cheap to compare.
+	StandingMarks(ctx context.Context) ([]string, error)
 
 	// Caps gives the caps of every project that has some; PutCaps replaces a project's.
 	Caps(ctx context.Context) (map[string]Caps, error)

@@ -25,6 +25,10 @@ type UseCases interface {
 	// closed when the list is no longer current. It never blocks.
 	Live() (list []Deployment, changed <-chan struct{})
 
+	// Refresh brings Live's list up to what other replicas have made live or stopped just now. It
+	// is for callers who miss something there, and costs one small query at most 20 times a second.
+	Refresh(ctx context.Context) error
+
 	// StartRun makes a run durable and returns at once; the run goes on by itself.
 	StartRun(ctx context.Context, s StartRun) (StartedRun, error)
 	// Await blocks until the run has ended or ctx is done.
@@ -61,6 +65,9 @@ type UseCases interface {
 
 	Runs(ctx context.Context, q RunQuery) (items []RunSummary, nextCursor string, err error)
 	GetRun(ctx context.Context, project, runID string) (RunDetail, error)
+	// Given tells exactly what an attempt of a step run was started with, for debugging. Secret
+	// inputs are masked unless they are asked for; who reads them is written to the log.
+	Given(ctx context.Context, q GivenQuery) (GivenInputs, error)
 	// Logs pages through the log of a run in order of arrival; After is the cursor of the
 	// page before, 0 at first.
 	Logs(ctx context.Context, q LogQuery) (LogPage, error)
@@ -87,8 +94,16 @@ type UseCases interface {
 	// SourceSettings evaluates a source trigger's settings, whose expressions read variables and
 	// secrets; hide are the values to mask.
 	SourceSettings(project string, t domain.TriggerSpec) (settings domain.Values, hide [][]byte, err error)
+	// HoldSource tells whether this replica is to keep a source running, by its place (project,
+	// workflow and trigger): one replica does at a time. Ask again when Live's list changes.
+	HoldSource(ctx context.Context, place string) (mine bool, err error)
 	// SourceCursor is the last durable cursor of a source trigger, nil at first.
 	SourceCursor(ctx context.Context, deploymentID, trigger string) ([]byte, error)
+
+	// Schedule tells how far the schedule of a workflow's trigger has come, found = false if it
+	// has never fired. PutSchedule moves it on, never back; durable when it returns.
+	Schedule(ctx context.Context, project, workflow, trigger string) (s Schedule, found bool, err error)
+	PutSchedule(ctx context.Context, s Schedule) error
 }
 
 // DeployWorkflow orders that a revision be made live.
@@ -135,7 +150,7 @@ type StartRun struct {
 	Trigger        Trigger
 	Event          domain.Value // JSON object, root `trigger` in expressions and `event` in the mapping
 	IdempotencyKey string       // scope (project, workflow); the same key with other inputs is a conflict
-	EventKey       string       // sources: unique per (deployment, trigger); a second one returns the first's run
+	EventKey       string       // unique per (deployment, trigger), for cron per (workflow, trigger); a second one returns the first's run
 	Cursor         []byte       // sources: committed with the run
 	Traceparent    string
 

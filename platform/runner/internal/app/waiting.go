@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -91,23 +92,28 @@ func (s *Service) send(ctx context.Context, project string, c InboxCommand) erro
 	if err := s.writable(); err != nil {
 		return err
 	}
-	sum, err := s.deps.Store.RunSummary(ctx, project, c.Run)
+	var sum RunSummary
+	here, err := s.find(ctx, project, c.Run, func(_ *shard, r *liveRun) { sum = r.ended() })
 	if err != nil {
 		return err
 	}
-	ending := sum.State.Ended()
-	if !ending {
-		if _, err := s.find(ctx, project, c.Run, func(_ *shard, r *liveRun) { ending = r.s.Status.Ended() }); err != nil {
+	if !here {
+		if sum, err = s.deps.Store.RunSummary(ctx, project, c.Run); err != nil {
 			return err
 		}
 	}
-	if ending {
+	if sum.State.Ended() {
 		return fault.New(fault.Conflict, "the run has already ended: it is %s", sum.State).WithCode("run_ended")
 	}
 	if err := s.deps.Store.AddCommand(ctx, c); err != nil {
 		return err
 	}
-	return s.rouse(ctx, project, c.Run, func(sh *shard, r *liveRun) { sh.order(r, c) })
+	err = s.rouse(ctx, project, c.Run, func(sh *shard, r *liveRun) { sh.order(r, c) })
+	if errors.Is(err, errElsewhere) { // it is durable: who acts for the run finds it
+		s.wakeOwner(ctx, c.Run)
+		return nil
+	}
+	return err
 }
 
 // Signal sends a signal to a run. See UseCases.
@@ -178,16 +184,16 @@ func (s *Service) Decide(ctx context.Context, project, runID, commandID string, 
 	if err != nil {
 		return err
 	}
-	if err := d.check(plan.Steps[i].Asks(domain.WaitKindOf(w.Kind)), w.Kind == domain.WaitApproval.String()); err != nil {
+	if err := d.Check(plan.Steps[i].Asks(domain.WaitKindOf(w.Kind)), w.Kind == domain.WaitApproval.String()); err != nil {
 		return err
 	}
 	b, _ := json.Marshal(decisionOrder{Step: d.Step, Path: d.Path, Approved: d.Approved, By: d.By, Comment: d.Comment, Values: d.Values})
 	return s.send(ctx, project, InboxCommand{ID: commandID, Run: runID, Kind: orderDecision, Payload: b})
 }
 
-// check tells what is wrong with a decision: who makes it, and what the form holds. asks is
+// Check tells what is wrong with a decision: who makes it, and what the form holds. asks is
 // nil where the engine itself asks.
-func (d *Decision) check(asks *domain.ApprovalSpec, form bool) error {
+func (d *Decision) Check(asks *domain.ApprovalSpec, form bool) error {
 	var approvers []string
 	if asks != nil {
 		approvers = asks.Approvers

@@ -84,7 +84,7 @@ func defaultError(o Outcome) *StepError {
 
 func (t *turn) afterLost(n *node, p *PlanStep) {
 	if p.Effect == "irreversible" {
-		t.await(n, n.step, n.path, WaitLost, 0, 0, "An attempt was lost with its instance and may have had its effect, which is irreversible. Shall it be tried again?")
+		t.await(n.step, n.path, WaitLost, 0, 0, "An attempt was lost with its instance and may have had its effect, which is irreversible. Shall it be tried again?")
 		return
 	}
 	if n.lost > LostLimit {

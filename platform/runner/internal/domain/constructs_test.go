@@ -81,7 +81,7 @@ func TestLoop(t *testing.T) {
 		x, err := g.s.Dispatch(g.cmds[len(g.cmds)-1], nil)
 		require.NoError(t, err)
 		require.Equal(t, []int32{i}, x.Path)
-		require.Equal(t, string(rune('0'+i)), string(x.Inputs["i"]))
+		require.Equal(t, string('0'+i), string(x.Inputs["i"]))
 		g.end("a", domain.OutcomeCompleted, 1, i)
 		if i < 2 {
 			require.Contains(t, g.look("a[]"), "the next pass starts at")

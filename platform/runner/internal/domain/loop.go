@@ -138,7 +138,7 @@ func (t *turn) advancePasses(n *node) {
 	case len(n.children) >= l.Max:
 		t.failStep(n, errf("loop_limit", "it ran %d times, its max, and %q was never true", l.Max, l.Until))
 	case l.Delay > 0:
-		t.await(n, n.step, n.path, WaitPass, t.now+l.Delay.Microseconds(), 0, "")
+		t.await(n.step, n.path, WaitPass, t.now+l.Delay.Microseconds(), 0, "")
 	default:
 		t.startPass(n, last)
 	}

@@ -36,7 +36,7 @@ func (t *turn) enter(n *node, step int32, path []int32, sc *Scope) error {
 			return err
 		}
 		a := p.Spec.Approval
-		t.await(n, step, path, WaitConsent, t.after(a.Timeout), t.after(a.Reminder), title)
+		t.await(step, path, WaitConsent, t.after(a.Timeout), t.after(a.Reminder), title)
 		return nil
 	}
 	if p.CacheKey != nil && (n == nil || !n.missed && n.wait != WaitSlot) {
@@ -44,7 +44,7 @@ func (t *turn) enter(n *node, step int32, path []int32, sc *Scope) error {
 		if err != nil {
 			return err
 		}
-		t.await(n, step, path, WaitCache, 0, 0, key)
+		t.await(step, path, WaitCache, 0, 0, key)
 		return nil
 	}
 	if (p.SlotKey != nil || t.s.Capped && p.Build != nil) && (n == nil || !n.granted) {
@@ -56,7 +56,7 @@ func (t *turn) enter(n *node, step int32, path []int32, sc *Scope) error {
 			}
 			key = k
 		}
-		t.await(n, step, path, WaitSlot, 0, 0, key)
+		t.await(step, path, WaitSlot, 0, 0, key)
 		return nil
 	}
 	computed, err := t.inputs(p, sc)
@@ -90,9 +90,9 @@ func (t *turn) words(e Expression, sc *Scope) (string, error) {
 }
 
 // await lets a step run wait.
-func (t *turn) await(n *node, step int32, path []int32, w WaitKind, due, reminder int64, text string) {
+func (t *turn) await(step int32, path []int32, w WaitKind, due, reminder int64, text string) {
 	t.emit(&Fact{Kind: FactWaitStarted, Step: step, Path: path, Wait: w, Due: due, Reminder: reminder, Reason: text})
-	n = t.s.find(step, path)
+	n := t.s.find(step, path)
 	t.noteDue(due)
 	t.noteDue(reminder)
 	t.noteDue(t.s.stepDue(n))

@@ -20,7 +20,7 @@ func (t *turn) openWait(n *node, step int32, path []int32, p *PlanStep, sc *Scop
 		if !ok {
 			return errf("invalid_input", "wait.for: %q is no duration; write 90s, 10m, 2h or 1d", text)
 		}
-		t.await(n, step, path, WaitTime, t.now+d.Microseconds(), 0, "")
+		t.await(step, path, WaitTime, t.now+d.Microseconds(), 0, "")
 	case p.Wait.Until != nil:
 		text, err := t.words(p.Wait.Until, sc)
 		if err != nil {
@@ -30,16 +30,16 @@ func (t *turn) openWait(n *node, step int32, path []int32, p *PlanStep, sc *Scop
 		if !ok {
 			return errf("invalid_input", "wait.until: %q is no instant; write 2026-12-01T09:00:00Z, or a local time together with timezone", text)
 		}
-		t.await(n, step, path, WaitTime, max(at.UnixMicro(), t.now), 0, "")
+		t.await(step, path, WaitTime, max(at.UnixMicro(), t.now), 0, "")
 	case w.Signal != "":
-		t.await(n, step, path, WaitSignal, t.after(w.Timeout), 0, w.Signal)
+		t.await(step, path, WaitSignal, t.after(w.Timeout), 0, w.Signal)
 		t.takeSignal(t.s.find(step, path))
 	default:
 		title, err := t.words(p.Wait.Title, sc)
 		if err != nil {
 			return err
 		}
-		t.await(n, step, path, WaitApproval, t.after(w.Timeout), t.after(w.Approval.Reminder), title)
+		t.await(step, path, WaitApproval, t.after(w.Timeout), t.after(w.Approval.Reminder), title)
 	}
 	return nil
 }

@@ -186,8 +186,17 @@ func (s *Service) compile(ctx context.Context, project, file, yaml string, scan 
 		var a action.Action
 		return a, json.Unmarshal([]byte(b.ActionJSON), &a)
 	}
+	var failure error
+	siblings := func(name string) (workflow.Workflow, bool) {
+		x, ok, err := s.sibling(ctx, project, name)
+		failure = errors.Join(failure, err)
+		return x, ok
+	}
 	if !found.Errors() {
-		found = append(found, w.CheckUses(file, resolve)...)
+		found = append(found, w.CheckUses(file, resolve, siblings)...)
+	}
+	if failure != nil {
+		return nil, nil, failure
 	}
 	if wait {
 		return nil, nil, errWait
@@ -203,6 +212,19 @@ func (s *Service) compile(ctx context.Context, project, file, yaml string, scan 
 	}
 	c.revision.Digest = c.def.Digest()
 	return c, problems, nil
+}
+
+// sibling is the newest revision of another workflow of the project, false where there is none.
+func (s *Service) sibling(ctx context.Context, project, name string) (workflow.Workflow, bool, error) {
+	newest, err := s.Store.Revisions(ctx, project, name, 0, 1)
+	if fault.Is(err, fault.NotFound) {
+		return workflow.Workflow{}, false, nil
+	}
+	if err != nil || len(newest) == 0 {
+		return workflow.Workflow{}, false, err
+	}
+	w, problems := workflow.Parse(name, []byte(newest[0].YAML))
+	return w, !problems.Errors(), nil
 }
 
 // resolve finds the build that `uses` means.
@@ -368,6 +390,16 @@ func (s *Service) Deploy(ctx context.Context, project, name string, number int) 
 		return s.deploy(ctx, newest[0])
 	}
 	r, err := s.Store.Revision(ctx, project, name, number)
+	if fault.Is(err, fault.NotFound) {
+		newest, err := s.Store.Revisions(ctx, project, name, 0, 1)
+		switch {
+		case err != nil:
+			return domain.Deployment{}, err
+		case len(newest) == 0:
+			return domain.Deployment{}, fault.New(fault.NotFound, "there is no workflow %q, or it has no revision yet", name)
+		}
+		return domain.Deployment{}, fault.New(fault.NotFound, "workflow %s has no revision %d: its newest is %d", name, number, newest[0].Number)
+	}
 	if err != nil {
 		return domain.Deployment{}, err
 	}
@@ -424,7 +456,7 @@ func (s *Service) Rollback(ctx context.Context, project, name string, number int
 			return s.Deploy(ctx, project, name, d.Number)
 		}
 	}
-	return domain.Deployment{}, fault.New(fault.Conflict, "no other revision of %s was deployed before: name one with revision", name)
+	return domain.Deployment{}, fault.New(fault.Conflict, "no other revision of %s was deployed before: give the number of one", name)
 }
 
 // Undeploy stops a workflow's triggers; runs under way go on.

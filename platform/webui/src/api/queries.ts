@@ -13,7 +13,7 @@ import type {
   Revision,
   Run,
   Scan,
-  Wait,
+  RunWait,
   Workflow,
 } from "./types";
 
@@ -81,7 +81,7 @@ export const waits = (p: string, kinds: string[]) =>
     queryFn: ({ signal, pageParam }) => {
       const q = new URLSearchParams([["limit", "100"], ...kinds.map((k) => ["kind", k])]);
       if (pageParam) q.set("cursor", pageParam);
-      return get<List<Wait>>(`${path("runner", p, "waits")}?${q}`, signal);
+      return get<List<RunWait>>(`${path("runner", p, "waits")}?${q}`, signal);
     },
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor || undefined,

@@ -38,7 +38,13 @@ export type WorkflowProblem = Studio["WorkflowProblem"];
 export type Endpoint = Studio["Endpoint"];
 export type DeploymentState = Studio["DeploymentState"];
 export type WorkflowDeployment = Studio["Deployment"];
-export type DefinitionStep = With<Studio["Step"], { with: Record<string, Json> }>;
+export type Question = With<Studio["Approval"], { title?: Json }>;
+export type Wait = With<Studio["Wait"], { for?: Json; until?: Json; approval?: Question }>;
+export type Catch = With<Studio["Catch"], { outputs?: Json }>;
+export type DefinitionStep = With<
+  Studio["Step"],
+  { with: Record<string, Json>; wait?: Wait; approval?: Question; catch?: Catch[] }
+>;
 export type DefinitionTrigger = With<Studio["Trigger"], { with?: Json }>;
 export type Definition = With<
   Studio["Definition"],
@@ -55,7 +61,7 @@ export type StepError = With<Runner["StepError"], { details?: Json; retryable?: 
 export type Phase = Runner["Phase"];
 export type Attempt = With<Runner["Attempt"], { error?: StepError; usage?: Partial<Runner["Usage"]> }>;
 export type StepWait = With<Runner["StepWait"], { form?: Item[] }>;
-export type Wait = Runner["Wait"];
+export type RunWait = Runner["Wait"];
 export type StepRun = With<
   Runner["StepRun"],
   { inputs?: Record<string, Json>; outputs?: Json; error?: StepError; attempts: Attempt[]; wait?: StepWait }

@@ -135,7 +135,9 @@ export function Ago({ at }: { at: string }) {
   const now = useNow(15_000);
   return (
     <Tooltip label={new Date(at).toLocaleString()}>
-      <time dateTime={at}>{ago(at, now)}</time>
+      <time dateTime={at} className="nowrap">
+        {ago(at, now)}
+      </time>
     </Tooltip>
   );
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, brief, bytes, duration, millis, place, short } from "./format";
+import { ago, brief, bytes, counted, duration, millis, place, short } from "./format";
 
 describe("what people read", () => {
   it.each([
@@ -39,5 +39,12 @@ describe("what people read", () => {
     expect(place([])).toBe("");
     expect(place([2, 0])).toBe("[2,0]");
     expect(short("sha256:0123456789abcdef")).toBe("0123456789");
+  });
+  it("counts", () => {
+    expect([counted(0, "item"), counted(1, "item"), counted(1200, "item")]).toEqual([
+      "0 items",
+      "1 item",
+      "1,200 items",
+    ]);
   });
 });

@@ -58,3 +58,6 @@ export function brief(v: Json | undefined, max = 80): string {
 export const place = (path: number[]): string => (path.length ? `[${path.join(",")}]` : "");
 
 export const short = (digest: string | undefined): string => (digest ?? "").replace(/^sha256:/, "").slice(0, 10);
+
+/** "1 action", "2 actions". */
+export const counted = (n: number, noun: string) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;

@@ -17,7 +17,7 @@ import (
 	"github.com/pelton-run/pelton/platform/repository/internal/domain"
 )
 
-// Source gives a folder as it is now. Links do not lead out of it.
+// Source gives a folder as it is now, without what Git would ignore. Links do not lead out of it.
 type Source struct{}
 
 // Checkout implements app.Source.
@@ -26,7 +26,11 @@ func (Source) Checkout(_ context.Context, r domain.Repository) (app.Checkout, er
 	if err != nil {
 		return app.Checkout{}, fault.InvalidField("path", "the folder "+r.Path+" cannot be read: "+reason(err), "give a folder of the server that it may read")
 	}
-	return app.Checkout{FS: root.FS(), Close: func() { root.Close() }}, nil
+	checkout := app.Checkout{FS: root.FS(), Close: func() { root.Close() }}
+	if whole, ok := checkout.FS.(rootFS); ok {
+		checkout.FS = seen{whole, newIgnores(r.Path)}
+	}
+	return checkout, nil
 }
 
 func reason(err error) string {
@@ -39,7 +43,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// Watcher tells of changes. Editors write in several moves: what happens within Quiet counts once.
+// Watcher tells of changes to what Git would not ignore. Editors write in several moves: what happens within Quiet counts once.
 type Watcher struct {
 	Quiet time.Duration // Defaults to 25 ms
 }
@@ -56,9 +60,11 @@ func (w Watcher) Watch(ctx context.Context, dir string, changed func()) error {
 		return err
 	}
 	defer n.Close()
-	if err := add(n, dir); err != nil {
+	ignored := newIgnores(dir)
+	if err := add(n, dir, ignored); err != nil {
 		return err
 	}
+	changed()
 	var quiet <-chan time.Time
 	for {
 		select {
@@ -69,12 +75,22 @@ func (w Watcher) Watch(ctx context.Context, dir string, changed func()) error {
 				quiet = time.After(w.Quiet)
 			}
 		case e := <-n.Events:
-			if action.Skip(filepath.Base(e.Name)) || e.Op == fsnotify.Chmod {
+			switch name := filepath.Base(e.Name); {
+			case e.Op == fsnotify.Chmod:
 				continue
-			}
-			if e.Has(fsnotify.Create) {
-				if info, err := os.Lstat(e.Name); err == nil && info.IsDir() {
-					_ = add(n, e.Name)
+			case name == ignoreFile: // what it ignored may count now
+				ignored = newIgnores(dir)
+				_ = add(n, dir, ignored)
+			case action.Skip(name):
+				continue
+			default:
+				info, err := os.Lstat(e.Name)
+				isDir := err == nil && info.IsDir()
+				if ignored.file(e.Name, isDir) {
+					continue
+				}
+				if isDir && e.Has(fsnotify.Create) {
+					_ = add(n, e.Name, ignored)
 				}
 			}
 			quiet = time.After(w.Quiet)
@@ -85,13 +101,13 @@ func (w Watcher) Watch(ctx context.Context, dir string, changed func()) error {
 	}
 }
 
-// add watches dir and the folders below it.
-func add(n *fsnotify.Watcher, dir string) error {
+// add watches dir and the folders below it, but for those that are ignored.
+func add(n *fsnotify.Watcher, dir string, ignored *ignores) error {
 	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return nil //nolint:nilerr // folders come and go
 		}
-		if p != dir && action.Skip(d.Name()) {
+		if p != dir && (action.Skip(d.Name()) || ignored.file(p, true)) {
 			return fs.SkipDir
 		}
 		if len(n.WatchList()) >= maxWatched {

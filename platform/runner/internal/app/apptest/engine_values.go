@@ -104,8 +104,8 @@ func watched(t *testing.T, open func(t *testing.T) Database) {
 		}
 		kinds = append(kinds, k)
 	}
-	require.Equal(t, []string{"attempt s0 completed", "step s0 completed", "attempt s1 started", "step s1 running",
-		"attempt s1 completed", "step s1 completed", "run "}, kinds)
+	require.Equal(t, []string{"output s0", "attempt s0 completed", "step s0 completed", "attempt s1 started", "step s1 running",
+		"output s1", "attempt s1 completed", "step s1 completed", "run "}, kinds)
 	require.Equal(t, domain.RunCompleted, last.Run.State)
 	events, err = r.Watch(t.Context(), "p", run)
 	require.NoError(t, err)

@@ -113,7 +113,9 @@ func slept(t *testing.T, open func(t *testing.T) Database) {
 	r.Deploy(d)
 	run, long := r.Begin("w", Values("for", `"600ms"`)), r.Begin("w", Values("for", `"9h"`))
 	sleeping := func() []string {
-		ids, err := db.Store.Sleeping(t.Context(), clock().Add(time.Hour*24), 10)
+		live, err := db.Store.Incarnations(t.Context())
+		require.NoError(t, err)
+		ids, err := db.Store.Sleeping(t.Context(), live[len(live)-1].Fence, clock().Add(time.Hour*24), 10)
 		require.NoError(t, err)
 		return ids
 	}

@@ -45,6 +45,7 @@ type Runner struct {
 	DB       Database
 	Config   app.Config // of the starts to come
 	exec     app.Executor
+	peers    app.Peers
 	t        testing.TB
 	cancel   context.CancelFunc
 	done     chan error
@@ -64,6 +65,15 @@ func StartWith(t testing.TB, db Database, exec app.Executor) *Runner {
 	return newRunner(t, db, exec)
 }
 
+// StartReplica starts one of several services on a database and an executor.
+func StartReplica(t testing.TB, db Database, exec *Executor, cfg app.Config, peers app.Peers) *Runner {
+	t.Helper()
+	r := &Runner{Exec: exec, exec: exec, Deployer: &Deployer{}, Files: Files{Dir: t.TempDir()}, DB: db, Config: cfg, peers: peers, t: t}
+	r.start(cfg)
+	t.Cleanup(r.Stop)
+	return r
+}
+
 func newRunner(t testing.TB, db Database, exec app.Executor) *Runner {
 	t.Helper()
 	r := &Runner{exec: exec, Deployer: &Deployer{}, Files: Files{Dir: t.TempDir()}, DB: db, t: t}
@@ -76,7 +86,7 @@ func (r *Runner) start(cfg app.Config) {
 	r.t.Helper()
 	cfg.CancelGrace = time.Second
 	r.Service = app.New(cfg, app.Deps{
-		Store: r.DB.Store, Journal: r.DB.Journal, Compiler: domaintest.Compiler{}, Deployer: r.Deployer, Executor: r.exec,
+		Store: r.DB.Store, Journal: r.DB.Journal, Compiler: domaintest.Compiler{}, Deployer: r.Deployer, Executor: r.exec, Peers: r.peers,
 		Files: r.Files, Cipher: rot{}, Announce: announcer{}, Schemas: anySchema{}, Now: clock, NewID: id.New, Jitter: func() float64 { return 0.5 },
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})

@@ -40,16 +40,27 @@ func Cipher(t *testing.T, c, again app.Cipher) {
 // journal runs a journal of a fresh incarnation.
 type journal struct {
 	app.Journal
-	t    *testing.T
-	stop func() error
+	t       *testing.T
+	stop    func() error
+	fence   int64
+	claimed []string // runs of incarnations before it
 }
 
 func begin(t *testing.T, db Database) *journal {
 	t.Helper()
 	require.NoError(t, db.Store.EnsurePartitions(t.Context(), clock()))
-	fence, err := db.Store.TakeOver(t.Context(), "test")
+	fence, err := db.Store.Begin(t.Context(), app.Incarnation{Name: "test"}, 0)
 	require.NoError(t, err)
-	j := &journal{Journal: db.Journal(fence), t: t}
+	j := &journal{Journal: db.Journal(fence), t: t, fence: fence}
+	all, err := db.Store.Incarnations(t.Context())
+	require.NoError(t, err)
+	for _, i := range all {
+		if i.Fence != fence {
+			h, err := db.Store.TakeOver(t.Context(), i.Fence, fence, true)
+			require.NoError(t, err)
+			j.claimed = append(j.claimed, h.Runs...)
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- j.Run(ctx) }()
@@ -144,9 +155,14 @@ func Store(t *testing.T, open func(t *testing.T) Database) {
 		require.Len(t, items, 1)
 	})
 	t.Run("unfinished runs and commands are found again", func(t *testing.T) { storeUnfinished(t, open(t)) })
+	t.Run("a lease is renewed until it has run out, and then taken over once", func(t *testing.T) { storeLeases(t, open(t)) })
+	t.Run("two heirs at once: every run has one owner", func(t *testing.T) { storeHeirs(t, open(t)) })
+	t.Run("a source has one keeper, and its heir after it", func(t *testing.T) { storeSources(t, open(t)) })
+	t.Run("signals reach those who listen", func(t *testing.T) { storeSignals(t, open(t)) })
 	t.Run("logs page by cursor across chunks that overlap", func(t *testing.T) { storeLogs(t, open(t)) })
 	t.Run("a deployment comes back as it was saved", func(t *testing.T) { storeDeployments(t, open(t)) })
 	t.Run("secrets and variables", func(t *testing.T) { storeSecrets(t, open(t)) })
+	t.Run("a schedule moves on, never back", func(t *testing.T) { storeSchedules(t, open(t)) })
 	t.Run("ids that are none are not found", func(t *testing.T) {
 		db := open(t)
 		_, err := db.Store.RunSummary(t.Context(), "p", "x'; --")
@@ -207,17 +223,19 @@ func storeUnfinished(t *testing.T, db Database) {
 	require.NoError(t, db.Store.AddCommand(t.Context(), cmd), "a known id changes nothing")
 	require.NoError(t, db.Store.AppendLogs(t.Context(), []app.LogChunk{{Run: c.Run, Step: "s", Path: []int32{1}, Attempt: 2, Cursors: []int64{4, 9}, Lines: make([]domain.LogLine, 2)}}))
 	var live []app.LiveRun
-	require.NoError(t, db.Store.Unfinished(t.Context(), func(l app.LiveRun) error { live = append(live, l); return nil }))
+	next := begin(t, db)
+	require.ElementsMatch(t, []string{a.Run, c.Run}, next.claimed)
+	require.NoError(t, db.Store.Unfinished(t.Context(), next.claimed, func(l app.LiveRun) error { live = append(live, l); return nil }))
 	require.Len(t, live, 2)
 	require.Equal(t, a.Run, live[0].ID)
 	require.Equal(t, [][]byte{[]byte("first"), []byte("2")}, live[1].Rows)
 	require.EqualValues(t, 9, live[1].LastLog)
 	require.Equal(t, []app.LogCount{{Step: "s", Path: []int32{1}, Attempt: 2, Lines: 2}}, live[1].Logged)
-	cmds, err := db.Store.Commands(t.Context())
+	cmds, err := db.Store.Inbox(t.Context(), next.fence)
 	require.NoError(t, err)
 	require.Equal(t, []app.InboxCommand{cmd}, cmds)
-	require.NoError(t, j.put(&app.Entry{Run: c.Run, Seq: 3, Row: []byte("3"), Command: "x"})[0])
-	cmds, err = db.Store.Commands(t.Context())
+	require.NoError(t, next.put(&app.Entry{Run: c.Run, Seq: 3, Row: []byte("3"), Command: "x"})[0])
+	cmds, err = db.Store.Inbox(t.Context(), next.fence)
 	require.NoError(t, err)
 	require.Empty(t, cmds)
 }
@@ -249,6 +267,30 @@ func storeLogs(t *testing.T, db Database) {
 	recs, err := db.Store.Logs(t.Context(), app.LogQuery{Run: run, Step: "b", Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, recs, 3)
+}
+
+func storeSchedules(t *testing.T, db Database) {
+	_, found, err := db.Store.Schedule(t.Context(), "p", "w", "t")
+	require.NoError(t, err)
+	require.False(t, found)
+	due := clock().UTC().Truncate(time.Second)
+	s := app.Schedule{Project: "p", Workflow: "w", Trigger: "t", Spec: "0 6 * * *", Deployment: id.New(), Due: due, Run: id.New()}
+	require.NoError(t, db.Store.PutSchedule(t.Context(), s))
+	late := s
+	late.Due, late.Run = due.Add(-time.Hour), id.New()
+	require.NoError(t, db.Store.PutSchedule(t.Context(), late))
+	got, found, err := db.Store.Schedule(t.Context(), "p", "w", "t")
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, s, got)
+	s.Deployment = id.New()
+	require.NoError(t, db.Store.PutSchedule(t.Context(), s), "another deployment takes it over where it is")
+	got, _, err = db.Store.Schedule(t.Context(), "p", "w", "t")
+	require.NoError(t, err)
+	require.Equal(t, s, got)
+	_, found, err = db.Store.Schedule(t.Context(), "other", "w", "t")
+	require.NoError(t, err)
+	require.False(t, found)
 }
 
 func storeSecrets(t *testing.T, db Database) {
@@ -290,7 +332,9 @@ func storeDeployments(t *testing.T, db Database) {
 	require.NoError(t, err)
 	require.Len(t, standing, 1)
 	d.State, d.Reason = app.DeploymentStopped, "why"
-	require.NoError(t, db.Store.SetDeployments(t.Context(), []app.Deployment{d}, []app.Message{{ID: id.New(), Key: "DeploymentChanged", Payload: []byte("x")}}))
+	require.NoError(t, db.Store.UpdateDeployments(t.Context(), "p", "w", func([]app.Deployment) ([]app.Deployment, []app.Message, error) {
+		return []app.Deployment{d}, []app.Message{{ID: id.New(), Key: "DeploymentChanged", Payload: []byte("x")}}, nil
+	}))
 	all, err := db.Store.Deployments(t.Context(), "p", true)
 	require.NoError(t, err)
 	require.Equal(t, []app.Deployment{d}, all)

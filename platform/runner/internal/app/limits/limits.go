@@ -36,11 +36,11 @@ type Request struct {
 	Claims   []Claim
 	Priority int
 	Share    string
-	Holder   string // who asks, in words for others who wait: a run's id
+	Holder   string    // who asks, in words for others who wait: a run's id
+	Since    time.Time // when it was first asked, zero = now
 	// Granted is called once, without locks held, when all places are given. It must not block.
-	Granted func()
+	Granted func() `json:"-"`
 
-	arrived time.Time
 	order   int64
 	blocked int // the claim in whose queue it waits
 	index   int // place in that queue's heap
@@ -130,6 +130,20 @@ func (k *Keeper) Open() {
 	tell(granted)
 }
 
+// Reset forgets everything and closes the keeper. Nothing that was asked before is granted.
+func (k *Keeper) Reset() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, p := range k.places {
+		if p.timer != nil {
+			p.timer()
+		}
+		p.waiting, p.queues = 0, map[string]*queue{} // a timer that runs already finds nobody
+	}
+	k.open, k.early = false, nil
+	k.places, k.requests, k.held = map[string]*place{}, map[string]*Request{}, map[string][]string{}
+}
+
 func tell(granted []*Request) {
 	for _, r := range granted {
 		if r.Granted != nil {
@@ -181,8 +195,11 @@ func (k *Keeper) TryAcquire(r Request) (Cause, bool) {
 
 func (k *Keeper) enqueue(r *Request) *Request {
 	k.seq++
-	r.arrived, r.blocked, r.index = k.now(), -1, -1
-	r.order = r.arrived.Add(-time.Duration(r.Priority) * AgeStep).UnixNano()
+	if r.Since.IsZero() {
+		r.Since = k.now()
+	}
+	r.blocked, r.index = -1, -1
+	r.order = r.Since.Add(-time.Duration(r.Priority) * AgeStep).UnixNano()
 	k.requests[r.ID] = r
 	return r
 }

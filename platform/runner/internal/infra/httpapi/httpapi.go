@@ -22,6 +22,9 @@ type Config struct {
 	Verify    *authn.Verifier
 	Now       func() time.Time
 	PublicURL func() string
+	Simulator Simulator
+	// Definition decodes a definition that the studio made.
+	Definition func(raw []byte) (domain.Definition, error)
 }
 
 // API serves the interface.
@@ -70,6 +73,7 @@ func (a *API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/variables", authn.Viewer, a.listVariables)
 	route("PUT "+prefix+"/variables/{name}", authn.Developer, a.putVariable)
 	route("DELETE "+prefix+"/variables/{name}", authn.Developer, a.deleteVariable)
+	a.testRoutes(route)
 	return mux
 }
 

@@ -52,17 +52,6 @@ func New(pool *pg.Pool, log *slog.Logger, notify func()) *Store {
 	return &Store{pool: pool, q: Statements(), log: log, notify: notify}
 }
 
-// TakeOver fences every earlier incarnation and begins a new one. See app.Store.
-func (s *Store) TakeOver(ctx context.Context, name string) (fence int64, err error) {
-	err = pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, s.q["take_over"]); err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, s.q["begin_incarnation"], name).Scan(&fence)
-	})
-	return fence, pg.Translate(err, "incarnation")
-}
-
 var partitioned = []struct{ table, with string }{
 	{"run", " WITH (fillfactor = 85)"}, {"journal", ""}, {"log_chunk", ""},
 }
@@ -165,14 +154,15 @@ func one[T any](ctx context.Context, s *Store, what, name string, args ...any) (
 // unfinishedPage is how many runs a take-over reads at a time.
 const unfinishedPage = 500
 
-// Unfinished gives every run that has not ended. See app.Store.
-func (s *Store) Unfinished(ctx context.Context, yield func(app.LiveRun) error) error {
-	after := uuid.Nil.String()
-	for {
-		page, err := collect[summaryRow](ctx, s, "run", "live_runs", after, unfinishedPage)
-		if err != nil || len(page) == 0 {
+// Unfinished gives the runs among those named that have not ended. See app.Store.
+func (s *Store) Unfinished(ctx context.Context, runs []string, yield func(app.LiveRun) error) error {
+	for len(runs) > 0 {
+		n := min(len(runs), unfinishedPage)
+		page, err := collect[summaryRow](ctx, s, "run", "live_runs", runs[:n])
+		if err != nil {
 			return err
 		}
+		runs = runs[n:]
 		ids := make([]string, len(page))
 		live := make(map[string]*app.LiveRun, len(page))
 		for i, r := range page {
@@ -187,8 +177,8 @@ func (s *Store) Unfinished(ctx context.Context, yield func(app.LiveRun) error) e
 				return err
 			}
 		}
-		after = ids[len(ids)-1]
 	}
+	return nil
 }
 
 func (s *Store) addRows(ctx context.Context, ids []string, live map[string]*app.LiveRun) error {
@@ -223,20 +213,22 @@ func (s *Store) addRows(ctx context.Context, ids []string, live map[string]*app.
 	return nil
 }
 
-// Commands lists the inbox.
+// commandRow is a row of the inbox.
+type commandRow struct {
+	ID        string
+	Run       string
+	Kind      string
+	Reason    string
+	Payload   []byte
+	CreatedAt time.Time
+}
+
+// Commands lists the inbox of some runs.
 func (s *Store) Commands(ctx context.Context, runs ...string) ([]app.InboxCommand, error) {
-	type row struct {
-		ID        string
-		Run       string
-		Kind      string
-		Reason    string
-		Payload   []byte
-		CreatedAt time.Time
-	}
-	if runs == nil {
-		runs = []string{}
-	}
-	rows, err := collect[row](ctx, s, "command", "commands", runs)
+	return commands(collect[commandRow](ctx, s, "command", "commands", runs))
+}
+
+func commands(rows []commandRow, err error) ([]app.InboxCommand, error) {
 	out := make([]app.InboxCommand, len(rows))
 	for i, r := range rows {
 		out[i] = app.InboxCommand{ID: r.ID, Run: r.Run, Kind: r.Kind, Reason: r.Reason, Payload: r.Payload, At: r.CreatedAt.UTC()}
@@ -378,9 +370,25 @@ func (s *Store) SaveDeployment(ctx context.Context, d app.Deployment) (bool, err
 	return tag.RowsAffected() == 1, pg.Translate(err, "deployment")
 }
 
-// SetDeployments changes states and puts the messages into the outbox. See app.Store.
-func (s *Store) SetDeployments(ctx context.Context, ds []app.Deployment, msgs []app.Message) error {
+// UpdateDeployments changes deployments of a workflow by what is live now. See app.Store.
+func (s *Store) UpdateDeployments(ctx context.Context, project, workflow string, change func(live []app.Deployment) ([]app.Deployment, []app.Message, error)) error {
+	told := false
 	err := pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, s.q["lock_workflow"], project+"/"+workflow); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, s.q["live_of_workflow"], project, workflow)
+		if err != nil {
+			return err
+		}
+		live, err := deployments(pgx.CollectRows(rows, pgx.RowToStructByNameLax[deploymentRow]))
+		if err != nil {
+			return err
+		}
+		ds, msgs, err := change(live)
+		if err != nil {
+			return err
+		}
 		for _, d := range ds {
 			if _, err := tx.Exec(ctx, s.q["set_deployment"], d.ID, d.State, text(d.Reason), d.ChangedAt); err != nil {
 				return err
@@ -391,9 +399,10 @@ func (s *Store) SetDeployments(ctx context.Context, ds []app.Deployment, msgs []
 				return err
 			}
 		}
+		told = len(msgs) > 0
 		return nil
 	})
-	if err == nil && len(msgs) > 0 {
+	if err == nil && told {
 		s.notify()
 	}
 	return pg.Translate(err, "deployment")

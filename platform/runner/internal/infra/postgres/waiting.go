@@ -19,6 +19,7 @@ import (
 func (s *Store) LiveRun(ctx context.Context, id string) (app.LiveRun, error) {
 	type row struct {
 		summaryRow
+		Owner  int64
 		Asleep bool
 	}
 	r, err := one[row](ctx, s, "run", "live_run", id)
@@ -28,14 +29,14 @@ func (s *Store) LiveRun(ctx context.Context, id string) (app.LiveRun, error) {
 	if err != nil {
 		return app.LiveRun{}, err
 	}
-	l := &app.LiveRun{RunSummary: r.summary(), Asleep: r.Asleep}
+	l := &app.LiveRun{RunSummary: r.summary(), Owner: r.Owner, Asleep: r.Asleep}
 	err = s.addRows(ctx, []string{l.ID}, map[string]*app.LiveRun{l.ID: l})
 	return *l, err
 }
 
 // Sleeping lists runs that only wait and are due. See app.Store.
-func (s *Store) Sleeping(ctx context.Context, before time.Time, limit int) ([]string, error) {
-	rows, err := s.pool.Query(ctx, s.q["sleeping"], before, limit)
+func (s *Store) Sleeping(ctx context.Context, owner int64, before time.Time, limit int) ([]string, error) {
+	rows, err := s.pool.Query(ctx, s.q["sleeping"], before, limit, owner)
 	if err != nil {
 		return nil, pg.Translate(err, "run")
 	}

@@ -277,7 +277,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	if len(j.ids) > 0 {
 		b.Queue(insert, pgtype.FlatArray[pgtype.UUID](j.ids), j.seqs, j.rows)
 	}
-	starts.queue(b, q)
+	starts.queue(b, q, j.fence)
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
 	}
@@ -322,14 +322,14 @@ func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
 	c.tags = append(c.tags, tagsText(r.Tags))
 }
 
-func (c *startColumns) queue(b *pgx.Batch, q map[string]string) {
+func (c *startColumns) queue(b *pgx.Batch, q map[string]string, owner int64) {
 	if len(c.id) == 0 {
 		return
 	}
 	ids := pgtype.FlatArray[pgtype.UUID](c.id)
 	b.Queue(q["insert_runs"], ids, c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
 		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags)
-	b.Queue(q["insert_live"], ids)
+	b.Queue(q["insert_live"], ids, owner)
 }
 
 func (j *Journal) release() {

@@ -6,11 +6,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
@@ -31,7 +34,8 @@ type record struct {
 	Build   string `json:"build"`
 	Socket  string `json:"socket"`
 	PID     int    `json:"pid"`
-	Started string `json:"started"` // start time of the process as the system tells it: a recycled pid has another
+	Life    string `json:"life,omitempty"` // of the runner that has it
+	Started string `json:"started"`        // start time of the process as the system tells it: a recycled pid has another
 }
 
 // instance is a running wrapper.
@@ -48,6 +52,9 @@ type instance struct {
 	broken bool // the stream is being mended
 
 	sendMu  sync.Mutex
+	batch   bool           // the wrapper takes batches
+	outbox  []*pb.ToAction // what the next message carries
+	soon    *time.Timer    // sends what can wait a moment
 	stream  grpc.BidiStreamingClient[pb.ToAction, pb.FromAction]
 	token   string
 	renewAt time.Time
@@ -66,11 +73,11 @@ func (p *pool) launch() (*instance, error) {
 	}
 	name := "w" + hex.EncodeToString(b[:])
 	inst := &instance{pool: p, runs: map[string]*running{}, gone: make(chan struct{}),
-		record: record{Name: name, Project: p.project, Build: p.build, Socket: filepath.Join(r.cfg.SocketDir, name)}}
+		record: record{Name: name, Life: r.life(), Project: p.project, Build: p.build, Socket: filepath.Join(r.cfg.SocketDir, name)}}
 	inst.file = filepath.Join(r.cfg.RunDir, name+".json")
 	args := []string{"serve", "--socket", inst.Socket, "--bundle", p.artifact, "--state", filepath.Join(r.cfg.StateDir, name),
 		"--instance", name, "--key", r.public, "--audience", p.build, "--parent", strconv.Itoa(os.Getpid()),
-		"--detach-lease", r.cfg.Lease.String(), "--concurrency", strconv.Itoa(r.cfg.Cap)}
+		"--detach-lease", r.cfg.Lease.String(), "--preload", "--concurrency", strconv.Itoa(r.cfg.Cap)}
 	if r.cfg.UserOf != nil {
 		uid, gid, err := r.cfg.UserOf(p.project)
 		if err != nil {
@@ -109,7 +116,8 @@ func (p *pool) launch() (*instance, error) {
 	}
 	select {
 	case line := <-ready:
-		if line != "ready" {
+		inst.batch = line == "ready batch"
+		if line != "ready" && !inst.batch {
 			inst.unregister()
 			return nil, fmt.Errorf("the wrapper ended at its start: see %s", log.Name())
 		}
@@ -122,8 +130,17 @@ func (p *pool) launch() (*instance, error) {
 		inst.stop(true)
 		return nil, err
 	}
+	// Whoever has taken over from us looks for entries of our life: one that came too late for that
+	// must get no work.
+	if inst.Life != r.life() || (r.cfg.Held != nil && !r.cfg.Held()) {
+		inst.stop(true)
+		return nil, errNotHeld
+	}
 	return inst, nil
 }
+
+// errNotHeld: others may act for our runs by now.
+var errNotHeld = errors.New("this replica's lease has run out")
 
 // register writes the registry's entry, durable before the wrapper gets work.
 func (i *instance) register() error {
@@ -192,18 +209,70 @@ func (i *instance) alive() bool {
 	return sameProcess(i.PID, i.Started)
 }
 
-// send sends one message; an error shows on the receiving side, which mends the stream.
-func (i *instance) send(m *pb.ToAction) {
+// send sends messages, with what waits; an error shows on the receiving side, which mends the stream.
+func (i *instance) send(ms ...*pb.ToAction) {
 	i.sendMu.Lock()
 	defer i.sendMu.Unlock()
-	switch m.Body.(type) {
-	case *pb.ToAction_Start, *pb.ToAction_Attach:
-		if now := time.Now(); now.After(i.renewAt) {
-			i.token, i.renewAt, _ = i.pool.r.token(i.Build, now)
+	for _, m := range ms {
+		switch m.Body.(type) {
+		case *pb.ToAction_Start, *pb.ToAction_Attach:
+			if now := time.Now(); now.After(i.renewAt) {
+				i.token, i.renewAt, _ = i.pool.r.token(i.Build, now)
+			}
+			m.Token = i.token
 		}
-		m.Token = i.token
 	}
-	_ = i.stream.Send(m)
+	i.outbox = append(i.outbox, ms...)
+	i.flush()
+}
+
+// later sends a message that can wait with the next one, or in a moment.
+func (i *instance) later(m *pb.ToAction) {
+	i.sendMu.Lock()
+	defer i.sendMu.Unlock()
+	i.outbox = append(i.outbox, m)
+	switch {
+	case !i.batch || len(i.outbox) >= 256:
+		i.flush()
+	case i.soon == nil:
+		i.soon = time.AfterFunc(lateness, i.overdue)
+	case len(i.outbox) == 1:
+		i.soon.Reset(lateness)
+	}
+}
+
+// lateness is how long a message may wait for one that has to leave at once.
+const lateness = 20 * time.Millisecond
+
+func (i *instance) overdue() {
+	i.sendMu.Lock()
+	defer i.sendMu.Unlock()
+	i.flush()
+}
+
+// batchBytes is about how much one message carries; none exceeds 256 KiB.
+const batchBytes = 128 << 10
+
+// flush sends the outbox; it needs sendMu.
+func (i *instance) flush() {
+	if !i.batch {
+		for _, m := range i.outbox {
+			_ = i.stream.Send(m)
+		}
+	}
+	for from := 0; i.batch && from < len(i.outbox); {
+		to, size := from+1, proto.Size(i.outbox[from])
+		for to < len(i.outbox) {
+			if size += proto.Size(i.outbox[to]); size > batchBytes {
+				break
+			}
+			to++
+		}
+		_ = i.stream.Send(&pb.ToAction{Body: &pb.ToAction_Batch{Batch: &pb.ToActionBatch{Messages: i.outbox[from:to]}}})
+		from = to
+	}
+	clear(i.outbox)
+	i.outbox = i.outbox[:0]
 }
 
 func (i *instance) sendAttach(run *running, from uint64) {
@@ -222,7 +291,14 @@ func (i *instance) receive() {
 			if err != nil {
 				break
 			}
-			i.take(m)
+			if b := m.GetBatch(); b != nil {
+				for _, m := range b.Messages {
+					i.take(m)
+				}
+			} else {
+				i.take(m)
+			}
+			i.pool.dispatch()
 		}
 		i.sendMu.Lock()
 		closing := i.closing
@@ -325,43 +401,6 @@ func (i *instance) sweep() {
 	}
 }
 
-// adopt takes over the wrappers that an earlier process of ours left.
-func (r *Runner) adopt() error {
-	files, err := filepath.Glob(filepath.Join(r.cfg.RunDir, "*.json"))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		var rec record
-		if json.Unmarshal(data, &rec) != nil {
-			_ = os.Remove(file)
-			continue
-		}
-		key := rec.Project + "/" + rec.Build
-		p := r.pools[key]
-		if p == nil {
-			p = &pool{r: r, project: rec.Project, build: rec.Build}
-			r.pools[key] = p
-		}
-		inst := &instance{record: rec, pool: p, file: file, runs: map[string]*running{}}
-		if p.inst == nil && inst.alive() && inst.dial() == nil && inst.answers() {
-			p.inst = inst
-			p.idle = time.AfterFunc(r.cfg.Idle, p.stopIdle) // unless something is asked of it
-			r.cfg.Log.Info("took over a wrapper", "instance", rec.Name, "build", rec.Build)
-			go inst.receive()
-			continue
-		}
-		inst.sweep()
-		inst.unregister()
-		p.died = true
-	}
-	return nil
-}
-
 func (i *instance) answers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -370,7 +409,10 @@ func (i *instance) answers() bool {
 		return false
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-	_, err = i.client.Describe(ctx, &pb.DescribeRequest{Needs: []string{"session", "attach"}})
+	d, err := i.client.Describe(ctx, &pb.DescribeRequest{Needs: []string{"session", "attach"}})
+	i.sendMu.Lock()
+	defer i.sendMu.Unlock()
+	i.batch = slices.Contains(d.GetFeatures(), "batch")
 	return err == nil
 }
 

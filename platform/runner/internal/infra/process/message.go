@@ -11,13 +11,14 @@ import (
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
-// sendStart sends an execution with its inputs; large ones go by reference.
-func (i *instance) sendStart(run *running) {
+// start is the message of an execution with its inputs, large ones by reference; nil when it has
+// ended, since they could not be kept.
+func (i *instance) start(run *running) *pb.ToAction {
 	x := run.x
 	in, err := inputs.Encode(i.pool.r.cfg.FilesDir, x.Project, x.Inputs)
 	if err != nil {
 		i.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "internal", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
-		return
+		return nil
 	}
 	start := &pb.Start{
 		IdempotencyKey: x.IdempotencyKey, Attempt: x.Attempt, Inputs: in, Traceparent: x.Traceparent, Cursor: x.Cursor, Secrets: x.Secrets, DynamicOutputs: x.DynamicOutputs,
@@ -27,10 +28,19 @@ func (i *instance) sendStart(run *running) {
 	if !x.Deadline.IsZero() {
 		start.DeadlineUnixMs = x.Deadline.UnixMilli()
 	}
-	i.send(&pb.ToAction{ExecutionId: x.ID, Body: &pb.ToAction_Start{Start: start}})
+	return &pb.ToAction{ExecutionId: x.ID, Body: &pb.ToAction_Start{Start: start}}
 }
 
-// take deals with one message.
+// phases are their names in lower case, made once.
+var phases = func() map[pb.Phase_Kind]string {
+	m := map[pb.Phase_Kind]string{}
+	for n, name := range pb.Phase_Kind_name {
+		m[pb.Phase_Kind(n)] = strings.ToLower(name)
+	}
+	return m
+}()
+
+// take deals with one message. What ends by it makes room, which receive fills.
 func (i *instance) take(m *pb.FromAction) {
 	p := i.pool
 	p.mu.Lock()
@@ -45,7 +55,7 @@ func (i *instance) take(m *pb.FromAction) {
 	p.mu.Unlock()
 	switch b := m.Body.(type) {
 	case *pb.FromAction_Phase:
-		run.phase(strings.ToLower(b.Phase.Kind.String()), time.UnixMicro(b.Phase.AtUnixMicros))
+		run.phase(phases[b.Phase.Kind], time.UnixMicro(b.Phase.AtUnixMicros))
 	case *pb.FromAction_Log:
 		run.sink.Log(domain.LogLine{Stream: strings.ToLower(b.Log.Stream.String()), Level: b.Log.Level, AtMicros: b.Log.AtUnixMicros, Line: b.Log.Line, Dropped: b.Log.Dropped})
 	case *pb.FromAction_Progress:
@@ -54,7 +64,7 @@ func (i *instance) take(m *pb.FromAction) {
 		o := b.Output
 		run.sink.Output(app.Output{Index: int(o.Index), Values: values(o.Values), List: o.List, EventSeq: o.EventSeq, EventKey: o.EventKey, Cursor: o.Cursor})
 	case *pb.FromAction_Done:
-		p.end(run, app.Ended{Outcome: app.Completed, Usage: usage(b.Done.Usage), List: b.Done.List, Outputs: int(b.Done.Outputs)})
+		p.finish(run, app.Ended{Outcome: app.Completed, Usage: usage(b.Done.Usage), List: b.Done.List, Outputs: int(b.Done.Outputs)})
 	case *pb.FromAction_Failed:
 		i.failed(run, b.Failed)
 	case *pb.FromAction_Unknown:

@@ -3,6 +3,7 @@
 package process
 
 import (
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -35,4 +36,10 @@ func marked(instance string) []int {
 		}
 	}
 	return pids
+}
+
+// machine names what process ids belong to.
+func machine() string {
+	name, _ := os.Hostname()
+	return name
 }

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type running struct {
 	ended  bool
 	last   uint64 // seq of the last message
 	inst   *instance
+	toAsk  []*instance // attach: that may know it as well
 	cancel *pb.Cancel
 }
 
@@ -36,6 +38,7 @@ type pool struct {
 	mu       sync.Mutex
 	queue    []*running
 	inst     *instance
+	elders   []*instance // taken over from other runners, for what they have under way
 	starting bool
 	retired  bool
 	// died tells that a wrapper of this build is gone that may have had executions of before our start.
@@ -86,9 +89,19 @@ func (p *pool) dispatch() {
 		}
 	}
 	p.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	now := time.Now()
+	starts := make([]*pb.ToAction, 0, len(batch))
 	for _, run := range batch {
-		run.phase("scheduled", time.Now())
-		inst.sendStart(run)
+		run.phase("scheduled", now)
+		if m := inst.start(run); m != nil {
+			starts = append(starts, m)
+		}
+	}
+	inst.send(starts...)
+	for _, run := range batch {
 		p.recancel(inst, run)
 	}
 }
@@ -103,8 +116,12 @@ func (p *pool) start() {
 		failed := p.queue
 		p.queue = nil
 		p.mu.Unlock()
+		e := app.Ended{Outcome: app.Failed, Error: startError(err)}
+		if errors.Is(err, errNotHeld) {
+			e = app.Ended{Outcome: app.Lost}
+		}
 		for _, run := range failed {
-			p.end(run, app.Ended{Outcome: app.Failed, Error: startError(err)})
+			p.end(run, e)
 		}
 		return
 	}
@@ -114,12 +131,19 @@ func (p *pool) start() {
 	p.dispatch()
 }
 
-// end tells the end of an execution, once.
+// end tells the end of an execution, once, and lets the next one start.
 func (p *pool) end(run *running, e app.Ended) {
+	if p.finish(run, e) {
+		p.dispatch()
+	}
+}
+
+// finish tells the end of an execution; false when it was told before.
+func (p *pool) finish(run *running, e app.Ended) bool {
 	p.mu.Lock()
 	if run.ended {
 		p.mu.Unlock()
-		return
+		return false
 	}
 	run.ended = true
 	if run.inst != nil {
@@ -130,24 +154,24 @@ func (p *pool) end(run *running, e app.Ended) {
 	}
 	p.mu.Unlock()
 	run.sink.Ended(e)
-	p.dispatch()
+	return true
 }
 
 func (p *pool) attach(run *running) {
 	p.mu.Lock()
-	inst, died := p.inst, p.died
-	if inst != nil {
-		run.inst, run.sent = inst, true
-		inst.runs[run.x.ID] = run
+	if p.inst != nil {
+		run.toAsk = append(run.toAsk, p.inst)
 	}
+	run.toAsk = append(run.toAsk, p.elders...)
+	send := p.ask(run)
+	died := p.died
 	p.mu.Unlock()
-	if inst != nil {
-		inst.sendAttach(run, 1)
-		return
-	}
-	if died {
+	switch {
+	case send != nil:
+		send()
+	case died:
 		p.end(run, app.Ended{Outcome: app.Lost})
-	} else {
+	default:
 		p.end(run, app.Ended{Outcome: app.Unknown})
 	}
 }
@@ -155,8 +179,13 @@ func (p *pool) attach(run *running) {
 // unknown deals with the answer that the wrapper does not know an execution that we asked for.
 func (p *pool) unknown(run *running) {
 	p.mu.Lock()
+	send := p.ask(run)
 	died := p.died
 	p.mu.Unlock()
+	if send != nil {
+		send()
+		return
+	}
 	outcome := app.Unknown
 	if died || !run.attach {
 		outcome = app.Lost
@@ -202,7 +231,7 @@ func (p *pool) forget(run *running) {
 	inst := run.inst
 	p.mu.Unlock()
 	if inst != nil {
-		inst.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Forget{Forget: &pb.Forget{}}})
+		inst.later(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Forget{Forget: &pb.Forget{}}})
 	}
 }
 
@@ -228,15 +257,18 @@ func (p *pool) retire() {
 
 func (p *pool) close() {
 	p.mu.Lock()
-	inst := p.inst
-	p.inst = nil
-	busy := false
-	if inst != nil {
-		busy = len(inst.runs) > 0
+	all := p.elders
+	if p.inst != nil {
+		all = append(all, p.inst)
+	}
+	p.inst, p.elders = nil, nil
+	busy := map[*instance]bool{}
+	for _, inst := range all {
+		busy[inst] = len(inst.runs) > 0
 	}
 	p.mu.Unlock()
-	if inst != nil {
-		inst.stop(!busy)
+	for _, inst := range all {
+		inst.stop(!busy[inst])
 	}
 }
 
@@ -247,6 +279,7 @@ func (p *pool) lost(inst *instance) {
 	if p.inst == inst {
 		p.inst = nil
 	}
+	p.dropElder(inst)
 	p.died = true // whoever asks for an execution of before is told that it is lost, not that it never was
 	var runs []*running
 	for _, run := range inst.runs {

@@ -32,12 +32,15 @@ type Config struct {
 	StateDir  string        // wrappers' working files
 	LogDir    string        // wrappers' own logs
 	FilesDir  string        // filestore
+	Bundles   string        // where builds lie, as <project>/<digest>: nothing else is started. Defaults to anywhere
 	KeyDir    string        // of the pair that signs calls
 	Cap       int           // executions of one build at a time. Defaults to 4 for each processor
 	Idle      time.Duration // after which a wrapper is stopped. Defaults to 10 min
 	Lease     time.Duration // see the wrapper's --detach-lease. Defaults to 30 s
 	UserOf    func(project string) (uid, gid int, err error)
-	Log       *slog.Logger
+	// Held tells whether this process may act for its runs; nil = always.
+	Held func() bool
+	Log  *slog.Logger
 }
 
 // Runner implements app.Deployer and app.Executor. Safe for concurrent use.
@@ -50,7 +53,10 @@ type Runner struct {
 	pools  map[string]*pool    // project/digest
 	runs   map[string]*running // execution id -> where it is
 	closed bool
-	wg     sync.WaitGroup
+	estate estate
+	// unknown tells that wrappers of another machine are gone that may have had any execution.
+	unknown bool
+	wg      sync.WaitGroup
 }
 
 var (
@@ -58,7 +64,8 @@ var (
 	_ app.Executor = (*Runner)(nil)
 )
 
-// Open finds the wrappers of an earlier process of ours and takes them over.
+// Open makes a Runner. Wrappers that others left, such as an earlier process of ours, it has by
+// Inherit.
 func Open(cfg Config) (*Runner, error) {
 	if cfg.Cap == 0 {
 		cfg.Cap = 4 * runtime.NumCPU()
@@ -82,7 +89,8 @@ func Open(cfg Config) (*Runner, error) {
 	if r.key, r.public, err = openKey(cfg.KeyDir); err != nil {
 		return nil, err
 	}
-	return r, r.adopt()
+	r.estate, err = newEstate(cfg.RunDir)
+	return r, err
 }
 
 // Ensure implements app.Deployer: the bundle is there; nothing is started.
@@ -94,7 +102,20 @@ func (r *Runner) Ensure(_ context.Context, project string, b domain.Build) error
 	if _, err := os.Stat(filepath.Join(dir, "bundle.json")); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the build of %s is no longer on this machine: scan its repository again", b.Action)
 	}
+	if r.cfg.Bundles != "" && !sameFolder(dir, filepath.Join(r.cfg.Bundles, project, strings.TrimPrefix(b.Digest, "sha256:"))) {
+		return fault.New(fault.Forbidden, "the artifact of %s is not the build %s of project %s", b.Action, b.Digest, project)
+	}
 	return nil
+}
+
+// sameFolder tells whether two paths lead to one folder, which may be reached by a link.
+func sameFolder(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // Release implements app.Deployer.
@@ -114,7 +135,7 @@ func (r *Runner) pool(project string, b domain.Build) *pool {
 	key := project + "/" + b.Digest
 	p := r.pools[key]
 	if p == nil {
-		p = &pool{r: r, project: project, build: b.Digest}
+		p = &pool{r: r, project: project, build: b.Digest, died: r.unknown}
 		r.pools[key] = p
 	}
 	if p.artifact == "" {
@@ -190,11 +211,8 @@ func (r *Runner) Forget(id string) {
 func (r *Runner) Close() {
 	r.mu.Lock()
 	r.closed = true
-	pools := make([]*pool, 0, len(r.pools))
-	for _, p := range r.pools {
-		pools = append(pools, p)
-	}
 	r.mu.Unlock()
+	pools := r.allPools()
 	var wg sync.WaitGroup
 	for _, p := range pools {
 		wg.Go(p.close)

@@ -95,6 +95,7 @@ func (m *Manager) Run(ctx context.Context) error {
 				}
 			}
 		}
+		again := m.mine(ctx, wanted)
 		for place, r := range active {
 			if w, ok := wanted[place]; !ok || w.deployment.ID != r.deployment {
 				r.stop()
@@ -117,8 +118,27 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-again:
 		}
 	}
+}
+
+// mine keeps those of the wanted sources that this replica is to run; the others are another's. What
+// could not be asked is not ours for now, and asked again soon.
+func (m *Manager) mine(ctx context.Context, wanted map[string]source) (again <-chan time.Time) {
+	for place := range wanted {
+		mine, err := m.cases.HoldSource(ctx, place)
+		if err != nil {
+			again = time.After(time.Second)
+			if !fault.Is(err, fault.Unavailable) && ctx.Err() == nil {
+				m.log.Warn("who keeps a source is not known", "source", place, "err", err)
+			}
+		}
+		if !mine {
+			delete(wanted, place)
+		}
+	}
+	return again
 }
 
 // keep runs a source again and again, with pauses that grow while it fails at once.

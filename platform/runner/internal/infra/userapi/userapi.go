@@ -187,6 +187,12 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	project := r.PathValue("project")
 	parts := strings.Split(strings.Trim(r.PathValue("path"), "/"), "/")
 	found, params, methods := a.find(project, parts, r.Method)
+	if found == nil { // another replica may have made it live just now
+		if err := a.UseCases.Refresh(r.Context()); err != nil {
+			return err
+		}
+		found, params, methods = a.find(project, parts, r.Method)
+	}
 	if found == nil && len(methods) > 0 {
 		return wrongMethod(w, r, methods)
 	}

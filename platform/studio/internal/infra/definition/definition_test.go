@@ -37,12 +37,11 @@ spec:
       retry: {attempts: 3, backoff: 1s, factor: 3, cap: 1m, jitter: true, on: [user_error]}
       catch: [{on: [timeout], outputs: {words: 0}}]
       undo: {uses: count, with: {text: x}, retry: {attempts: 2}, timeout: 5m}
-      effect: read
-      cache: {key: k, ttl: 1h}
+      effect: write
       approval: {title: "Go?", approvers: [ada], reminder: 1d, timeout: 3d}
       concurrency: {key: k, limit: 3}
       priority: 7
-    - {id: b, forEach: {in: "${steps.a.list}", as: x, concurrency: 2, onError: skip}, uses: count, with: {text: x}, needs: [a], join: any}
+    - {id: b, effect: read, cache: {key: k, ttl: 1h}, forEach: {in: "${steps.a.list}", as: x, concurrency: 2, onError: skip}, uses: count, with: {text: x}, needs: [a], join: any}
     - {id: route, switch: "inputs.city", cases: {x: [c]}, default: [d]}
     - {id: c, workflow: other, with: {city: x}, detach: true}
     - {id: d, collect: b}

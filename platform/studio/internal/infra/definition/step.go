@@ -22,17 +22,17 @@ func step(s workflow.Step, build string) *studiov1.Step {
 	if f := s.ForEach; f != nil {
 		x.ForEach = &studiov1.ForEach{In: f.In, As: f.As, Concurrency: int32(f.Concurrency), OnError: f.OnError}
 	}
-	for value, ids := range s.Cases {
+	for _, c := range s.Cases {
 		if x.Cases == nil {
 			x.Cases = map[string]*studiov1.StepIds{}
 		}
-		x.Cases[value] = &studiov1.StepIds{Ids: ids}
+		x.Cases[c.Value] = &studiov1.StepIds{Ids: c.Steps}
 	}
 	if l := s.Loop; l != nil {
 		x.Loop = &studiov1.Loop{Until: l.Until, Max: int32(l.Max), DelayMs: l.Delay.Milliseconds()}
 	}
 	for _, c := range s.Catch {
-		x.Catch = append(x.Catch, &studiov1.Catch{On: c.On, OutputsJson: raw(c.Outputs)})
+		x.Catch = append(x.Catch, &studiov1.Catch{On: c.On, OutputsJson: c.JSON()})
 	}
 	if u := s.Undo; u != nil {
 		x.Undo = &studiov1.Undo{Uses: u.Uses, WithJson: values(u.With), Retry: retry(u.Retry), TimeoutMs: u.Timeout.Milliseconds()}

@@ -40,6 +40,7 @@ func (a API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/actions/{id}", authn.Viewer, a.action)
 	route("GET "+prefix+"/workflows", authn.Viewer, a.workflows)
 	route("POST "+prefix+"/workflows/check", authn.Viewer, a.check)
+	route("POST "+prefix+"/workflows/compile", authn.Viewer, a.compile)
 	route("GET "+prefix+"/workflows/{name}", authn.Viewer, a.workflow)
 	route("PUT "+prefix+"/workflows/{name}", authn.Developer, a.save)
 	route("GET "+prefix+"/workflows/{name}/revisions", authn.Viewer, a.revisions)
@@ -237,29 +238,6 @@ func (a API) newest(r *http.Request, project string, j *workflowJSON, whole bool
 	return err
 }
 
-type definitionJSON struct {
-	Inputs   json.RawMessage `json:"inputs"`
-	Triggers []triggerJSON   `json:"triggers"`
-	Steps    []stepJSON      `json:"steps"`
-	Result   []string        `json:"result"`
-}
-
-type triggerJSON struct {
-	ID   string          `json:"id"`
-	Uses string          `json:"uses"`
-	With json.RawMessage `json:"with,omitempty"`
-}
-
-type stepJSON struct {
-	ID      string                     `json:"id"`
-	Title   string                     `json:"title,omitempty"`
-	Uses    string                     `json:"uses"`
-	Needs   []string                   `json:"needs"`
-	If      string                     `json:"if,omitempty"`
-	ForEach string                     `json:"for_each,omitempty"`
-	With    map[string]json.RawMessage `json:"with"`
-}
-
 func revisionOf(r domain.Revision, whole bool) (revisionJSON, error) {
 	j := revisionJSON{ID: r.ID, Number: r.Number, CreatedAt: utc(r.CreatedAt)}
 	if !whole {
@@ -267,32 +245,9 @@ func revisionOf(r domain.Revision, whole bool) (revisionJSON, error) {
 	}
 	j.YAML = r.YAML
 	w, _ := workflow.Parse("workflow.yaml", []byte(r.YAML))
-	d := &definitionJSON{Triggers: []triggerJSON{}, Steps: []stepJSON{}, Result: []string{}}
-	var err error
-	if d.Inputs, err = json.Marshal(w.Inputs); err != nil {
+	d, err := definitionOf(w)
+	if err != nil {
 		return j, err
-	}
-	if w.Inputs == nil {
-		d.Inputs = json.RawMessage("[]")
-	}
-	for _, t := range w.Triggers {
-		d.Triggers = append(d.Triggers, triggerJSON{t.ID, t.Uses, t.With})
-	}
-	for _, s := range w.Steps {
-		x := stepJSON{ID: s.ID, Title: s.Title, Uses: s.Uses, Needs: s.Needs, If: s.If, With: map[string]json.RawMessage{}}
-		if x.Needs == nil {
-			x.Needs = []string{}
-		}
-		if s.ForEach != nil {
-			x.ForEach = s.ForEach.In
-		}
-		for _, v := range s.With {
-			x.With[v.Name] = v.JSON
-		}
-		d.Steps = append(d.Steps, x)
-	}
-	for _, v := range w.Result {
-		d.Result = append(d.Result, v.Name)
 	}
 	j.Definition = d
 	return j, nil

@@ -592,6 +592,33 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/runs/{id}/steps/{step}/inputs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+                /** @description The id of the step. */
+                step: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * Read what an attempt was started with
+         * @description Returns the exact inputs of an attempt of a step, for debugging. Inputs that hold secrets are masked unless secrets is true; they are then as the secrets are now, and the server's log says who read them. This needs the role developer.
+         */
+        get: operations["getStepInputs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/secrets": {
         parameters: {
             query?: never;
@@ -639,6 +666,29 @@ export interface paths {
          * @description Deletes a secret; this needs the role developer.
          */
         delete: operations["deleteSecret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runner/v1/projects/{project}/tests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test a workflow
+         * @description Carries out one run of a workflow as a test says, with stubs that answer its steps and with all waiting skipped, and compares what comes of it; nothing is kept of the run, and the project's variables and secrets are not read. This needs the role developer.
+         */
+        post: operations["runTest"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1200,10 +1250,10 @@ export interface components {
             /** @description What the step asks. */
             text?: string;
             /**
-             * @description What happened; after resync events were lost.
+             * @description What happened; waits_changed is told when a step of the run begins or ceases to wait for a signal or a person; after resync events were lost.
              * @enum {string}
              */
-            type: "run_started" | "run_finished" | "decision_wanted" | "log" | "resync";
+            type: "run_started" | "run_finished" | "waits_changed" | "decision_wanted" | "log" | "resync";
             /** @description The workflow of the run. */
             workflow?: string;
         };
@@ -1369,6 +1419,36 @@ export interface components {
             /** @description The step that made the run fail. */
             step?: string;
         };
+        /** @description What an attempt was started with. */
+        StepInputs: {
+            /** @description The action as id@version, absent for a sub-workflow. */
+            action?: string;
+            /**
+             * Format: int32
+             * @description The number of the attempt.
+             */
+            attempt: number;
+            /** @description The digest of the action's build, absent for a sub-workflow. */
+            build?: string;
+            /** @description The id of the attempt. */
+            execution: string;
+            /** @description The key that all attempts of the step have in common. */
+            idempotency_key: string;
+            inputs: components["schemas"]["Values"];
+            /** @description The indices of the items that it was for, outermost first. */
+            item_path: number[];
+            /**
+             * Format: uuid
+             * @description The id of the run.
+             */
+            run: string;
+            /** @description The names of the inputs that hold secrets. */
+            secret: string[];
+            /** @description The id of the step. */
+            step: string;
+            /** @description The sub-workflow, absent for an action. */
+            workflow?: string;
+        };
         /** @description One passage through a step, for one item where the step runs once per item. */
         StepRun: {
             /** @description The tries. */
@@ -1444,6 +1524,83 @@ export interface components {
              * @description When it ends by itself, absent for never.
              */
             until?: string;
+        };
+        /** @description One thing that is not as it should be. */
+        TestFailure: {
+            /** @description The column in that line. */
+            column?: number;
+            /** @description What was expected, as JSON or in words. */
+            expected?: string;
+            /** @description What came, as JSON or in words. */
+            got?: string;
+            /** @description The line in the test. */
+            line?: number;
+            /** @description What is wrong, absent where expected and got say it. */
+            message?: string;
+            /**
+             * @description What it is about, such as result.report or steps.chart.attempts.
+             * @example result.greeting
+             */
+            what: string;
+        };
+        /** @description How a test went. */
+        TestReport: {
+            /** @description What is not as it should be. */
+            failures: components["schemas"]["TestFailure"][];
+            /** @description What the actions that really ran wrote, the first 2000 records. */
+            logs: components["schemas"]["LogRecord"][];
+            /** @description The name of the test. */
+            name: string;
+            /** @description Whether the state is passed. */
+            passed: boolean;
+            /**
+             * Format: int64
+             * @description How long the test took in milliseconds.
+             */
+            real_ms: number;
+            run: components["schemas"]["Run"];
+            /**
+             * @description Whether what came was expected, or error when the test could not be carried out.
+             * @enum {string}
+             */
+            state: "passed" | "failed" | "error";
+            /**
+             * Format: int64
+             * @description How long the run took in its own time in milliseconds.
+             */
+            virtual_ms: number;
+            /** @description The workflow. */
+            workflow: string;
+        };
+        /** @description A test of a workflow, which is the one that is deployed unless a deployment or a definition is given. */
+        TestRequest: {
+            /** @description Definitions of the tested workflow and of its sub-workflows that are used instead of deployed ones. */
+            definitions?: string[];
+            /**
+             * Format: uuid
+             * @description The deployment to test instead of the one that is live.
+             */
+            deployment?: string;
+            /**
+             * @description The name of its file, from which the test has its name.
+             * @example greets.yaml
+             */
+            file?: string;
+            /** @description What the paths in the test stand for: the values of uploaded files, by the paths as written. */
+            files?: {
+                [key: string]: unknown;
+            };
+            /**
+             * @description The document of kind WorkflowTest, as YAML.
+             * @example apiVersion: pelton.dev/v1
+             *     kind: WorkflowTest
+             *     workflow: hello
+             *     inputs: {name: Ada}
+             *     expect: {result: {greeting: exists}}
+             */
+            test: string;
+            /** @description The workflow; it must be the one that the test names. */
+            workflow?: string;
         };
         /** @description A run that has no result yet. */
         UnderWay: {
@@ -2850,6 +3007,48 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    getStepInputs: {
+        parameters: {
+            query?: {
+                /** @description The number of the attempt; left out it is the newest. */
+                attempt?: number;
+                /** @description The item that the step ran for, as indices joined by dots. */
+                item?: string;
+                /** @description Whether to give secrets as they are. */
+                secrets?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+                /** @description The id of the step. */
+                step: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The inputs. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepInputs"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     listSecrets: {
         parameters: {
             query?: never;
@@ -2946,6 +3145,45 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    runTest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The test, at most 32 MiB. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestRequest"];
+            };
+        };
+        responses: {
+            /** @description How it went. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestReport"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["Exhausted"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];

@@ -317,6 +317,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/studio/v1/projects/{project}/workflows/compile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compile a workflow
+         * @description Returns a workflow as the runner would get it, with pinned builds, without saving or deploying it; tests of workflows run what this gives. This needs the role viewer.
+         */
+        post: operations["compileWorkflow"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/studio/v1/schemas/action.json": {
         parameters: {
             query?: never;
@@ -329,6 +352,26 @@ export interface paths {
          * @description Returns the JSON Schema (draft 7) of action.yaml, for editors.
          */
         get: operations["getActionSchema"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/studio/v1/schemas/workflow-test.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The JSON Schema of workflow tests
+         * @description Returns the JSON Schema (draft 7) of workflow tests, for editors.
+         */
+        get: operations["getWorkflowTestSchema"];
         put?: never;
         post?: never;
         delete?: never;
@@ -535,10 +578,45 @@ export interface components {
             /** @description The name of the test. */
             name: string;
         };
+        /** @description What a person is asked. */
+        Approval: {
+            /** @description Who may decide; empty is whoever may operate runs. */
+            approvers: string[];
+            /** @description The question, as written. */
+            title?: unknown;
+        };
+        /** @description One case of a switch. */
+        Case: {
+            /** @description The steps that it chooses. */
+            steps: string[];
+            /** @description The value as text. */
+            value: string;
+        };
+        /** @description What becomes of a failure. */
+        Catch: {
+            /** @description The kinds of error; empty is every kind but cancelled. */
+            on: string[];
+            /** @description What the step completes with, as written; absent it stays failed and the run goes on. */
+            outputs?: unknown;
+        };
         /** @description What is wrong with a workflow. */
         CheckResult: {
             /** @description The problems, none for a workflow that can be saved. */
             problems: components["schemas"]["WorkflowProblem"][];
+        };
+        /** @description A workflow to compile. */
+        CompileRequest: {
+            /** @description What ./folders mean in it: the builds of a scan's actions, by their folders. */
+            builds?: {
+                [key: string]: string;
+            };
+            /**
+             * @description Its file in the repository, for what is told about it.
+             * @example workflows/report.yaml
+             */
+            path?: string;
+            /** @description The text of the workflow. */
+            yaml: string;
         };
         /** @description What the YAML of a revision says. */
         Definition: {
@@ -576,6 +654,11 @@ export interface components {
          * @enum {string}
          */
         DeploymentState: "deploying" | "live" | "failed" | "stopped";
+        /**
+         * @description What a step does to the world beyond its outputs; absent it is what the action says.
+         * @enum {string}
+         */
+        Effect: "pure" | "read" | "write" | "irreversible";
         /** @description An address that a deployment listens on. */
         Endpoint: {
             /**
@@ -616,6 +699,13 @@ export interface components {
          * @enum {string}
          */
         ItemType: "string" | "longstring" | "password" | "integer" | "float" | "boolean" | "enum" | "bytes" | "json" | "list" | "file" | "directory";
+        /** @description Until when a step is repeated. */
+        Loop: {
+            /** @description How many passes there may be. */
+            max: number;
+            /** @description The condition that ends the loop. */
+            until: string;
+        };
         /** @description An error answer as RFC 9457 defines it. */
         Problem: {
             /** @description A finer kind for programs, such as run_ended or the kind of a run's error. */
@@ -689,28 +779,73 @@ export interface components {
             /** @description What to pass as cursor for the next page, absent on the last. */
             next_cursor?: string;
         };
+        /** @description A workflow as the runner would get it. */
+        Runnable: {
+            /**
+             * Format: byte
+             * @description The message studio.v1.Definition, there when it is ready.
+             */
+            definition?: string;
+            /** @description What is wrong with it. */
+            problems: components["schemas"]["WorkflowProblem"][];
+            /**
+             * @description Whether it can run, waits for the build of an action, or has errors.
+             * @enum {string}
+             */
+            state: "ready" | "building" | "broken";
+        };
         /** @description One step of a workflow. */
         Step: {
+            approval?: components["schemas"]["Approval"];
+            /** @description Whether outputs are kept for others with the same key. */
+            cached?: boolean;
+            /** @description The cases of the switch, in the order of the text. */
+            cases?: components["schemas"]["Case"][];
+            /** @description What becomes of failures, in the order in which it is tried; continueOnError is the last. */
+            catch?: components["schemas"]["Catch"][];
+            /** @description The step whose passages are gathered. */
+            collect?: string;
+            /** @description The steps that the switch chooses where no case fits. */
+            default?: string[];
+            /** @description Whether the end of that workflow is not waited for. */
+            detach?: boolean;
+            effect?: components["schemas"]["Effect"];
             /** @description The list whose items the step runs for. */
             for_each?: string;
             /** @description The id of the step. */
             id: string;
             /** @description The condition. */
             if?: string;
+            /** @description How many of the steps before must have completed: all, any or a number. */
+            join?: string;
+            kind: components["schemas"]["StepKind"];
+            loop?: components["schemas"]["Loop"];
             /** @description The steps that come before, stated and implied. */
             needs: string[];
+            /** @description The expression whose value chooses steps. */
+            switch?: string;
             /** @description The title. */
             title?: string;
+            /** @description The action that takes back what the step did, as written. */
+            undo?: string;
             /**
-             * @description The action as written.
+             * @description The action as written, empty where the step runs none.
              * @example word-count@1.0
              */
             uses: string;
+            wait?: components["schemas"]["Wait"];
             /** @description The inputs as written, with expressions as text. */
             with: {
                 [key: string]: unknown;
             };
+            /** @description The workflow that the step starts. */
+            workflow?: string;
         };
+        /**
+         * @description What a step does.
+         * @enum {string}
+         */
+        StepKind: "action" | "workflow" | "wait" | "switch" | "collect";
         /** @description Something that happened to the library or a workflow. */
         StudioEvent: {
             /** @description The action as id@version. */
@@ -745,6 +880,23 @@ export interface components {
             uses: string;
             /** @description Its settings as written. */
             with?: unknown;
+        };
+        /** @description What a step waits for: one of for, until, signal and approval. */
+        Wait: {
+            approval?: components["schemas"]["Approval"];
+            /** @description A duration such as 10m, as written. */
+            for?: unknown;
+            /** @description The name of the signal. */
+            signal?: string;
+            /**
+             * Format: int64
+             * @description How long a signal or an approval is waited for in milliseconds; absent it is for ever.
+             */
+            timeout_ms?: number;
+            /** @description The time zone of a local time. */
+            timezone?: string;
+            /** @description A time, as written. */
+            until?: unknown;
         };
         /** @description A workflow with its newest revision and deployment; yaml and definition only where one workflow is read. */
         Workflow: {
@@ -1430,7 +1582,75 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    compileWorkflow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The workflow and what a scan says of its repository, at most 2 MiB. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompileRequest"];
+            };
+        };
+        responses: {
+            /** @description The state; the definition is there when it is ready. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runnable"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     getActionSchema: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The schema. */
+            200: {
+                headers: {
+                    /** @description The version of the schema. */
+                    ETag: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description The schema is the one that If-None-Match names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: components["responses"]["Forbidden"];
+        };
+    };
+    getWorkflowTestSchema: {
         parameters: {
             query?: never;
             header?: never;

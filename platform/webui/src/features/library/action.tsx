@@ -122,22 +122,27 @@ function Facts({ a }: { a: Action }) {
   ];
   const known = facts.filter(([, v]) => v);
   return (
-    <Table className="panel">
-      <Table.Tbody>
-        {known.map(([k, v]) => (
-          <Table.Tr key={k}>
-            <Table.Td w={200}>
-              <Text size="sm" c="dimmed">
-                {k}
-              </Text>
-            </Table.Td>
-            <Table.Td>
-              <Text size="sm">{v}</Text>
-            </Table.Td>
-          </Table.Tr>
-        ))}
-      </Table.Tbody>
-    </Table>
+    <div>
+      <Title order={2} mb={6}>
+        About
+      </Title>
+      <Table className="panel">
+        <Table.Tbody>
+          {known.map(([k, v]) => (
+            <Table.Tr key={k}>
+              <Table.Td w={200}>
+                <Text size="sm" c="dimmed">
+                  {k}
+                </Text>
+              </Table.Td>
+              <Table.Td>
+                <Text size="sm">{v}</Text>
+              </Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+    </div>
   );
 }
 

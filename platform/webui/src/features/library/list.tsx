@@ -82,7 +82,7 @@ function Cards({ project, items, search }: { project: string; items: Action[]; s
             </Badge>
           </Group>
           <Text size="sm" c="dimmed" lineClamp={2} mih={42}>
-            {a.description || a.id}
+            {a.description || (a.title && a.title !== a.id ? a.id : "no description")}
           </Text>
           <Group justify="space-between" mt="xs">
             <Text size="xs" c="dimmed">

@@ -66,6 +66,14 @@ function Rows({ project, items }: { project: string; items: Repository[] }) {
     return <Empty title="No repositories yet">Add a Git repository here, or watch a folder with pelton dev.</Empty>;
   return (
     <Table className="panel">
+      <Table.Thead>
+        <Table.Tr>
+          <Table.Th>Repository</Table.Th>
+          <Table.Th>Changes</Table.Th>
+          <Table.Th>Added</Table.Th>
+          <Table.Th />
+        </Table.Tr>
+      </Table.Thead>
       <Table.Tbody>
         {items.map((r) => (
           <Table.Tr key={r.id}>
@@ -79,11 +87,13 @@ function Rows({ project, items }: { project: string; items: Repository[] }) {
             </Table.Td>
             <Table.Td>
               <Text size="sm">
-                {[r.watch && "watched", r.auto_deploy && "deploys by itself"].filter(Boolean).join(", ")}
+                {[r.watch ? "watched" : "scanned by hand", r.auto_deploy && "deploys by itself"]
+                  .filter(Boolean)
+                  .join(", ")}
               </Text>
             </Table.Td>
             <Table.Td>
-              added <Ago at={r.created_at} />
+              <Ago at={r.created_at} />
             </Table.Td>
             <Table.Td>
               <Group justify="flex-end">

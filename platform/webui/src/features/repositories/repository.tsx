@@ -10,7 +10,7 @@ import { builds, repository, scans } from "../../api/queries";
 import type { Build, Scan, ScanEntry } from "../../api/types";
 import { Ago, Empty, Failure, Head, StateBadge, Waiting } from "../../components/basics";
 import { useMay } from "../../components/frame";
-import { between, duration } from "../../components/format";
+import { between, counted, duration } from "../../components/format";
 import { Paged } from "../../components/list";
 import { BuildDrawer } from "./build";
 import { ScanButton } from "./list";
@@ -114,6 +114,15 @@ function Scans({
     <Stack>
       <Found project={project} scan={scan} />
       <Table className="panel">
+        <Table.Thead>
+          <Table.Tr>
+            <Table.Th>Scan</Table.Th>
+            <Table.Th>Commit</Table.Th>
+            <Table.Th>Found</Table.Th>
+            <Table.Th>When</Table.Th>
+            <Table.Th>Took</Table.Th>
+          </Table.Tr>
+        </Table.Thead>
         <Table.Tbody>
           {items.map((s) => {
             const errors = [...s.actions, ...s.workflows].filter((e) => e.state === "error").length;
@@ -128,20 +137,27 @@ function Scans({
                   <StateBadge state={s.state} />
                 </Table.Td>
                 <Table.Td>
-                  <Text size="sm" ff="monospace">
-                    {s.commit.slice(0, 10)}
-                  </Text>
+                  {s.commit ? (
+                    <Text size="sm" ff="monospace">
+                      {s.commit.slice(0, 10)}
+                    </Text>
+                  ) : (
+                    <Text size="sm" c="dimmed">
+                      working tree
+                    </Text>
+                  )}
                 </Table.Td>
                 <Table.Td>
                   <Text size="sm">
-                    {s.actions.length} actions, {s.workflows.length} workflows{errors > 0 && `, ${errors} with errors`}
+                    {counted(s.actions.length, "action")}, {counted(s.workflows.length, "workflow")}
+                    {errors > 0 && `, ${errors} with errors`}
                   </Text>
                 </Table.Td>
                 <Table.Td>
                   <Ago at={s.started_at} />
                 </Table.Td>
                 <Table.Td>
-                  <Text size="sm" c="dimmed">
+                  <Text size="sm" c="dimmed" className="nowrap">
                     {duration(between(s.started_at, s.finished_at))}
                   </Text>
                 </Table.Td>
@@ -171,6 +187,13 @@ function Found({ project, scan }: { project: string; scan: Scan }) {
   if (rows.length === 0) return <Empty title="Nothing found">No folder has an action.yaml or a workflow file.</Empty>;
   return (
     <Table className="panel">
+      <Table.Thead>
+        <Table.Tr>
+          <Table.Th>State</Table.Th>
+          <Table.Th>What was found</Table.Th>
+          <Table.Th>Where</Table.Th>
+        </Table.Tr>
+      </Table.Thead>
       <Table.Tbody>
         {rows.map(([kind, e]) => (
           <Table.Tr key={kind + e.path}>
@@ -222,8 +245,19 @@ function Found({ project, scan }: { project: string; scan: Scan }) {
 }
 
 function Builds({ items, choose }: { items: Build[]; choose: (id: string) => void }) {
+  if (items.length === 0)
+    return <Empty title="No builds here">What it holds was built for another repository, or is not built yet.</Empty>;
   return (
     <Table className="panel">
+      <Table.Thead>
+        <Table.Tr>
+          <Table.Th>State</Table.Th>
+          <Table.Th>Action</Table.Th>
+          <Table.Th>Ordered</Table.Th>
+          <Table.Th>Took</Table.Th>
+          <Table.Th />
+        </Table.Tr>
+      </Table.Thead>
       <Table.Tbody>
         {items.map((b) => (
           <Table.Tr key={b.id} onClick={() => choose(b.id)} style={{ cursor: "pointer" }} data-build={b.action}>
@@ -245,7 +279,7 @@ function Builds({ items, choose }: { items: Build[]; choose: (id: string) => voi
               <Ago at={b.created_at} />
             </Table.Td>
             <Table.Td>
-              <Text size="sm" c="dimmed">
+              <Text size="sm" c="dimmed" className="nowrap">
                 {duration(between(b.started_at, b.finished_at))}
               </Text>
             </Table.Td>

@@ -37,7 +37,7 @@ export function apply(run: Run | undefined, e: RunEvent): Run | undefined {
   const i = steps.findIndex((s) => keyOf(s.step, s.item_path) === key);
   const old: StepRun = steps[i] ?? {
     step: e.step,
-    kind: "action",
+    kind: e.step_run?.kind ?? "action",
     item_path: e.item_path ?? [],
     state: "running",
     items: -1,

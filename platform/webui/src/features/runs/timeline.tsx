@@ -4,7 +4,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useRef } from "react";
 import type { Run, StepRun } from "../../api/types";
 import { StateBadge } from "../../components/basics";
-import { duration, millis, place } from "../../components/format";
+import { counted, duration, millis, place } from "../../components/format";
 import { phaseColor } from "../../theme";
 import { keyOf, segments, span } from "./state";
 import { cause, countdown } from "./waits";
@@ -99,6 +99,15 @@ function Row({
         </Text>
       </Group>
       <div className="bars">
+        {s.attempts.length === 0 && s.items >= 0 && from && to && (
+          <span
+            className="whole"
+            style={{
+              left: `${(100 * (millis(from) - w.from)) / total}%`,
+              width: `${Math.max(0, (100 * (to - millis(from))) / total)}%`,
+            }}
+          />
+        )}
         {s.attempts.flatMap((a) =>
           segments(a, now).map((g) => (
             <Tooltip
@@ -118,7 +127,7 @@ function Row({
       </div>
       <Text size="sm" ta="right" c={s.state === "skipped" ? "dimmed" : undefined}>
         {s.items >= 0 && s.attempts.length === 0
-          ? `${s.items} items`
+          ? counted(s.items, "item")
           : from && to
             ? duration(to - millis(from))
             : s.wait
@@ -136,7 +145,7 @@ function Legend({ run, now }: { run: Run; now: number }) {
   const known = Object.keys(phaseWords).filter((p) => used.has(p));
   if (known.length === 0) return null;
   return (
-    <Group gap="md" px={10} pt={6}>
+    <Group px={10} pt={6} pb={4} style={{ columnGap: 16, rowGap: 2 }}>
       {known.map((p) => (
         <Group key={p} gap={5}>
           <span

@@ -1,9 +1,19 @@
 import { Badge, Group, Text, useComputedColorScheme } from "@mantine/core";
-import { Background, Controls, Handle, type Node, type NodeProps, Position, ReactFlow } from "@xyflow/react";
+import {
+  Background,
+  Controls,
+  Handle,
+  MarkerType,
+  type Node,
+  type NodeProps,
+  Position,
+  ReactFlow,
+} from "@xyflow/react";
 import { memo, useMemo } from "react";
 import type { Definition } from "../../api/types";
 import { stateColor } from "../../theme";
 import { arrange } from "./layout";
+import { does, marks as marksOf } from "./words";
 
 /** What a node shows beside its name: in a run, how far its step is. */
 export interface Mark {
@@ -19,6 +29,7 @@ const Box = memo(function Box({ data }: NodeProps<Node<Data>>) {
     <div
       className="node"
       data-chosen={data.chosen}
+      title={`${data.title}: ${data.mark?.note ?? data.sub}`}
       style={color ? ({ "--node": color } as React.CSSProperties) : undefined}
     >
       {data.kind !== "trigger" && <Handle type="target" position={Position.Left} style={{ opacity: 0 }} />}
@@ -61,8 +72,8 @@ export function WorkflowGraph(props: {
       const data: Data = {
         kind: n.kind,
         title: t?.id ?? s?.title ?? s?.id ?? "result",
-        sub: t?.uses ?? s?.uses ?? d.result.join(", "),
-        tags: [s?.if ? "if" : "", s?.for_each ? "for each" : "", n.kind === "trigger" ? "trigger" : ""].filter(Boolean),
+        sub: t?.uses ?? (s ? does(s) : d.result.join(", ")),
+        tags: s ? marksOf(s) : n.kind === "trigger" ? ["trigger"] : [],
         mark: marks?.[n.id],
         chosen: chosen === n.id,
       };
@@ -75,6 +86,8 @@ export function WorkflowGraph(props: {
         id: `${w.from}>${w.to}`,
         source: w.from,
         target: w.to,
+        label: w.label,
+        markerEnd: { type: MarkerType.ArrowClosed },
         animated: marks?.[w.to]?.state === "running",
       })),
     [placed, marks],

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import type { Definition } from "../../api/types";
 import { arrange } from "./layout";
 
-const step = (id: string, ...needs: string[]) => ({ id, uses: id, needs, with: {} });
+const step = (id: string, ...needs: string[]) => ({ id, kind: "action" as const, uses: id, needs, with: {} });
 const diamond: Definition = {
   inputs: [],
   triggers: [{ id: "a", uses: "http" }],
@@ -44,4 +44,35 @@ it("draws what a broken definition has", () => {
   const { nodes, wires } = arrange({ inputs: [], triggers: [], steps: [step("a", "gone")], result: [] });
   expect(nodes).toHaveLength(1);
   expect(wires).toHaveLength(0);
+});
+
+it("says which case of a switch takes which way", () => {
+  const route = {
+    ...step("route"),
+    kind: "switch" as const,
+    uses: "",
+    switch: "inputs.kind",
+    cases: [
+      { value: "invoice", steps: ["book"] },
+      { value: "order", steps: ["ship", "label"] },
+    ],
+    default: ["other"],
+  };
+  const { wires } = arrange({
+    inputs: [],
+    triggers: [],
+    steps: [
+      route,
+      step("book", "route"),
+      step("ship", "route"),
+      step("label", "route", "ship"),
+      step("other", "route"),
+      step("end", "book"),
+    ],
+    result: [],
+  });
+  expect(wires).toContainEqual({ from: "route", to: "book", label: "invoice" });
+  expect(wires).toContainEqual({ from: "route", to: "label", label: "order" }); // chosen: never left out
+  expect(wires).toContainEqual({ from: "route", to: "other", label: "otherwise" });
+  expect(wires).toContainEqual({ from: "book", to: "end" });
 });

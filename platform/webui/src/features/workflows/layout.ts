@@ -1,5 +1,5 @@
 import dagre from "@dagrejs/dagre";
-import type { Definition } from "../../api/types";
+import type { Definition, DefinitionStep } from "../../api/types";
 
 export interface Placed {
   id: string;
@@ -11,6 +11,8 @@ export interface Placed {
 export interface Wire {
   from: string;
   to: string;
+  /** Of the wires of a switch: which case takes this way. */
+  label?: string;
 }
 
 export const nodeWidth = 190;
@@ -28,8 +30,11 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
     g.setNode(id, { width: nodeWidth, height: nodeHeight });
   };
   const wires: Wire[] = [];
+  const labels = new Map(d.steps.map((s) => [s.id, ways(s)]));
   const wire = (from: string, to: string) => {
-    if (kinds.has(from) && kinds.has(to)) wires.push({ from, to });
+    if (!kinds.has(from) || !kinds.has(to)) return;
+    const label = labels.get(from)?.get(to);
+    wires.push(label === undefined ? { from, to } : { from, to, label });
   };
   for (const t of d.triggers) add(`trigger:${t.id}`, "trigger");
   for (const s of d.steps) add(s.id, "step");
@@ -41,7 +46,8 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
     if (!needed.has(s.id)) wire(s.id, "result:");
   }
   const drawn = reduce(wires);
-  for (const w of drawn) g.setEdge(w.from, w.to);
+  for (const w of drawn)
+    g.setEdge(w.from, w.to, w.label ? { width: 8 * w.label.length, height: 14, labelpos: "c" } : {});
   dagre.layout(g);
   const nodes = [...kinds].map(([id, kind]) => {
     const n = g.node(id);
@@ -51,11 +57,22 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
   return { nodes, wires: drawn, height: Number.isFinite(height) ? height : 0 };
 }
 
+/** Which case of a switch chooses which step. */
+function ways(s: DefinitionStep): Map<string, string> {
+  const out = new Map<string, string>();
+  for (const c of s.cases ?? [])
+    for (const to of c.steps) out.set(to, out.has(to) ? `${out.get(to)}, ${c.value}` : c.value);
+  for (const to of s.default ?? []) out.set(to, "otherwise");
+  return out;
+}
+
 /** Without the wires that longer ways make plain: they would be drawn across the steps between. */
 function reduce(wires: Wire[]): Wire[] {
   const next = new Map<string, string[]>();
   for (const w of wires) next.set(w.from, [...(next.get(w.from) ?? []), w.to]);
   const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
     (next.get(from) ?? []).some((n) => n === to || (!seen.has(n) && (seen.add(n), reaches(n, to, seen))));
-  return wires.filter((w) => !(next.get(w.from) ?? []).some((n) => n !== w.to && reaches(n, w.to)));
+  return wires.filter(
+    (w) => w.label !== undefined || !(next.get(w.from) ?? []).some((n) => n !== w.to && reaches(n, w.to)),
+  );
 }

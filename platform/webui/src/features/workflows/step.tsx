@@ -1,6 +1,7 @@
 import { Badge, Group, Stack, Table, Text } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
-import type { Definition, Json } from "../../api/types";
+import type { Definition, DefinitionStep } from "../../api/types";
+import { does, notes, written } from "./words";
 
 /** What a step is: its action, conditions and where its inputs come from. */
 export function StepDetails({ project, definition, step }: { project: string; definition: Definition; step?: string }) {
@@ -11,19 +12,12 @@ export function StepDetails({ project, definition, step }: { project: string; de
         Choose a step to see what it is given.
       </Text>
     );
-  const action = s.uses.replace(/@.*$/, "");
   return (
     <Stack gap="xs" className="panel" p="md">
       <Group gap="sm">
         <Text fw={600}>{s.title ?? s.id}</Text>
         <Text size="sm">
-          {action.startsWith("./") ? (
-            s.uses
-          ) : (
-            <Link to="/$project/library/$action" params={{ project, action }}>
-              {s.uses}
-            </Link>
-          )}
+          <Work project={project} s={s} />
         </Text>
         {s.if && (
           <Badge variant="light" color="yellow" tt="none">
@@ -41,6 +35,12 @@ export function StepDetails({ project, definition, step }: { project: string; de
           </Text>
         )}
       </Group>
+      <Ways s={s} />
+      {notes(s).map((line) => (
+        <Text key={line} size="sm">
+          {line}
+        </Text>
+      ))}
       <Table withRowBorders={false}>
         <Table.Tbody>
           {Object.entries(s.with).map(([name, v]) => (
@@ -52,7 +52,7 @@ export function StepDetails({ project, definition, step }: { project: string; de
               </Table.Td>
               <Table.Td>
                 <Text size="sm" ff="monospace" style={{ wordBreak: "break-word" }}>
-                  {text(v)}
+                  {written(v)}
                 </Text>
               </Table.Td>
             </Table.Tr>
@@ -63,4 +63,38 @@ export function StepDetails({ project, definition, step }: { project: string; de
   );
 }
 
-const text = (v: Json) => (typeof v === "string" ? v : JSON.stringify(v));
+/** What the step does, with a link to what it runs. */
+function Work({ project, s }: { project: string; s: DefinitionStep }) {
+  const action = s.uses.replace(/@.*$/, "");
+  if (s.kind === "workflow" && s.workflow)
+    return (
+      <>
+        {s.detach ? "starts workflow " : "runs workflow "}
+        <Link to="/$project/workflows/$name" params={{ project, name: s.workflow }}>
+          {s.workflow}
+        </Link>
+        {s.detach && ", and does not wait for its end"}
+      </>
+    );
+  if (s.kind !== "action" || action === "" || action.startsWith("./")) return does(s);
+  return (
+    <Link to="/$project/library/$action" params={{ project, action }}>
+      {s.uses}
+    </Link>
+  );
+}
+
+/** The cases of a switch. */
+function Ways({ s }: { s: DefinitionStep }) {
+  if (s.kind !== "switch") return null;
+  return (
+    <Stack gap={2}>
+      {(s.cases ?? []).map((c) => (
+        <Text key={c.value} size="sm">
+          {c.value}: {c.steps.length > 0 ? c.steps.join(", ") : "nothing"}
+        </Text>
+      ))}
+      <Text size="sm">otherwise: {s.default?.join(", ") ?? "nothing"}</Text>
+    </Stack>
+  );
+}

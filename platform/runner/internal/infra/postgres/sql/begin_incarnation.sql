@@ -1,1 +1,1 @@
-INSERT INTO incarnation (name) VALUES ($1) RETURNING fence
+INSERT INTO incarnation (name, address, estate) VALUES ($1, $2, $3) RETURNING fence

@@ -1,2 +1,2 @@
 SELECT id, run::text AS run, kind, reason, payload, created_at FROM inbox
-WHERE cardinality($1::uuid[]) = 0 OR run = ANY ($1::uuid[]) ORDER BY created_at, id
+WHERE run = ANY ($1::uuid[]) ORDER BY created_at, id

@@ -1,1 +1,1 @@
-INSERT INTO live_run (run) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING
+INSERT INTO live_run (run, owner) SELECT unnest($1::uuid[]), $2 ON CONFLICT DO NOTHING

@@ -1,0 +1,1 @@
+SELECT pg_notify('pelton_runner', $1)

@@ -1,0 +1,1 @@
+UPDATE incarnation SET settled = true WHERE fence = ANY ($1::bigint[])

@@ -1,1 +1,0 @@
-UPDATE incarnation SET live = false, ended_at = now() WHERE live
