@@ -499,7 +499,7 @@ type ProjectEvent struct {
 	// Text What the step asks.
 	Text string `json:"text,omitempty"`
 
-	// Type What happened; after resync events were lost.
+	// Type What happened; waits_changed is told when a step of the run begins or ceases to wait for a signal or a person; after resync events were lost.
 	Type string `json:"type"`
 
 	// Workflow The workflow of the run.

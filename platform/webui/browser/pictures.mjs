@@ -1,11 +1,12 @@
 // Takes the pictures of the documents: a real platform with the examples, light, at one size.
-//   node browser/pictures.mjs LINK RUN    LINK as a terminal prints it, RUN a run of weather-report
+//   node browser/pictures.mjs LINK RUN WAITING    LINK as a terminal prints it, RUN a run of
+// weather-report, WAITING one that waits for an approval, such as pattern-approval's
 // Run the platform from a folder whose path may be seen by all, such as /srv/pelton.
 import { join, resolve, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { browser } from "./chromium.mjs";
 
-const [link, run] = process.argv.slice(2);
+const [link, run, waiting] = process.argv.slice(2);
 const out = resolve(dirname(fileURLToPath(import.meta.url)), "../../docs/pictures");
 const { context, close } = await browser();
 const page = await context.newPage();
@@ -28,6 +29,8 @@ await take("workflow", "/workflows/weather-report?step=chart", (p) => p.getByTex
 await take("start", "/workflows/weather-report?start=true", (p) => p.getByRole("dialog").getByText("city"));
 await take("runs", "/runs", (p) => p.getByText("weather-report").first());
 await take("run", `/runs/${run}?step=chart[1]`, (p) => p.getByText("Inputs and outputs"));
+await take("approvals", "/approvals", (p) => p.getByRole("button", { name: "Decide" }).first());
+await take("waiting", `/runs/${waiting}`, (p) => p.getByRole("button", { name: "Approve" }));
 await take("log", `/runs/${run}?tab=logs`, (p) => p.locator(".log, .empty").first());
 await take("library", "/library", (p) => p.getByText("Render a chart"));
 await take("action", "/library/render-chart", (p) => p.getByText("Builds"));

@@ -287,6 +287,10 @@ func (sh *shard) committed(q *queued, err error) {
 		sum := r.ended()
 		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "run_started", Run: &sum})
 	}
+	if len(q.Waits) > 0 && sh.e.feed.watched() {
+		sum := r.ended()
+		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "waits_changed", Run: &sum})
+	}
 	sh.run(r, q.commands)
 	sh.rest(r)
 }

@@ -8,8 +8,8 @@ import (
 
 // ProjectEvent is one thing that happened to any run of a project.
 type ProjectEvent struct {
-	Kind string      // run_started | run_finished | decision_wanted | log | resync
-	Run  *RunSummary // run_started, run_finished, decision_wanted
+	Kind string      // run_started | run_finished | waits_changed | decision_wanted | log | resync
+	Run  *RunSummary // run_started, run_finished, waits_changed, decision_wanted
 	Step string      // decision_wanted: the step that asks
 	Text string      // decision_wanted: what it asks
 	// Reminder tells that it was asked before.

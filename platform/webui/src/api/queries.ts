@@ -13,7 +13,7 @@ import type {
   Revision,
   Run,
   Scan,
-  Wait,
+  RunWait,
   Workflow,
 } from "./types";
 
@@ -81,12 +81,10 @@ export const waits = (p: string, kinds: string[]) =>
     queryFn: ({ signal, pageParam }) => {
       const q = new URLSearchParams([["limit", "100"], ...kinds.map((k) => ["kind", k])]);
       if (pageParam) q.set("cursor", pageParam);
-      return get<List<Wait>>(`${path("runner", p, "waits")}?${q}`, signal);
+      return get<List<RunWait>>(`${path("runner", p, "waits")}?${q}`, signal);
     },
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor || undefined,
-    // What ends a wait is told to its run, not to this list: an order, a time limit, another run's signal.
-    refetchInterval: 2000,
   });
 export const deployments = (p: string) => one<List<Deployment>>("runner", p, "deployments");
 export const secrets = (p: string) => one<List<Named>>("runner", p, "secrets");

@@ -61,7 +61,7 @@ export type StepError = With<Runner["StepError"], { details?: Json; retryable?: 
 export type Phase = Runner["Phase"];
 export type Attempt = With<Runner["Attempt"], { error?: StepError; usage?: Partial<Runner["Usage"]> }>;
 export type StepWait = With<Runner["StepWait"], { form?: Item[] }>;
-export type Wait = Runner["Wait"];
+export type RunWait = Runner["Wait"];
 export type StepRun = With<
   Runner["StepRun"],
   { inputs?: Record<string, Json>; outputs?: Json; error?: StepError; attempts: Attempt[]; wait?: StepWait }

@@ -11,7 +11,7 @@ import (
 
 // projectEvent is one event of a project's stream.
 type projectEvent struct {
-	Type     string   `json:"type"` // run_started | run_finished | decision_wanted | log | resync
+	Type     string   `json:"type"` // run_started | run_finished | waits_changed | decision_wanted | log | resync
 	Run      *runJSON `json:"run,omitempty"`
 	RunID    string   `json:"run_id,omitempty"`
 	Workflow string   `json:"workflow,omitempty"`

@@ -217,6 +217,28 @@ func (b *bench) reach(run, state string) answer {
 	return answer{}
 }
 
+// feed gives the types of the events of the project that come from now on.
+func (b *bench) feed() func() string {
+	b.Helper()
+	r, err := http.NewRequestWithContext(b.Context(), "GET", b.url+"/runner/v1/projects/p/events?logs=false", nil)
+	require.NoError(b, err)
+	r.Header.Set("Authorization", "Bearer "+operator)
+	resp, err := b.client.Do(r)
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = resp.Body.Close() })
+	lines := bufio.NewScanner(resp.Body)
+	return func() string {
+		for lines.Scan() {
+			var e struct{ Type, Step, Text string }
+			if data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: ")); ok {
+				require.NoError(b, json.Unmarshal(data, &e))
+				return strings.TrimSpace(e.Type + " " + e.Step + " " + e.Text)
+			}
+		}
+		return "end"
+	}
+}
+
 func waits(id string, w domain.WaitSpec) domain.StepSpec {
 	return domain.StepSpec{ID: id, Kind: "wait", Wait: &w}
 }
@@ -278,10 +300,12 @@ func TestDecision(t *testing.T) {
 	require.Equal(t, 202, decide("pk_key_ci_admin", `{"step":"ok","approved":false,"comment":"too dear"}`).status)
 	require.Contains(t, b.reach(run, "failed").Steps[0].State, "failed")
 
+	next := b.feed()
 	run = b.begin("free", "waiting")
 	require.Equal(t, 403, decide("pk_user_eve_viewer", `{"step":"ok","approved":true}`).status)
 	require.Equal(t, 202, decide(operator, `{"step":"ok","approved":true,"item_path":[]}`).status)
 	b.reach(run, "completed")
+	require.Equal(t, []string{"run_started", "waits_changed", "decision_wanted ok Go on?", "waits_changed", "run_finished"}, []string{next(), next(), next(), next(), next()})
 }
 
 func TestPauseAndRetry(t *testing.T) {

@@ -1360,10 +1360,10 @@ export interface components {
             /** @description What the step asks. */
             text?: string;
             /**
-             * @description What happened; after resync events were lost.
+             * @description What happened; waits_changed is told when a step of the run begins or ceases to wait for a signal or a person; after resync events were lost.
              * @enum {string}
              */
-            type: "run_started" | "run_finished" | "decision_wanted" | "log" | "resync";
+            type: "run_started" | "run_finished" | "waits_changed" | "decision_wanted" | "log" | "resync";
             /** @description The workflow of the run. */
             workflow?: string;
         };

@@ -2,7 +2,7 @@ import { Button, Drawer, SegmentedControl, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { run, waits } from "../../api/queries";
-import type { Wait } from "../../api/types";
+import type { RunWait } from "../../api/types";
 import { Ago, Empty, Failure, Head, useNow, Waiting } from "../../components/basics";
 import { place } from "../../components/format";
 import { useMay } from "../../components/frame";
@@ -69,7 +69,7 @@ export function ApprovalsPage() {
   );
 }
 
-function WaitTable(props: { project: string; items: Wait[]; decide: (w: Wait) => void }) {
+function WaitTable(props: { project: string; items: RunWait[]; decide: (w: RunWait) => void }) {
   const { project, items, decide } = props;
   const may = useMay("operator");
   const now = useNow(
@@ -137,7 +137,7 @@ function WaitTable(props: { project: string; items: Wait[]; decide: (w: Wait) =>
   );
 }
 
-const words: Record<Wait["kind"], string> = {
+const words: Record<RunWait["kind"], string> = {
   approval: "approval",
   consent: "before the step starts",
   lost: "an attempt was lost: once more?",
