@@ -173,7 +173,7 @@ test("a run that waits tells for what, and goes on by a signal and a decision", 
   await page.getByLabel("1 waiting").waitFor();
   await waits("ok").getByText("Ship lamp?").waitFor();
   await waits("ok")
-    .getByText(/gives up in 7\d h/)
+    .getByText(/gives up in \d d/)
     .waitFor();
   await shot("run-waiting");
   await waits("paid").getByRole("button", { name: "Send signal" }).click();
