@@ -21,7 +21,7 @@ func NewCmdPause(f *factory.Factory, runF func(context.Context, *PauseOptions) e
 	cmd := &cobra.Command{
 		Use: "pause NAME", Short: "Let a workflow start no runs for now", Args: factory.ExactArgs("NAME"),
 		Long:    "Lets a workflow start no runs until `pelton workflow resume`, whatever revision is live. Runs under way go\non, schedules and sources rest, and callers of HTTP triggers are told to come again.",
-		Example: "  pelton workflow pause weather-report --reason \"the data is late\"",
+		Example: "  pelton workflow pause weather-report --reason maintenance",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
 			if runF != nil {
