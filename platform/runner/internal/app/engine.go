@@ -104,6 +104,7 @@ type liveRun struct {
 	stored   domain.RunState  // what lists show
 	shown    domain.RunState  // what watchers were told last
 	asleep   bool             // its newest row says that it only waits
+	waited   bool             // it has slept or waited for somebody, as far as is known here
 	brief    bool             // durability none: nothing is written before its end
 	kept     []byte           // brief: its row so far
 }
@@ -235,7 +236,7 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 	}
 	if r.s.Status.Ended() {
 		sum := r.ended()
-		q.End = &sum
+		q.End, q.Waited = &sum, r.waited || len(tr.Waits) > 0
 	}
 	if !r.brief {
 		sh.settle(q, &tr)

@@ -397,7 +397,7 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	s.mu.Lock()
 	r.gone = s.countIn(l.Project)
 	s.mu.Unlock()
-	r.seq, r.stored, r.asleep = int64(len(l.Rows)), l.State, l.Asleep
+	r.seq, r.stored, r.asleep, r.waited = int64(len(l.Rows)), l.State, l.Asleep, true
 	r.logSeq.Store(l.LastLog)
 	r.logged = map[string]int64{}
 	for _, c := range l.Logged {

@@ -24,6 +24,7 @@ func (sh *shard) settle(q *queued, tr *domain.Transition) {
 			Kind: w.Wait.String(), Text: w.Text, Since: micros(w.Since), Due: micros(w.Due), Over: w.Over}
 		q.Waits = append(q.Waits, x)
 	}
+	r.waited = r.waited || len(tr.Waits) > 0
 	if r.s.Status.Ended() {
 		return
 	}
@@ -31,7 +32,7 @@ func (sh *shard) settle(q *queued, tr *domain.Transition) {
 	// A run that holds its workflow's key stays: a keeper that starts anew learns of it from memory.
 	if shown == domain.RunWaiting && r.awaited == 0 && len(r.watchers) == 0 && r.s.Plan.RunKey == nil {
 		if due := time.UnixMicro(r.s.NextDue()); due.Sub(sh.e.now()) > sh.e.sleepAfter {
-			q.Sleep = &Sleep{Due: due}
+			q.Sleep, r.waited = &Sleep{Due: due}, true
 		}
 	}
 	if q.Sleep == nil && shown == domain.RunWaiting {

@@ -31,6 +31,7 @@ type Entry struct {
 	Dedup     *Dedup      // with Start
 	Cursor    *SourceCursor
 	End       *RunSummary     // the run's last row
+	Waited    bool            // with End: the run has slept or waited for somebody, of which rows may be left
 	Command   string          // the inbox command that this row carries out
 	State     domain.RunState // what lists show from now on, "" = as before
 	Sleep     *Sleep          // from now on the run only waits, and may leave memory

@@ -227,7 +227,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	q := j.store.q
 	j.ids, j.seqs, j.rows = j.ids[:0], j.seqs[:0], j.rows[:0]
 	var starts startColumns
-	var ends []*app.RunSummary
+	var ends []*app.Entry
 	var waits waitColumns
 	var commands []string
 	var claims, cursors []*app.Entry
@@ -251,7 +251,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			waits.add(id, e)
 		}
 		if e.End != nil {
-			ends = append(ends, e.End)
+			ends = append(ends, e)
 		}
 		if e.Command != "" {
 			commands = append(commands, e.Command)
@@ -285,8 +285,12 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	if len(commands) > 0 {
 		b.Queue(q["delete_commands"], commands)
 	}
-	for _, e := range ends {
-		b.Queue(q["end_run"], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep),
+	for _, x := range ends {
+		name, e := "end_run", x.End
+		if x.Waited {
+			name = "end_waited_run"
+		}
+		b.Queue(q[name], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep),
 			e.Fingerprint, e.CPUMicros, e.GiBSeconds)
 	}
 	return false, nil
