@@ -318,27 +318,31 @@ func (n *Node) Duration() time.Duration {
 	if n == nil {
 		return 0
 	}
-	text := strings.TrimSpace(n.resolve().Value)
+	d, ok := ParseDuration(n.resolve().Value)
+	if !ok {
+		n.Wrong("give a duration such as 500ms, 30s, 5m, 2h or 1d", "is %q", strings.TrimSpace(n.resolve().Value))
+	}
+	return d
+}
+
+// ParseDuration reads the text of a duration as Node.Duration does, and tells whether it is one and above zero.
+func ParseDuration(text string) (time.Duration, bool) {
+	text = strings.TrimSpace(text)
 	if f, err := strconv.ParseFloat(text, 64); err == nil && f > 0 && f < 1e9 {
-		return time.Duration(f * float64(time.Second))
+		return time.Duration(f * float64(time.Second)), true
 	}
 	var total time.Duration
-	rest := text
-	for rest != "" {
-		m := durationPart.FindStringSubmatch(rest)
+	for text != "" {
+		m := durationPart.FindStringSubmatch(text)
 		if m == nil {
-			n.Wrong("give a duration such as 500ms, 30s, 5m, 2h or 1d", "is %q", text)
-			return 0
+			return 0, false
 		}
 		f, _ := strconv.ParseFloat(m[1], 64)
 		unit := map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[m[2]]
 		total += time.Duration(f * float64(unit))
-		rest = rest[len(m[0]):]
+		text = text[len(m[0]):]
 	}
-	if total <= 0 {
-		n.Wrong("give a duration such as 500ms, 30s, 5m, 2h or 1d", "is %q", text)
-	}
-	return total
+	return total, total > 0
 }
 
 var sizePart = regexp.MustCompile(`^(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?$`)
@@ -348,13 +352,21 @@ func (n *Node) Bytes() int64 {
 	if n == nil {
 		return 0
 	}
-	m := sizePart.FindStringSubmatch(strings.TrimSpace(n.resolve().Value))
-	if m == nil {
+	size, ok := ParseBytes(n.resolve().Value)
+	if !ok {
 		n.Wrong("give a size such as 512M or 2G", "is %q", n.resolve().Value)
-		return 0
+	}
+	return size
+}
+
+// ParseBytes reads the text of a size as Node.Bytes does, and tells whether it is one.
+func ParseBytes(text string) (int64, bool) {
+	m := sizePart.FindStringSubmatch(strings.TrimSpace(text))
+	if m == nil {
+		return 0, false
 	}
 	f, _ := strconv.ParseFloat(m[1], 64)
-	return int64(f * float64(map[string]int64{"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}[m[2]]))
+	return int64(f * float64(map[string]int64{"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}[m[2]])), true
 }
 
 // JSON is the value as JSON text; whole numbers stay whole.

@@ -78,10 +78,13 @@ func checkHTTP(with *doc.Node, w *Workflow) {
 	if t := with.Get("timeout"); t != nil {
 		t.Duration()
 	}
+	if m := with.Get("maxBytes"); m != nil && m.Bytes() == 0 {
+		m.Wrong("give a size such as 512M or 2G", "would refuse every body")
+	}
 	if b := with.Get("body"); b != nil && b.Scalar() && !slices.ContainsFunc(w.Inputs, func(i action.Item) bool { return i.Name == b.Text() }) {
 		b.Wrong("name one of the workflow's inputs", "there is no input %q", b.Text())
 	}
-	for _, name := range []string{"query", "header", "cookie", "response", "cors", "maxBytes"} {
+	for _, name := range []string{"query", "header", "cookie", "response", "cors"} {
 		with.Get(name)
 	}
 	with.Only()

@@ -36,10 +36,10 @@ type reader struct {
 func (a *API) read(w http.ResponseWriter, r *http.Request, route *route, params map[string]string) (domain.Values, domain.Value, error) {
 	g := &reader{api: a, r: r, route: route, inputs: domain.Values{}}
 	tooLarge := fault.New(fault.TooLarge, "the body is larger than %d bytes: send less, or raise maxBytes of the trigger", route.with.MaxBytes)
-	if r.ContentLength > route.with.MaxBytes {
+	if r.ContentLength > int64(route.with.MaxBytes) {
 		return nil, nil, tooLarge
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, route.with.MaxBytes)
+	r.Body = http.MaxBytesReader(w, r.Body, int64(route.with.MaxBytes))
 	for name, v := range params {
 		g.text(name, v, "path")
 	}

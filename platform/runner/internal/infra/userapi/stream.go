@@ -54,7 +54,7 @@ func (a *API) streamRun(w http.ResponseWriter, r *http.Request, route *route, pr
 	ctx, leave := context.WithCancel(r.Context())
 	defer leave()
 	var deadline <-chan time.Time // none unless the trigger has one: streams take their time
-	if route.with.Timeout != "" {
+	if route.with.Timeout != 0 {
 		timer := time.NewTimer(route.timeout)
 		defer timer.Stop()
 		deadline = timer.C

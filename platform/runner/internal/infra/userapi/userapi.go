@@ -8,6 +8,7 @@ package userapi
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pelton-run/pelton/functions/formats/doc"
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/httpx"
@@ -57,9 +59,9 @@ type settings struct {
 	Cookie   mapping         `json:"cookie"`
 	Mode     string          `json:"mode"`
 	Stream   string          `json:"stream"` // mode stream: the step whose outputs are sent, "" = every step's
-	Timeout  string          `json:"timeout"`
+	Timeout  span            `json:"timeout"`
 	Auth     string          `json:"auth"`
-	MaxBytes int64           `json:"maxBytes"`
+	MaxBytes size            `json:"maxBytes"`
 	Response json.RawMessage `json:"response"`
 }
 
@@ -87,6 +89,32 @@ func (m *mapping) UnmarshalJSON(data []byte) error {
 			(*m)[k] = v
 		}
 	}
+	return nil
+}
+
+// span is a duration as a workflow writes it: 30s, 1d, or a number of seconds.
+type span time.Duration
+
+// UnmarshalJSON reads a text or a number.
+func (s *span) UnmarshalJSON(data []byte) error {
+	d, ok := doc.ParseDuration(strings.Trim(string(data), `"`))
+	if !ok {
+		return fmt.Errorf("timeout: %s is no duration", data)
+	}
+	*s = span(d)
+	return nil
+}
+
+// size is a number of bytes as a workflow writes it: 512M, 2G, or the number.
+type size int64
+
+// UnmarshalJSON reads a text or a number.
+func (s *size) UnmarshalJSON(data []byte) error {
+	n, ok := doc.ParseBytes(strings.Trim(string(data), `"`))
+	if !ok {
+		return fmt.Errorf("maxBytes: %s is no size", data)
+	}
+	*s = size(n)
 	return nil
 }
 
@@ -118,10 +146,8 @@ func newRoute(d app.Deployment, t domain.TriggerSpec) (*route, error) {
 	if r.with.MaxBytes == 0 {
 		r.with.MaxBytes = 16 << 30
 	}
-	if r.with.Timeout != "" {
-		if d, err := time.ParseDuration(r.with.Timeout); err == nil {
-			r.timeout = d
-		}
+	if r.with.Timeout != 0 {
+		r.timeout = time.Duration(r.with.Timeout)
 	}
 	r.parts = strings.Split(strings.Trim(r.with.Path, "/"), "/")
 	return r, nil

@@ -422,6 +422,21 @@ func TestLate(t *testing.T) {
 	}
 }
 
+// TestUnits: what the format of workflows takes as a duration or a size, a trigger takes too.
+func TestUnits(t *testing.T) {
+	b := newBench(t)
+	b.deploy("day", "same", "string", `{"path": "/day", "timeout": "1d", "maxBytes": "1Ki"}`, nil)
+	b.deploy("number", "same", "string", `{"path": "/number", "timeout": 60, "maxBytes": "1024"}`, nil)
+	for _, path := range []string{"/day", "/number"} {
+		header := map[string]string{"Content-Type": "application/json"}
+		got := b.call("POST", path, header, strings.NewReader(`{"x": "hello"}`))
+		require.Equal(t, 200, got.code, got.body)
+		got = b.call("POST", path, header, strings.NewReader(`{"x": "`+strings.Repeat("a", 1024)+`"}`))
+		require.Equal(t, 413, got.code, got.body)
+		require.Contains(t, got.body, "1024 bytes")
+	}
+}
+
 // TestMethods: the trigger's own method alone starts a run.
 func TestMethods(t *testing.T) {
 	b := newBench(t)
