@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -70,7 +71,14 @@ func (h *Host) Execute(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]
 	return h.serve(call, true)
 }
 
-func (h *Host) serve(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], single bool) error {
+// caller is the other end of a stream: a gRPC call, or a plain connection.
+type caller interface {
+	Send(m *pb.FromAction) error
+	Recv() (*pb.ToAction, error)
+	Context() context.Context
+}
+
+func (h *Host) serve(call caller, single bool) error {
 	s := &stream{h: h, wake: make(chan struct{}, 1)}
 	h.connected(1)
 	defer h.connected(-1)
@@ -115,7 +123,7 @@ func (h *Host) serve(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], 
 
 // beat tells that the executions of the stream go on, also when they say nothing for long: proxies
 // on the way cut what is silent.
-func (s *stream) beat(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+func (s *stream) beat(call caller) error {
 	s.mu.Lock()
 	runs := append([]*execution(nil), s.runs...)
 	s.mu.Unlock()
@@ -128,7 +136,7 @@ func (s *stream) beat(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction])
 }
 
 // receive deals with what the runner sends.
-func (s *stream) receive(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+func (s *stream) receive(call caller) error {
 	for {
 		m, err := call.Recv()
 		if errors.Is(err, io.EOF) {
@@ -219,7 +227,7 @@ func (s *stream) attached(id string) *execution {
 
 // flush sends what the executions have told, some of each in turn, until there is no more.
 // ended tells that all of them have ended and everything of theirs is sent.
-func (s *stream) flush(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) (ended bool, err error) {
+func (s *stream) flush(call caller) (ended bool, err error) {
 	for {
 		s.mu.Lock()
 		extra, batched := s.extra, s.batched
@@ -259,7 +267,7 @@ func (s *stream) flush(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]
 }
 
 // put sends a message, with others where the runner takes batches.
-func (s *stream) put(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], m *pb.FromAction, batched bool) error {
+func (s *stream) put(call caller, m *pb.FromAction, batched bool) error {
 	if !batched {
 		return call.Send(m)
 	}
@@ -274,7 +282,7 @@ func (s *stream) put(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], 
 }
 
 // post sends what put has gathered.
-func (s *stream) post(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+func (s *stream) post(call caller) error {
 	var err error
 	switch len(s.out) {
 	case 0:

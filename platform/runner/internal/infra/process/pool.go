@@ -275,6 +275,7 @@ func (p *pool) close() {
 // lost deals with a wrapper that is gone: everything that it had started is ended, then told.
 func (p *pool) lost(inst *instance) {
 	inst.sweep()
+	inst.hangUp()
 	p.mu.Lock()
 	if p.inst == inst {
 		p.inst = nil
