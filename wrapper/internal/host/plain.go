@@ -48,3 +48,9 @@ func (h *Host) ServePlain(l net.Listener) error {
 		}()
 	}
 }
+
+// plainly tells whether a stream is of plain frames: its runner takes executions in one message.
+func plainly(c caller) bool {
+	_, ok := c.(plain)
+	return ok
+}

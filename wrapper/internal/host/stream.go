@@ -26,6 +26,8 @@ type stream struct {
 	runs    []*execution
 	extra   []*pb.FromAction // answers without an execution
 	batched bool             // the runner takes batches: it has sent one
+	whole   bool             // the runner takes executions told in one message
+	light   []*execution     // of the receiving goroutine: those of the message for lanes
 
 	out []*pb.FromAction // of the sending goroutine: what the next message carries
 	top int              // their size
@@ -79,7 +81,7 @@ type caller interface {
 }
 
 func (h *Host) serve(call caller, single bool) error {
-	s := &stream{h: h, wake: make(chan struct{}, 1)}
+	s := &stream{h: h, wake: make(chan struct{}, 1), whole: plainly(call)}
 	h.connected(1)
 	defer h.connected(-1)
 	received := make(chan error, 1)
@@ -154,9 +156,17 @@ func (s *stream) receive(call caller) error {
 			s.mu.Unlock()
 		}
 		for _, m := range b.Messages {
-			if err := s.take(m); err != nil {
-				return err
+			if err = s.take(m); err != nil {
+				break
 			}
+		}
+		if len(s.light) > 0 {
+			s.h.lanes.put(s.light...)
+			clear(s.light)
+			s.light = s.light[:0]
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -173,7 +183,11 @@ func (s *stream) take(m *pb.ToAction) error {
 		}
 		x, fresh := s.h.begin(id, body.Start)
 		s.add(x, 1)
-		if fresh {
+		switch {
+		case !fresh:
+		case s.whole && s.h.lanes.light(body.Start):
+			s.light = append(s.light, x)
+		default:
 			go x.run()
 		}
 	case *pb.ToAction_Attach:
@@ -192,6 +206,7 @@ func (s *stream) take(m *pb.ToAction) error {
 			case x.cancel <- body.Cancel:
 			default:
 			}
+			s.h.lanes.poke(x)
 		}
 	case *pb.ToAction_Credit:
 		if x := s.attached(id); x != nil {
