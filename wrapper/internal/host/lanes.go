@@ -232,11 +232,16 @@ func (l *lane) deliver(m *frame.Message) bool {
 	if l.closed {
 		return false
 	}
-	if m == nil {
+	if m == nil { // the process is gone
+		l.recall()
+		for len(l.flight) > 1 { // it had begun several at once, which our shims never do
+			j := l.flight[len(l.flight)-1]
+			l.flight = l.flight[:len(l.flight)-1]
+			j.finish(failf("crashed", "the language process ended while it had several executions"))
+		}
 		l.leave()
-		if !l.closed { // more than one has begun and not ended: their results are lost with the process
-			l.flight = l.flight[:min(1, len(l.flight))]
-			l.leave()
+		if !l.closed {
+			l.free(false, nil)
 		}
 		s.fill()
 		return true
@@ -275,11 +280,14 @@ func (l *lane) ended(j *job, err error) {
 	}
 }
 
-// recall takes back what the process has not begun; needs s.mu.
+// recall takes back what the process has not begun, which may be everything; needs s.mu.
 func (l *lane) recall() {
-	n := min(l.w.Recall(), max(0, len(l.flight)-1))
+	n := min(l.w.Recall(), len(l.flight))
 	back := l.flight[len(l.flight)-n:]
 	l.flight = l.flight[:len(l.flight)-n]
+	if n > 0 && len(l.flight) == 0 {
+		l.first(time.Now())
+	}
 	again := make([]*execution, 0, n+len(l.s.waiting))
 	for _, j := range back {
 		j.giveFolderBack()
@@ -288,19 +296,16 @@ func (l *lane) recall() {
 	l.s.waiting = append(again, l.s.waiting...)
 }
 
-// leave ends the lane: its first execution goes on with the process as any other; needs s.mu. While two
-// have begun, since the result of one is on its way, it does nothing.
+// leave ends the lane if one execution is under way, which goes on with the process as any other; needs
+// s.mu. It does nothing when none has begun, nor when two have: the result of one is on its way then.
 func (l *lane) leave() {
-	l.recall()
-	switch len(l.flight) {
-	case 0:
-		l.free(false, nil)
-	case 1:
-		l.close()
-		j := l.flight[0]
-		j.proc = l.w.Hand(j.rawLine, l.since)
-		go j.goOn()
+	if l.recall(); len(l.flight) != 1 {
+		return
 	}
+	l.close()
+	j := l.flight[0]
+	j.proc = l.w.Hand(j.rawLine, l.since)
+	go j.goOn()
 }
 
 // close takes the lane out; needs s.mu.

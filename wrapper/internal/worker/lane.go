@@ -79,7 +79,7 @@ func (l *Lane) Recall() int {
 
 // Settled tells that an execution has left nothing: no process, and no line past the language's streams.
 func (l *Lane) Settled() bool {
-	return l.p.childless() && pending(l.p.out.r) == 0 && pending(l.p.err.r) == 0 && !l.p.spoke.Load()
+	return l.p.childless() && l.p.out.dry() && l.p.err.dry() && !l.p.spoke.Load()
 }
 
 // Took notes how long an execution held the process.

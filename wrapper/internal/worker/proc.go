@@ -254,6 +254,7 @@ func (p *proc) close() {
 type tap struct {
 	name  string
 	r     *os.File
+	fd    int // of r; not to be used once it is closed
 	eof   chan struct{}
 	spoke *atomic.Bool
 
@@ -263,7 +264,11 @@ type tap struct {
 }
 
 func newTap(name string, r *os.File, spoke *atomic.Bool) *tap {
-	return &tap{name: name, r: r, eof: make(chan struct{}), spoke: spoke}
+	t := &tap{name: name, r: r, fd: -1, eof: make(chan struct{}), spoke: spoke}
+	if raw, err := r.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { t.fd = int(fd) })
+	}
+	return t
 }
 
 func (t *tap) read() {
@@ -334,7 +339,7 @@ func (t *tap) direct(to RawLine) {
 func (t *tap) empty() {
 	for range 200 {
 		t.mu.Lock()
-		done := pending(t.r) == 0
+		done := t.dry()
 		t.mu.Unlock()
 		if done {
 			return
