@@ -7,10 +7,12 @@ package wire
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -30,6 +32,9 @@ type Conn struct {
 	in  []byte
 	mu  sync.Mutex
 	out []byte
+
+	rest    []byte // of Post: what the socket has not taken yet
+	sending bool
 }
 
 // New makes a Conn of a connection.
@@ -70,19 +75,93 @@ func (c *Conn) Read(m proto.Message) error {
 // Buffered tells whether more has come already than was read.
 func (c *Conn) Buffered() bool { return c.r.Buffered() > 0 }
 
-// Write sends a message.
+// Write sends a message. It waits while the other end does not read.
 func (c *Conn) Write(m proto.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	b, err := c.encode(m)
+	if err != nil {
+		return err
+	}
+	_, err = c.c.Write(b)
+	return err
+}
+
+// Post sends a message and never waits: what the socket does not take at once is kept and sent as it
+// does. It is not to be mixed with Write. That the connection is gone shows in Read.
+func (c *Conn) Post(m proto.Message) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := c.encode(m)
+	if err != nil {
+		return err
+	}
+	if !c.sending {
+		n, err := c.try(b)
+		if err != nil || n == len(b) {
+			return err
+		}
+		b = b[n:]
+		c.sending = true
+		go c.send()
+	}
+	c.rest = append(c.rest, b...)
+	return nil
+}
+
+// encode makes the frame of a message, which is good until the next; needs mu.
+func (c *Conn) encode(m proto.Message) ([]byte, error) {
 	b := append(c.out[:0], 0, 0, 0, 0)
 	b, err := proto.MarshalOptions{}.MarshalAppend(b, m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	if c.out = b; cap(b) > 1<<20 {
 		c.out = nil
 	}
-	_, err = c.c.Write(b)
-	return err
+	return b, nil
+}
+
+// try writes what the socket takes at once.
+func (c *Conn) try(b []byte) (n int, err error) {
+	raw, ok := c.c.(syscall.Conn)
+	if !ok {
+		return c.c.Write(b)
+	}
+	sc, err := raw.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var werr error
+	err = sc.Write(func(fd uintptr) bool {
+		n, werr = syscall.Write(int(fd), b)
+		return true
+	})
+	if n < 0 || errors.Is(werr, syscall.EAGAIN) || errors.Is(werr, syscall.EINTR) {
+		n = max(n, 0)
+		if errors.Is(werr, syscall.EAGAIN) || errors.Is(werr, syscall.EINTR) {
+			werr = nil
+		}
+	}
+	return n, errors.Join(err, werr)
+}
+
+// send sends what is left, as the other end takes it.
+func (c *Conn) send() {
+	for {
+		c.mu.Lock()
+		b := c.rest
+		c.rest = nil
+		if len(b) == 0 {
+			c.sending = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		if _, err := c.c.Write(b); err != nil {
+			_ = c.c.Close() // Read tells
+			return
+		}
+	}
 }

@@ -198,7 +198,7 @@ type stream interface {
 // plain is a stream of plain frames.
 type plain struct{ *wire.Conn }
 
-func (p plain) Send(m *pb.ToAction) error { return p.Write(m) }
+func (p plain) Send(m *pb.ToAction) error { return p.Post(m) }
 
 func (p plain) Recv() (*pb.FromAction, error) {
 	m := &pb.FromAction{}
