@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -53,6 +54,10 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 	if *version {
 		fmt.Fprintln(stdout, Version)
 		return 0
+	}
+	// What lives for long is small; collecting half as often saves a tenth of a busy server's processor time.
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(200)
 	}
 	set := map[string]string{}
 	for path, v := range map[string]string{"home": *home, "http.listen": *listen, "target": *target, "replica": *replica, "log": *level} {
