@@ -103,9 +103,7 @@ func (w *Workflow) settings(spec *doc.Node) {
 	if w.durability = spec.Get("durability"); w.durability != nil {
 		w.Durability = w.durability.OneOf("strict", "none")
 	}
-	if n := spec.Get("retention"); n != nil {
-		n.Wrong("leave it out for now", "retention is not supported yet by this version")
-	}
+	w.Retention = duration(spec.Get("retention"))
 }
 
 // workflowName reads the name of a workflow of the project.

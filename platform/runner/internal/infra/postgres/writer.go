@@ -302,7 +302,7 @@ type startColumns struct {
 	project, workflow, revisionID, state, triggerKind, triggerID []string
 	revision                                                     []int32
 	created                                                      []time.Time
-	retryOf                                                      []pgtype.UUID
+	retryOf, parent                                              []pgtype.UUID
 	tags                                                         []string
 }
 
@@ -318,11 +318,8 @@ func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
 	c.triggerKind = append(c.triggerKind, text(r.Trigger.Kind))
 	c.triggerID = append(c.triggerID, text(r.Trigger.ID))
 	c.created = append(c.created, r.CreatedAt)
-	of := pgtype.UUID{}
-	if u, err := uuid.Parse(r.RetryOf); err == nil {
-		of = pgtype.UUID{Bytes: u, Valid: true}
-	}
-	c.retryOf = append(c.retryOf, of)
+	c.retryOf = append(c.retryOf, nullID(r.RetryOf))
+	c.parent = append(c.parent, nullID(r.Parent))
 	c.tags = append(c.tags, tagsText(r.Tags))
 }
 
@@ -332,7 +329,7 @@ func (c *startColumns) queue(b *pgx.Batch, q map[string]string, owner int64) {
 	}
 	ids := pgtype.FlatArray[pgtype.UUID](c.id)
 	b.Queue(q["insert_runs"], ids, c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
-		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags)
+		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags, pgtype.FlatArray[pgtype.UUID](c.parent))
 	b.Queue(q["insert_live"], ids, owner)
 }
 
