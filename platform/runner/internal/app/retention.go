@@ -255,7 +255,7 @@ type keptStore struct {
 func (k keptStore) RunSummary(ctx context.Context, project, run string) (RunSummary, error) {
 	sum, err := k.Store.RunSummary(ctx, project, run)
 	age := k.svc.now().Sub(id.Time(run))
-	if !fault.Is(err, fault.NotFound) || age < time.Second || id.Time(run).IsZero() {
+	if !fault.Is(err, fault.NotFound) || id.Time(run).IsZero() || age < shorter(k.svc.cfg.Retention.Runs, time.Second) {
 		return sum, err
 	}
 	kept, kerr := k.svc.Retention(ctx, project)

@@ -99,6 +99,8 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("signals and decisions let waiting runs go on, across restarts", func(t *testing.T) { signalled(t, open) })
 	t.Run("a decision is asked for, checked and listed", func(t *testing.T) { decided(t, open) })
 	t.Run("a run that only waits leaves memory and comes back in time", func(t *testing.T) { slept(t, open) })
+	t.Run("ended runs go once they have expired", func(t *testing.T) { retention(t, open) })
+	t.Run("projects and workflows keep runs for less", func(t *testing.T) { shorterRetention(t, open) })
 	t.Run("a sub-workflow is one run, whatever happens to the runner", func(t *testing.T) { called(t, open) })
 	t.Run("a failed run starts its handler once", func(t *testing.T) { handledFailure(t, open) })
 	t.Run("a cached step runs once", func(t *testing.T) { cachedStep(t, open) })
