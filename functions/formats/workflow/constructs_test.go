@@ -94,6 +94,7 @@ func TestEveryConstruct(t *testing.T) {
 	require.Equal(t, -5, w.Priority)
 	require.Equal(t, "cancel-oldest", w.Concurrency.Policy)
 	require.Equal(t, []any{2, 20, "notify", "strict"}, []any{w.Concurrency.Limit, w.RateLimit.Burst, w.OnFailure, w.Durability})
+	require.Equal(t, 30*24*time.Hour, w.Retention)
 	require.JSONEq(t, `["${trigger.ip}", "${vars.env}"]`, string(w.RateLimit.Key.JSON))
 	for _, id := range []string{"book", "ship", "label", "other"} {
 		require.Contains(t, by[id].Needs, "route", id)

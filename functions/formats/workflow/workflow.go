@@ -29,6 +29,9 @@ type Workflow struct {
 	OnFailure      string // the workflow that is started for a failed run
 	Durability     string // strict | none, "" = strict
 
+	// Retention is how long ended runs are kept. Defaults to as long as their project says.
+	Retention time.Duration
+
 	durability *doc.Node
 }
 

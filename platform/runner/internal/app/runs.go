@@ -344,7 +344,7 @@ func (s *Service) known(ctx context.Context, o StartRun, d *Dedup) (StartedRun, 
 		return StartedRun{ID: id}, true, nil // the event has had its run, which is not kept any more
 	}
 	if fault.Is(err, fault.NotFound) {
-		return StartedRun{}, true, fault.New(fault.Gone, "the idempotency key %q has started run %s, which is not kept any more: take a new key for another run", d.Key, id).WithCode("run_expired")
+		return StartedRun{}, true, fault.New(fault.Conflict, "the idempotency key %q has started run %s, which is not kept any more: take a new key for another run", d.Key, id).WithCode("run_expired")
 	}
 	if err != nil {
 		return StartedRun{}, true, err

@@ -57,7 +57,8 @@ func retention(t *testing.T, open func(t *testing.T) Database) {
 	require.Equal(t, "run_expired", fault.As(err).Code)
 	require.ErrorContains(t, err, "ended runs are kept for 1ms here")
 	_, err = r.StartRun(t.Context(), app.StartRun{Project: "p", Workflow: "chain", Inputs: Values("n", "1"), IdempotencyKey: "k"})
-	require.True(t, fault.Is(err, fault.Gone), "%v", err)
+	require.True(t, fault.Is(err, fault.Conflict), "%v", err)
+	require.ErrorContains(t, err, "not kept any more")
 
 	// The child of a run that has not ended stays, so that it is not started again.
 	r.Restart()
