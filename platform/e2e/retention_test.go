@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -110,4 +111,70 @@ func TestRetention(t *testing.T) {
 	require.NoError(t, err)
 	require.Regexp(t, regexp.MustCompile(`(?m)^pelton_retention_runs_removed_total [1-9]`), string(text))
 	require.Regexp(t, regexp.MustCompile(`(?m)^pelton_retention_sweep_seconds_count [1-9]`), string(text))
+}
+
+// TestFilesAreCollected: what runs made and were given goes with the last run that mentions it, also
+// out of a large value; what others mention stays, and so does what was just uploaded.
+func TestFilesAreCollected(t *testing.T) {
+	settings := filepath.Join(t.TempDir(), "settings.yaml")
+	write(t, settings, "runner: {retention: {files: 3s, every: 1s}}\n")
+	p := start(t, "--config", settings)
+	code := `
+def handle(inputs):
+    with open("out.txt", "w") as f:
+        f.write("made of " + inputs["word"])
+    with open(inputs["given"]) as f:
+        return {"file": "out.txt", "long": [f.read()] * 20000}
+`
+	dir := workspace(t, merge(python("actions/make", "[{name: word, type: string}, {name: given, type: file}]", "[{name: file, type: file}, {name: long, type: list}]", code),
+		map[string]string{"workflows/files.yaml": workflowYAML("files", `  inputs: [{name: word, type: string}, {name: given, type: file}]
+  steps: [{id: make, uses: ./actions/make, with: {word: "${inputs.word}", given: "${inputs.given}"}}]
+  result: {file: "${steps.make.file}"}
+`)}))
+	deploy(t, p, dir, "files")
+	a := newAuthor(t, dir, "PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+	ctx := deadline(t, 3*time.Minute)
+	upload := filepath.Join(t.TempDir(), "given.txt")
+	write(t, upload, "given")
+	run := func(word string) (id, digest string) {
+		id = strings.Fields(a.ok("run", "start", "files", "-i", "word="+word, "-i", "given=@"+upload, "-o", "name"))[0]
+		r, err := p.WaitRun(ctx, id)
+		require.NoError(t, err)
+		var file struct {
+			File string `json:"$file"`
+		}
+		require.NoError(t, json.Unmarshal(r.Result["file"], &file), "%v", r)
+		return id, file.File
+	}
+	status := func(digest string) int {
+		resp, err := p.Do(ctx, http.MethodGet, "/runner/v1/projects/default/files/"+digest, "", nil)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	blobs := func() int {
+		found, err := filepath.Glob(filepath.Join(p.Home, "files", "default", "sha256", "*", "*"))
+		require.NoError(t, err)
+		return len(found)
+	}
+	first, x := run("x")
+	second, also := run("x")
+	third, y := run("y")
+	require.Equal(t, x, also)
+	require.Equal(t, 4, blobs(), "what was given, the long value, x and y")
+	a.ok("run", "delete", first, "--yes")
+	a.ok("run", "delete", third, "--yes")
+	require.NoError(t, harness.Until(ctx, "y has gone", func() (bool, error) { return status(y) == http.StatusNotFound, nil }))
+	require.Equal(t, http.StatusOK, status(x), "the second run mentions it")
+	require.Equal(t, 3, blobs())
+	p.Kill()
+	require.NoError(t, p.Restart(ctx, "--config", settings))
+	a = newAuthor(t, dir, "PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+	require.Equal(t, http.StatusOK, status(x))
+	again := strings.Fields(a.ok("run", "again", second, "-i", "word=z", "--wait"))[1]
+	a.ok("run", "delete", second, "--yes")
+	require.NoError(t, harness.Until(ctx, "x has gone", func() (bool, error) { return status(x) == http.StatusNotFound, nil }))
+	require.Equal(t, 3, blobs(), "what was given, the long value and z")
+	a.ok("run", "delete", again, "--yes")
+	require.NoError(t, harness.Until(ctx, "all has gone", func() (bool, error) { return blobs() == 0, nil }))
 }

@@ -121,9 +121,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 // open opens what the use cases need.
 func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (err error) {
 	deps := s.deps
+	s.files = dirfiles.Store{Dir: cfg.FilesDir}
 	s.proc, err = process.Open(process.Config{
 		Wrapper: cfg.Wrapper, SocketDir: cfg.SocketDir, RunDir: filepath.Join(cfg.Home, "run", "wrappers"), StateDir: filepath.Join(cfg.Home, "run", "x"),
-		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
+		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Files: s.files, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
 		Held: func() bool { return s.app.Held() },
 	})
 	if err != nil {
@@ -147,7 +148,6 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 		}
 		others = s.peers
 	}
-	s.files = dirfiles.Store{Dir: cfg.FilesDir}
 	s.app = app.New(app.Config{Name: cfg.Replica, Lease: cfg.Lease, Beat: cfg.Beat, CancelGrace: cfg.CancelGrace, Retention: cfg.Retention}, app.Deps{
 		Store: store, Journal: func(fence int64) app.Journal { return store.NewJournal(fence, nil) },
 		Compiler: cel.New(), Deployer: s.proc, Executor: s.proc, Heir: s.proc, Peers: others, Files: s.files, Cipher: cipher, Announce: events.Announcer{}, Schemas: jsonschema.Schemas{}, Calendar: cron.Calendar{},

@@ -50,6 +50,7 @@ type Config struct {
 		} `yaml:"peers"`
 		Retention struct {
 			Runs  time.Duration `yaml:"runs"`
+			Files time.Duration `yaml:"files"`
 			Every time.Duration `yaml:"every"`
 		} `yaml:"retention"`
 	} `yaml:"runner"`
@@ -122,6 +123,9 @@ func (c Config) checkRetention() (bad []fault.Field) {
 	r := c.Runner.Retention
 	if r.Runs < 0 || r.Runs > 0 && r.Runs < time.Second {
 		bad = append(bad, fault.Field{Path: "runner.retention.runs", Message: "is " + r.Runs.String(), Remedy: "give at least 1s, such as 2160h for 90 days, or 0 for ever"})
+	}
+	if r.Files < time.Second {
+		bad = append(bad, fault.Field{Path: "runner.retention.files", Message: "is " + r.Files.String(), Remedy: "give at least 1s, such as 48h: it covers uploads and results that are still to be noted"})
 	}
 	if r.Every < time.Second {
 		bad = append(bad, fault.Field{Path: "runner.retention.every", Message: "is " + r.Every.String(), Remedy: "give at least 1s, such as 1h"})

@@ -269,7 +269,7 @@ func (p *process) openRunner(ctx context.Context, deps runner.Deps) error {
 	rc := runner.Config{
 		Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
 		CancelGrace: cfg.Runner.CancelGrace, PublicURL: cfg.HTTP.PublicURL, Replica: cfg.Replica,
-		Retention: runner.Retention{Runs: cfg.Runner.Retention.Runs, Every: cfg.Runner.Retention.Every},
+		Retention: runner.Retention{Runs: cfg.Runner.Retention.Runs, Files: cfg.Runner.Retention.Files, Every: cfg.Runner.Retention.Every},
 	}
 	if !cfg.alone() {
 		rc.Lease, rc.Beat, rc.PeerListen, rc.PeerAddress = cfg.Runner.Lease, cfg.Runner.Beat, cfg.Runner.Peers.Listen, cfg.Runner.Peers.Address

@@ -17,6 +17,9 @@ type Retention struct {
 	// Runs is how long ended runs are kept, counted from their end. Projects and workflows may say
 	// less, never more. 0: for ever, unless they say so.
 	Runs time.Duration
+	// Files is how long a blob that nothing mentions any more is kept, and one that nothing mentions
+	// yet. It has to cover whatever a value may take from one durable place to the next. Defaults to 48 h.
+	Files time.Duration
 	// Every is how often what has expired is looked for. Defaults to 1 h.
 	Every time.Duration
 }
@@ -74,6 +77,8 @@ type Kept struct {
 // Swept is what a sweep has removed.
 type Swept struct {
 	Runs, Days int
+	Files      int
+	Bytes      int64
 	Took       time.Duration
 }
 
@@ -153,17 +158,20 @@ func (s *Service) Sweep(ctx context.Context) (w Swept, err error) {
 		if err := s.deps.Store.RemoveLate(ctx, began.Add(-lateWrites)); err != nil {
 			return err
 		}
-		return s.removeRuns(ctx, began, &w)
+		if err := s.removeRuns(ctx, began, &w); err != nil {
+			return err
+		}
+		return s.collectFiles(ctx, began, &w)
 	})
 	w.Took = s.now().Sub(began)
 	if !mine {
 		return w, err
 	}
 	log := s.deps.Log.Debug
-	if w.Runs > 0 {
+	if w.Runs+w.Files > 0 {
 		log = s.deps.Log.Info
 	}
-	log("runs past their retention removed", "runs", w.Runs, "whole_days", w.Days, "took", w.Took, "complete", err == nil)
+	log("runs past their retention and unused files removed", "runs", w.Runs, "whole_days", w.Days, "files", w.Files, "bytes", w.Bytes, "took", w.Took, "complete", err == nil)
 	if m := s.deps.Metrics.Swept; m != nil {
 		m(w)
 	}

@@ -58,6 +58,9 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if err != nil {
 		return StartedRun{}, err
 	}
+	if err := s.keepGiven(ctx, o, inputs); err != nil {
+		return StartedRun{}, err
+	}
 	_, own, err := keysOf(plan, inputs, vars, o.event())
 	if err != nil {
 		return StartedRun{}, err

@@ -121,6 +121,9 @@ func New(cfg Config, deps Deps) *Service {
 	if cfg.Beat == 0 {
 		cfg.Beat = cfg.Lease / 5
 	}
+	if cfg.Retention.Files == 0 {
+		cfg.Retention.Files = 48 * time.Hour
+	}
 	if cfg.Retention.Every == 0 {
 		cfg.Retention.Every = time.Hour
 	}

@@ -135,6 +135,7 @@ type LogChunk struct {
 type Store interface {
 	Replicas
 	History
+	FileIndex
 	// Unfinished calls yield with those of the named runs that have not ended, oldest first.
 	// Reading journals is safe only for who has claimed the runs.
 	Unfinished(ctx context.Context, runs []string, yield func(LiveRun) error) error

@@ -100,6 +100,7 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("a decision is asked for, checked and listed", func(t *testing.T) { decided(t, open) })
 	t.Run("a run that only waits leaves memory and comes back in time", func(t *testing.T) { slept(t, open) })
 	t.Run("ended runs go once they have expired", func(t *testing.T) { retention(t, open) })
+	t.Run("files go once no run mentions them", func(t *testing.T) { collected(t, open) })
 	t.Run("projects and workflows keep runs for less", func(t *testing.T) { shorterRetention(t, open) })
 	t.Run("a sub-workflow is one run, whatever happens to the runner", func(t *testing.T) { called(t, open) })
 	t.Run("a failed run starts its handler once", func(t *testing.T) { handledFailure(t, open) })

@@ -1,7 +1,9 @@
 package apptest
 
 import (
+	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,4 +118,78 @@ func shorterRetention(t *testing.T, open func(t *testing.T) Database) {
 	items, _, err := r.Runs(t.Context(), app.RunQuery{Project: "p"})
 	require.NoError(t, err)
 	require.Empty(t, items)
+}
+
+func collected(t *testing.T, open func(t *testing.T) Database) {
+	var files Files
+	put := func(text string) string {
+		digest, _, err := files.Put(t.Context(), "p", strings.NewReader(text))
+		require.NoError(t, err)
+		return digest
+	}
+	there := func(digest string) bool {
+		f, _, err := files.Open(t.Context(), "p", digest)
+		if err != nil {
+			return false
+		}
+		return f.Close() == nil
+	}
+	out := map[string]domain.Values{}
+	r := Start(t, open(t), NewExecutor(func(_ context.Context, x app.Execution) Result {
+		return Result{Outputs: []domain.Values{out[x.Step]}}
+	}))
+	files = r.Files
+	r.Config.Retention = app.Retention{Files: time.Millisecond}
+	r.Restart()
+	loose := put("loose")
+	file, inner, given, signalled := put("file"), put("inner"), put("given"), put("signalled")
+	text := put(strings.Repeat(" ", 256<<10-40) + `[{"$file":"` + inner + `","size":1}]`) // across the border of what is read at a time
+	out["s"] = Values("file", `{"$file":"`+file+`","size":1}`, "text", `{"$ref":"`+text+`","size":262144}`)
+	d := Workflow("w", Step("s"), needs(waitStep("ok", domain.WaitSpec{Signal: "ok"}), "s"), needs(waitStep("more", domain.WaitSpec{Signal: "more"}), "ok"))
+	d.Inputs = []domain.Item{{Name: "f", Type: "file", Optional: true}}
+	r.Deploy(d)
+	run := r.Begin("w", Values("f", `{"$file":"`+given+`","size":1}`))
+	r.reach(t, run, in(domain.RunWaiting))
+	require.NoError(t, r.Signal(t.Context(), "p", run, "", "ok", domain.Value(`{"$file":"`+signalled+`"}`)))
+
+	sweep := func() {
+		_, err := r.Sweep(t.Context())
+		require.NoError(t, err)
+	}
+	gone := func(digest string) {
+		t.Helper()
+		require.Eventually(t, func() bool { sweep(); return !there(digest) }, time.Minute, 5*time.Millisecond)
+	}
+	all := func() {
+		t.Helper()
+		for range 5 {
+			sweep()
+		}
+		for name, digest := range map[string]string{"file": file, "inner": inner, "given": given, "signalled": signalled, "text": text} {
+			require.True(t, there(digest), name)
+		}
+	}
+	gone(loose)
+	all()
+	require.NoError(t, r.Signal(t.Context(), "p", run, "", "more", nil))
+	r.Wait(run)
+	all()
+
+	// Another run is started with its inputs before it goes.
+	other, err := r.Service.Again(t.Context(), app.RunAgain{Project: "p", Run: run})
+	require.NoError(t, err)
+	retried, err := r.Retry(t.Context(), app.RetryRun{Project: "p", Run: run, From: "ok"})
+	require.NoError(t, err)
+	require.NoError(t, r.DeleteRun(t.Context(), "p", run))
+	gone(signalled)
+	signalled = given
+	all()
+	for _, id := range []string{other.ID, retried.ID} {
+		require.NoError(t, r.Cancel(t.Context(), "p", id, "", ""))
+		r.Wait(id)
+		require.NoError(t, r.DeleteRun(t.Context(), "p", id))
+	}
+	for _, digest := range []string{file, given, text, inner} {
+		gone(digest)
+	}
 }

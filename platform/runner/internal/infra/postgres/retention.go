@@ -114,7 +114,7 @@ func (s *Store) RemoveExpired(ctx context.Context, x app.Expired, limit int) (n 
 
 // remove removes runs with everything that is kept of them.
 func (s *Store) remove(ctx context.Context, tx pgx.Tx, ids []string) error {
-	for _, name := range []string{"delete_runs", "delete_rows", "delete_logs", "put_removed"} {
+	for _, name := range []string{"delete_runs", "delete_rows", "delete_logs", "delete_refs", "put_removed"} {
 		if _, err := tx.Exec(ctx, s.q[name], ids); err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (s *Store) RemoveLate(ctx context.Context, before time.Time) error {
 			return pg.Translate(err, "run")
 		}
 		err = pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
-			for _, name := range []string{"delete_rows", "delete_logs", "forget_removed"} {
+			for _, name := range []string{"delete_rows", "delete_logs", "delete_refs", "forget_removed"} {
 				if _, err := tx.Exec(ctx, s.q[name], ids); err != nil {
 					return err
 				}
@@ -271,6 +271,10 @@ func (s *Store) dropDay(ctx context.Context, c *pgxpool.Conn, day string, before
 				return 0, false, err
 			}
 		}
+	}
+	from, _ := time.Parse("20060102", day)
+	if _, err := c.Exec(ctx, s.q["delete_refs_between"], firstID(from), firstID(from.AddDate(0, 0, 1))); err != nil {
+		return 0, false, err
 	}
 	_, err = c.Exec(ctx, fmt.Sprintf("DROP TABLE IF EXISTS run_%[1]s, journal_%[1]s, log_chunk_%[1]s", day))
 	return runs, err == nil, err

@@ -3,10 +3,12 @@ package postgres_test
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
@@ -77,4 +79,31 @@ func TestDropDayGoesOn(t *testing.T) {
 			require.Zero(t, left)
 		})
 	}
+}
+
+// TestMentionsOfOldJournals: the migration finds in journals what their writer would have noted.
+func TestMentionsOfOldJournals(t *testing.T) {
+	pool := pgtest.New(t, "runner", postgres.Migrations, "migrations")
+	s := postgres.New(pool, slog.Default(), nil)
+	ctx := t.Context()
+	require.NoError(t, s.EnsurePartitions(ctx, time.Now()))
+	run := uuid.Must(uuid.NewV7())
+	_, err := pool.Exec(ctx, `INSERT INTO run (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at)
+		VALUES ($1, 'p', 'w', 1, 'r', gen_random_uuid(), 'completed', 'manual', '', now())`, run)
+	require.NoError(t, err)
+	a, b := strings.Repeat("ab", 32), strings.Repeat("0f", 32)
+	row := []byte("\x00\xffsha256:\\ {\"$file\":\"sha256:" + a + "\"}\x01{\"$dir\": \"sha256:" + a + "\"}{\"$ref\":\"sha256:" + b + "\"}sha256:" + a[:63] + "\n")
+	_, err = pool.Exec(ctx, "INSERT INTO journal (run, seq, row) VALUES ($1, 1, $2)", run, row)
+	require.NoError(t, err)
+	text, err := postgres.Migrations.ReadFile("migrations/00014_files.sql")
+	require.NoError(t, err)
+	_, insert, _ := strings.Cut(string(text), "INSERT INTO run_file")
+	insert, _, _ = strings.Cut(insert, ";")
+	_, err = pool.Exec(ctx, "INSERT INTO run_file"+insert)
+	require.NoError(t, err)
+	rows, err := pool.Query(ctx, "SELECT encode(digest, 'hex') || text FROM run_file ORDER BY 1")
+	require.NoError(t, err)
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{b + "true", a + "false"}, got)
 }

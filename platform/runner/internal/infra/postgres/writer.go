@@ -227,6 +227,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	q := j.store.q
 	j.ids, j.seqs, j.rows = j.ids[:0], j.seqs[:0], j.rows[:0]
 	var starts startColumns
+	var refs refColumns
 	var ends []*app.Entry
 	var waits waitColumns
 	var commands []string
@@ -241,6 +242,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			j.ids = append(j.ids, pgtype.UUID{Bytes: id, Valid: true})
 			j.seqs = append(j.seqs, e.Seq)
 			j.rows = append(j.rows, e.Row)
+			refs.add(id, e.Row)
 		} else {
 			plain = false
 		}
@@ -263,7 +265,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			cursors = append(cursors, e)
 		}
 	}
-	if plain && !resend && waits.empty() && len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
+	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -278,6 +280,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		b.Queue(insert, pgtype.FlatArray[pgtype.UUID](j.ids), j.seqs, j.rows)
 	}
 	starts.queue(b, q, j.fence)
+	refs.queue(b, q)
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
 	}
