@@ -187,7 +187,10 @@ func (s *Service) unpack(project, digest, dir string) error {
 	if len(sum) != 64 || !filepath.IsLocal(project) {
 		return fmt.Errorf("%q is no digest", digest)
 	}
-	f, err := os.Open(filepath.Join(s.cfg.FilesDir, project, "sha256", sum[:2], sum[2:]))
+	f, err := os.Open(filepath.Join(s.cfg.FilesDir, project, "source", sum[:2], sum[2:]))
+	if errors.Is(err, os.ErrNotExist) { // ordered before sources lay apart from the files of runs
+		f, err = os.Open(filepath.Join(s.cfg.FilesDir, project, "sha256", sum[:2], sum[2:]))
+	}
 	if err != nil {
 		return err
 	}

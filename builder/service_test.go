@@ -78,7 +78,7 @@ func (b *bench) order(files map[string]string) *repositoryv1.BuildOrdered {
 	require.NoError(b.t, err)
 	sum := sha256.Sum256(tarred.Bytes())
 	name := hex.EncodeToString(sum[:])
-	path := filepath.Join(b.dir, "files", "default", "sha256", name[:2], name[2:])
+	path := filepath.Join(b.dir, "files", "default", "source", name[:2], name[2:])
 	require.NoError(b.t, os.MkdirAll(filepath.Dir(path), 0o700))
 	require.NoError(b.t, os.WriteFile(path, tarred.Bytes(), 0o600))
 	return &repositoryv1.BuildOrdered{OrderId: id.New(), Project: "default", Build: digest, ActionJson: a.JSON(), SourceDigest: "sha256:" + name, Path: "actions/sample", Repository: "repo"}

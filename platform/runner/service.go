@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/id"
@@ -56,7 +58,12 @@ type Config struct {
 	// 127.0.0.1, and to that address.
 	PeerListen, PeerAddress string
 	UserOf                  func(project string) (uid, gid int, err error)
+	// Retention is how long ended runs are kept. Defaults to for ever.
+	Retention Retention
 }
+
+// Retention is how long what nobody needs any more is kept.
+type Retention = app.Retention
 
 // Deps of the service.
 type Deps struct {
@@ -65,6 +72,7 @@ type Deps struct {
 	Subscriber bus.Subscriber // nil: another process on the store takes deployments
 	Verify     *authn.Verifier
 	Now        func() time.Time
+	Metrics    prometheus.Registerer // nil: nothing is counted
 	Log        *slog.Logger
 }
 
@@ -113,9 +121,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 // open opens what the use cases need.
 func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (err error) {
 	deps := s.deps
+	s.files = dirfiles.Store{Dir: cfg.FilesDir}
 	s.proc, err = process.Open(process.Config{
 		Wrapper: cfg.Wrapper, SocketDir: cfg.SocketDir, RunDir: filepath.Join(cfg.Home, "run", "wrappers"), StateDir: filepath.Join(cfg.Home, "run", "x"),
-		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
+		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Files: s.files, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
 		Held: func() bool { return s.app.Held() },
 	})
 	if err != nil {
@@ -139,11 +148,10 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 		}
 		others = s.peers
 	}
-	s.files = dirfiles.Store{Dir: cfg.FilesDir}
-	s.app = app.New(app.Config{Name: cfg.Replica, Lease: cfg.Lease, Beat: cfg.Beat, CancelGrace: cfg.CancelGrace}, app.Deps{
+	s.app = app.New(app.Config{Name: cfg.Replica, Lease: cfg.Lease, Beat: cfg.Beat, CancelGrace: cfg.CancelGrace, Retention: cfg.Retention}, app.Deps{
 		Store: store, Journal: func(fence int64) app.Journal { return store.NewJournal(fence, nil) },
 		Compiler: cel.New(), Deployer: s.proc, Executor: s.proc, Heir: s.proc, Peers: others, Files: s.files, Cipher: cipher, Announce: events.Announcer{}, Schemas: jsonschema.Schemas{}, Calendar: cron.Calendar{},
-		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
+		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Metrics: metrics(deps.Metrics), Log: deps.Log,
 	})
 	return nil
 }

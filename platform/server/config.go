@@ -48,6 +48,11 @@ type Config struct {
 			Listen  string `yaml:"listen"`
 			Address string `yaml:"address"`
 		} `yaml:"peers"`
+		Retention struct {
+			Runs  time.Duration `yaml:"runs"`
+			Files time.Duration `yaml:"files"`
+			Every time.Duration `yaml:"every"`
+		} `yaml:"retention"`
 	} `yaml:"runner"`
 	TrustActions bool   `yaml:"trust_actions"`
 	Log          string `yaml:"log"`
@@ -80,6 +85,7 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 		only("target", t, append([]string{"all"}, services...)...)
 	}
 	bad = append(bad, c.checkReplica()...)
+	bad = append(bad, c.checkRetention()...)
 	if len(bad) > 0 {
 		return c, fault.InvalidFields(bad...)
 	}
@@ -108,6 +114,21 @@ func (c Config) checkReplica() (bad []fault.Field) {
 	}
 	if c.Runner.Beat <= 0 || c.Runner.Lease < 3*c.Runner.Beat {
 		bad = append(bad, fault.Field{Path: "runner.lease", Message: "is " + c.Runner.Lease.String() + " with a beat of " + c.Runner.Beat.String(), Remedy: "make it at least three times runner.beat, which is more than 0"})
+	}
+	return bad
+}
+
+// checkRetention checks how long history is kept.
+func (c Config) checkRetention() (bad []fault.Field) {
+	r := c.Runner.Retention
+	if r.Runs < 0 || r.Runs > 0 && r.Runs < time.Second {
+		bad = append(bad, fault.Field{Path: "runner.retention.runs", Message: "is " + r.Runs.String(), Remedy: "give at least 1s, such as 2160h for 90 days, or 0 for ever"})
+	}
+	if r.Files < time.Second {
+		bad = append(bad, fault.Field{Path: "runner.retention.files", Message: "is " + r.Files.String(), Remedy: "give at least 1s, such as 48h: it covers uploads and results that are still to be noted"})
+	}
+	if r.Every < time.Second {
+		bad = append(bad, fault.Field{Path: "runner.retention.every", Message: "is " + r.Every.String(), Remedy: "give at least 1s, such as 1h"})
 	}
 	return bad
 }

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/pelton-run/pelton/builder"
@@ -112,7 +114,8 @@ func Run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 		return fault.Wrap(err, fault.Conflict, "http.listen: %s cannot be listened on: choose another address with --listen", cfg.HTTP.Listen)
 	}
 	defer listener.Close()
-	p := &process{cfg: cfg, log: log, stdout: stdout, listener: listener, now: time.Now}
+	p := &process{cfg: cfg, log: log, stdout: stdout, listener: listener, now: time.Now, metrics: prometheus.NewRegistry()}
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if cfg.HTTP.PublicURL == "" {
 		p.cfg.HTTP.PublicURL = "http://" + listener.Addr().String()
 	}
@@ -157,6 +160,7 @@ type process struct {
 	stdout   io.Writer
 	listener net.Listener
 	now      func() time.Time
+	metrics  *prometheus.Registry
 
 	group  run.Group
 	ready  run.Ready
@@ -212,7 +216,7 @@ func (p *process) start(ctx context.Context) error {
 	}
 	p.onClose(p.auth.Close)
 	verify := authn.NewVerifier(p.auth, p.now)
-	deps := runner.Deps{Store: store("runner"), Verify: verify, Now: p.now, Log: p.log}
+	deps := runner.Deps{Store: store("runner"), Verify: verify, Now: p.now, Metrics: p.metrics, Log: p.log}
 	if cfg.Target == "runner" {
 		if err := p.openRunner(ctx, deps); err != nil {
 			return err
@@ -270,6 +274,7 @@ func (p *process) openRunner(ctx context.Context, deps runner.Deps) error {
 	rc := runner.Config{
 		Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
 		CancelGrace: cfg.Runner.CancelGrace, PublicURL: cfg.HTTP.PublicURL, Replica: cfg.Replica,
+		Retention: runner.Retention{Runs: cfg.Runner.Retention.Runs, Files: cfg.Runner.Retention.Files, Every: cfg.Runner.Retention.Every},
 	}
 	if !cfg.alone() {
 		rc.Lease, rc.Beat, rc.PeerListen, rc.PeerAddress = cfg.Runner.Lease, cfg.Runner.Beat, cfg.Runner.Peers.Listen, cfg.Runner.Peers.Address
@@ -311,7 +316,7 @@ func (p *process) operator(mux *http.ServeMux) {
 		}
 		_ = httpx.WriteJSON(w, status, map[string]any{"ready": len(failing) == 0, "waiting_for": failing})
 	})
-	mux.Handle("GET /metrics", promhttp.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
 }
 
 func (p *process) awaitReady(ctx context.Context) error {

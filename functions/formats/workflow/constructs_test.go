@@ -27,6 +27,7 @@ spec:
   rateLimit: {key: ["${trigger.ip}", "${vars.env}"], count: 10, per: 1m, burst: 20}
   onFailure: notify
   durability: strict
+  retention: 30d
   steps:
     - id: route
       switch: inputs.kind
@@ -93,6 +94,7 @@ func TestEveryConstruct(t *testing.T) {
 	require.Equal(t, -5, w.Priority)
 	require.Equal(t, "cancel-oldest", w.Concurrency.Policy)
 	require.Equal(t, []any{2, 20, "notify", "strict"}, []any{w.Concurrency.Limit, w.RateLimit.Burst, w.OnFailure, w.Durability})
+	require.Equal(t, 30*24*time.Hour, w.Retention)
 	require.JSONEq(t, `["${trigger.ip}", "${vars.env}"]`, string(w.RateLimit.Key.JSON))
 	for _, id := range []string{"book", "ship", "label", "other"} {
 		require.Contains(t, by[id].Needs, "route", id)
@@ -271,7 +273,8 @@ func TestBadSettings(t *testing.T) {
 		`onFailure: {workflow: x}`:                    "spec.onFailure: is no text",
 		`durability: some`:                            `spec.durability: is "some" (did you mean none?)`,
 		`durability: none`:                            "spec.durability: step b is of the effect write: a run without a journal could do it twice (leave it out)",
-		`retention: 3d`:                               "spec.retention: retention is not supported yet by this version",
+		`retention: 3 days`:                           `spec.retention: is "3 days" (give a duration such as 500ms, 30s, 5m, 2h or 1d)`,
+		`retention: 0s`:                               `spec.retention: is "0s" (give a duration such as 500ms, 30s, 5m, 2h or 1d)`,
 	} {
 		got := check(head + "  " + line + "\n  steps:\n    - {id: a, uses: look}\n    - {id: b, uses: put}\n")
 		require.NotEmpty(t, got, line)

@@ -29,6 +29,9 @@ type Workflow struct {
 	OnFailure      string // the workflow that is started for a failed run
 	Durability     string // strict | none, "" = strict
 
+	// Retention is how long ended runs are kept. Defaults to as long as their project says.
+	Retention time.Duration
+
 	durability *doc.Node
 }
 
@@ -103,9 +106,7 @@ func (w *Workflow) settings(spec *doc.Node) {
 	if w.durability = spec.Get("durability"); w.durability != nil {
 		w.Durability = w.durability.OneOf("strict", "none")
 	}
-	if n := spec.Get("retention"); n != nil {
-		n.Wrong("leave it out for now", "retention is not supported yet by this version")
-	}
+	w.Retention = duration(spec.Get("retention"))
 }
 
 // workflowName reads the name of a workflow of the project.

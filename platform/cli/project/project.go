@@ -22,7 +22,7 @@ type Options struct {
 // NewCmd makes the command.
 func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "project", Short: "Your projects"}
-	cmd.AddCommand(NewCmdList(f, nil), NewCmdUse(f, nil))
+	cmd.AddCommand(NewCmdList(f, nil), NewCmdUse(f, nil), NewCmdRetention(f, nil))
 	return cmd
 }
 

@@ -31,12 +31,13 @@ type bulkOrder struct {
 
 // NewCmdBulk makes the command; runF replaces the work of its subcommands in tests.
 func NewCmdBulk(f *factory.Factory, runF func(context.Context, *BulkOptions) error) *cobra.Command {
-	cmd := &cobra.Command{Use: "bulk", Short: "Cancel, retry or repeat many runs at once",
+	cmd := &cobra.Command{Use: "bulk", Short: "Cancel, retry, repeat or delete many runs at once",
 		Long: "Orders something for every run that a filter finds. The order is durable: it goes on after a crash of the\nserver and does nothing twice."}
 	for _, x := range []struct{ kind, words string }{
 		{"cancel", "Cancel runs that have not ended"},
 		{"retry", "Let failed and cancelled runs go on where they failed, on the live revision"},
 		{"again", "Start runs again with their inputs"},
+		{"delete", "Delete ended runs for good"},
 	} {
 		kind, words := x.kind, x.words
 		o := &BulkOptions{Factory: f, Kind: kind}

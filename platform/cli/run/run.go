@@ -18,7 +18,7 @@ import (
 func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "run", Short: "Start runs and look at them"}
 	f.AddProject(cmd)
-	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil),
+	cmd.AddCommand(NewCmdStart(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdWatch(f, nil), NewCmdLogs(f, nil), NewCmdCancel(f, nil), NewCmdDelete(f, nil),
 		NewCmdSignal(f, nil), NewCmdApprove(f, nil), NewCmdReject(f, nil), NewCmdPause(f, nil), NewCmdResume(f, nil), NewCmdRetry(f, nil), NewCmdWaits(f, nil),
 		NewCmdAgain(f, nil), NewCmdFailures(f, nil), NewCmdCost(f, nil), NewCmdBulk(f, nil), NewCmdDebug(f, nil))
 	return cmd

@@ -121,7 +121,7 @@ type BulkRequest struct {
 	// Filter Which runs: the parameters of the search for runs, each with its values.
 	Filter map[string][]string `json:"filter,omitempty"`
 
-	// Kind What to do with each.
+	// Kind What to do with each; delete needs the role admin.
 	Kind string `json:"kind"`
 
 	// Plan Whether to count only.
@@ -510,6 +510,24 @@ type ProjectEvent struct {
 type ResumeRequest struct {
 	// CommandID A name for the order, for sending it twice.
 	CommandID string `json:"command_id,omitempty"`
+}
+
+// Retention How long ended runs are kept, in milliseconds. The shortest that is above 0 counts.
+type Retention struct {
+	// ProjectMs What the project says; 0 is as long as the server.
+	ProjectMs int64 `json:"project_ms"`
+
+	// ServerMs What the server's settings say; 0 is for ever.
+	ServerMs int64 `json:"server_ms"`
+
+	// WorkflowsMs By workflow, for those that say so themselves.
+	WorkflowsMs map[string]int64 `json:"workflows_ms"`
+}
+
+// RetentionRequest How long ended runs of a project are kept.
+type RetentionRequest struct {
+	// ProjectMs In milliseconds, at least 1000 and at most as long as the server keeps runs; 0 is as long as that.
+	ProjectMs int64 `json:"project_ms"`
 }
 
 // RetryRequest A run to start where an ended one shall go on.

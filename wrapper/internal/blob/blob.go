@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Ref is a reference to a file or folder as it travels in values.
@@ -217,9 +218,8 @@ func (s *Store) Put(r io.Reader) (digest string, size int64, err error) {
 	if err != nil {
 		return "", 0, err
 	}
-	if _, statErr := os.Stat(dest); statErr == nil {
-		// Put again counts as a put: collectors spare what is young.
-		return digest, size, errors.Join(os.Remove(tmp), touch(dest))
+	if again, err := s.touch(dest); err != nil || again {
+		return digest, size, errors.Join(err, os.Remove(tmp))
 	}
 	if err = f.Sync(); err != nil {
 		return "", 0, err
@@ -227,10 +227,53 @@ func (s *Store) Put(r io.Reader) (digest string, size int64, err error) {
 	if err = os.MkdirAll(filepath.Dir(dest), 0o700); err != nil {
 		return "", 0, err
 	}
-	if err = os.Rename(tmp, dest); err != nil {
+	unlock, err := s.lock()
+	if err != nil {
+		return "", 0, err
+	}
+	err = os.Rename(tmp, dest)
+	unlock()
+	if err != nil {
 		return "", 0, err
 	}
 	return digest, size, syncDir(filepath.Dir(dest))
+}
+
+// lock takes the lock of the project's blobs, shared, while one is put: the runner, which takes it
+// alone to remove one that has not been put for long, never takes what is put again.
+func (s *Store) lock() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH); !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
+// touch counts as a put of a blob that is there; false if it is not.
+func (s *Store) touch(dest string) (bool, error) {
+	if _, err := os.Stat(dest); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	now := time.Now()
+	err = os.Chtimes(dest, now, now)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func syncDir(dir string) error {

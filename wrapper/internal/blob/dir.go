@@ -9,15 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
-
-func touch(path string) error {
-	now := time.Now()
-	return os.Chtimes(path, now, now)
-}
 
 // PutDir keeps a folder below a root as a deterministic tar.zst: names in order, no times, no owners.
 func (s *Store) PutDir(root *os.Root, path string) (Ref, error) {

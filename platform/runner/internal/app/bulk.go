@@ -14,6 +14,7 @@ const (
 	BulkCancel = "cancel"
 	BulkAgain  = "again"
 	BulkRetry  = "retry"
+	BulkDelete = "delete"
 
 	BulkRunning = "running"
 	BulkDone    = "done"
@@ -26,7 +27,7 @@ const (
 type Bulk struct {
 	ID        string
 	Project   string
-	Kind      string // cancel | again | retry | backfill
+	Kind      string // cancel | again | retry | delete | backfill
 	Query     RunQuery
 	Backfill  *Backfill // kind backfill, instead of Query
 	State     string
@@ -44,15 +45,18 @@ func (s *Service) BulkOrder(ctx context.Context, kind string, q RunQuery, plan b
 		return Bulk{}, 0, err
 	}
 	switch kind {
-	case BulkCancel, BulkAgain, BulkRetry:
+	case BulkCancel, BulkAgain, BulkRetry, BulkDelete:
 	default:
-		return Bulk{}, 0, fault.InvalidField("kind", fmt.Sprintf("is %q", kind), "give cancel, again or retry")
+		return Bulk{}, 0, fault.InvalidField("kind", fmt.Sprintf("is %q", kind), "give cancel, again, retry or delete")
 	}
 	if kind == BulkCancel && len(q.States) == 0 {
 		q.States = []domain.RunState{domain.RunQueued, domain.RunRunning, domain.RunWaiting, domain.RunPaused}
 	}
 	if kind == BulkRetry && len(q.States) == 0 {
 		q.States = []domain.RunState{domain.RunFailed, domain.RunCancelled}
+	}
+	if kind == BulkDelete && len(q.States) == 0 {
+		q.States = []domain.RunState{domain.RunCompleted, domain.RunFailed, domain.RunCancelled}
 	}
 	n, err := s.deps.Store.CountRuns(ctx, q)
 	if err != nil || plan {
@@ -167,6 +171,8 @@ func (s *Service) oneOf(ctx context.Context, b Bulk, r RunSummary) error {
 		err = s.Cancel(ctx, b.Project, r.ID, key, "bulk order "+b.ID)
 	case BulkAgain:
 		_, err = s.Again(ctx, RunAgain{Project: b.Project, Run: r.ID, Key: key})
+	case BulkDelete:
+		err = s.DeleteRun(ctx, b.Project, r.ID)
 	case BulkRetry:
 		_, err = s.Retry(ctx, RetryRun{Project: b.Project, Run: r.ID, Newest: true, Key: key})
 	}

@@ -48,7 +48,7 @@ func (sh *shard) callWorkflow(r *liveRun, d domain.Dispatch, sink *attemptSink) 
 		return
 	}
 	ev, _ := json.Marshal(callEvent{Run: r.s.ID, Workflow: r.summary.Workflow, Step: d.Step, Depth: r.depth() + 1})
-	o := StartRun{id: d.Child, Project: project, Workflow: d.Workflow, Inputs: d.Inputs, Event: ev, Trigger: Trigger{Kind: triggerWorkflow, ID: d.Step}}
+	o := StartRun{id: d.Child, Project: project, Workflow: d.Workflow, Inputs: d.Inputs, Event: ev, Trigger: Trigger{Kind: triggerWorkflow, ID: d.Step}, parent: r.s.ID}
 	go func() {
 		if !e.svc.isUp(e.stop) {
 			return
@@ -183,7 +183,7 @@ func (sh *shard) handleFailure(r *liveRun) {
 		if !e.svc.isUp(e.stop) {
 			return
 		}
-		o := StartRun{id: id, Project: s.Project, Workflow: name, Event: ev, Trigger: Trigger{Kind: triggerFailure, ID: s.ID}, offers: event}
+		o := StartRun{id: id, Project: s.Project, Workflow: name, Event: ev, Trigger: Trigger{Kind: triggerFailure, ID: s.ID}, offers: event, parent: s.ID}
 		err := e.svc.startDerived(e.stop, o)
 		switch {
 		case err == nil:

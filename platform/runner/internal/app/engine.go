@@ -28,6 +28,7 @@ type Metrics struct {
 	RunStarted   func(project, workflow string)
 	RunEnded     func(project, workflow string, state domain.RunState, took time.Duration)
 	AttemptEnded func(action, outcome string, took time.Duration)
+	Swept        func(Swept)
 }
 
 // engine holds the live runs, spread over shards by id. Each shard is one goroutine that

@@ -144,6 +144,9 @@ func (s *Service) replay(ctx context.Context, sum RunSummary) (*domain.State, er
 	if err != nil {
 		return nil, err
 	}
+	if len(rows) == 0 { // a run has its first row as soon as it is there
+		return nil, fault.New(fault.NotFound, "run %s was deleted just now", sum.ID)
+	}
 	st := s.newRun(sum, plan).s
 	for i, row := range rows {
 		if err := st.Replay(row); err != nil {

@@ -105,7 +105,17 @@ type Ended struct {
 type Files interface {
 	Put(ctx context.Context, project string, r io.Reader) (digest string, size int64, err error)
 	Open(ctx context.Context, project, digest string) (io.ReadSeekCloser, int64, error)
-	Has(ctx context.Context, project, digest string) (bool, error)
+	// Keep tells whether a blob is there, and puts it again if so: the collector spares what is young.
+	Keep(ctx context.Context, project, digest string) (bool, error)
+	// Projects lists the projects that have blobs.
+	Projects(ctx context.Context) ([]string, error)
+	// Old calls yield with the blobs of a project that were last put before a time.
+	Old(ctx context.Context, project string, before time.Time, yield func(digest string, size int64) error) error
+	// Remove deletes a blob, unless it was put, or put again, at that time or later, up to this very
+	// moment: whoever puts it meanwhile has it.
+	Remove(ctx context.Context, project, digest string, since time.Time) (size int64, gone bool, err error)
+	// Tidy removes what senders that broke off before a time have left.
+	Tidy(ctx context.Context, project string, before time.Time) error
 }
 
 // Cipher seals secrets at rest. The context (project/name) is authenticated with the value,

@@ -58,6 +58,9 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if err != nil {
 		return StartedRun{}, err
 	}
+	if err := s.keepGiven(ctx, o, inputs); err != nil {
+		return StartedRun{}, err
+	}
 	_, own, err := keysOf(plan, inputs, vars, o.event())
 	if err != nil {
 		return StartedRun{}, err
@@ -88,7 +91,12 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 		runID = s.deps.NewID()
 	}
 	sum := RunSummary{ID: runID, Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
-		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Tags: tagsOf(plan, inputs)}
+		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Parent: o.parent, Tags: tagsOf(plan, inputs)}
+	release, err := s.holdDay(ctx, o.id)
+	if err != nil {
+		return StartedRun{}, err
+	}
+	defer release()
 	r := s.newRun(sum, plan)
 	r.brief = s.brief(dep) && dedup == nil && o.Cursor == nil && o.id == "" && o.keep == nil
 	if r.gone, err = s.admit(o.Project); err != nil {
@@ -335,6 +343,12 @@ func (s *Service) known(ctx context.Context, o StartRun, d *Dedup) (StartedRun, 
 		return StartedRun{}, true, fault.New(fault.Conflict, "the idempotency key %q was used with other inputs by run %s: take a new key for another request", d.Key, id).WithCode("idempotency_key_reused")
 	}
 	sum, err := s.deps.Store.RunSummary(ctx, o.Project, id)
+	if fault.Is(err, fault.NotFound) && o.EventKey != "" {
+		return StartedRun{ID: id}, true, nil // the event has had its run, which is not kept any more
+	}
+	if fault.Is(err, fault.NotFound) {
+		return StartedRun{}, true, fault.New(fault.Conflict, "the idempotency key %q has started run %s, which is not kept any more: take a new key for another run", d.Key, id).WithCode("run_expired")
+	}
 	if err != nil {
 		return StartedRun{}, true, err
 	}

@@ -190,6 +190,9 @@ func (s *Service) PutVariable(ctx context.Context, project, name string, value d
 		return fault.InvalidField("value", "a variable is at most 64 KiB", "pass large data as a file")
 	}
 	v := Variable{Name: name, Value: value, UpdatedAt: s.now().UTC().Truncate(time.Millisecond)}
+	if err := s.keepFiles(ctx, project, value); err != nil {
+		return err
+	}
 	if err := s.deps.Store.PutVariable(ctx, project, v); err != nil {
 		return err
 	}

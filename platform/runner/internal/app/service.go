@@ -40,6 +40,8 @@ type Config struct {
 	// MaxSteps is how many action steps may be under way at a time over all projects. Defaults to
 	// no bound; the compute has bounds of its own.
 	MaxSteps int
+	// Retention is how long ended runs are kept. Defaults to for ever.
+	Retention Retention
 }
 
 // Deps is what the use cases need. All but Heir, Peers, Metrics and Log are required.
@@ -119,11 +121,18 @@ func New(cfg Config, deps Deps) *Service {
 	if cfg.Beat == 0 {
 		cfg.Beat = cfg.Lease / 5
 	}
+	if cfg.Retention.Files == 0 {
+		cfg.Retention.Files = 48 * time.Hour
+	}
+	if cfg.Retention.Every == 0 {
+		cfg.Retention.Every = time.Hour
+	}
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), now: deps.Now, life: newLifetime(), book: &currentJournal{},
 		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}, carrying: map[string]bool{}, briefs: map[string]bool{}, rests: map[string]PausedWorkflow{}}
+	s.deps.Store = keptStore{deps.Store, s}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
 		journal: s.book, stop: s.life, keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}
@@ -242,6 +251,7 @@ func (s *Service) startTasks(ctx context.Context, fence int64, wg *sync.WaitGrou
 	wg.Go(func() { s.finishDeploying(ctx) })
 	wg.Go(func() { s.wakeLoop(ctx) })
 	wg.Go(func() { s.resumeBulks(ctx) })
+	wg.Go(func() { s.keepSweeping(ctx) })
 	if s.alone() {
 		return
 	}

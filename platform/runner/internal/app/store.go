@@ -134,6 +134,8 @@ type LogChunk struct {
 // faults; not_found where a single thing is asked for. All may be called concurrently.
 type Store interface {
 	Replicas
+	History
+	FileIndex
 	// Unfinished calls yield with those of the named runs that have not ended, oldest first.
 	// Reading journals is safe only for who has claimed the runs.
 	Unfinished(ctx context.Context, runs []string, yield func(LiveRun) error) error

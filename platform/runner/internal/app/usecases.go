@@ -62,6 +62,13 @@ type UseCases interface {
 	BackfillOrder(ctx context.Context, project string, f Backfill, plan bool) (Bulk, int, error)
 	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
 	StopBulk(ctx context.Context, project, id string) error
+	// Retention tells how long ended runs of a project are kept; PutRetention sets the project's own,
+	// 0 = as long as the server says.
+	Retention(ctx context.Context, project string) (Kept, error)
+	PutRetention(ctx context.Context, project string, keep time.Duration) error
+	// DeleteRun removes an ended run with all that is kept of it. One that has not ended, or whose
+	// parent has not, is a conflict.
+	DeleteRun(ctx context.Context, project, run string) error
 	// Waits lists the steps of a project's runs that wait for a signal or a person, the oldest first.
 	Waits(ctx context.Context, q WaitQuery) (items []Wait, nextCursor string, err error)
 
@@ -167,6 +174,7 @@ type StartRun struct {
 	keep    *domain.State // the run whose finished steps are kept
 	from    string        // with keep: the step from which on everything runs again
 	retryOf string        // the run that this one repeats
+	parent  string        // the run that starts it
 }
 
 // RetryRun orders a run that goes on where an earlier one failed.
@@ -233,6 +241,7 @@ type RunSummary struct {
 
 	Fingerprint string   // groups failures of one cause
 	RetryOf     string   // the run that this one repeats
+	Parent      string   // with its start: the run that started it
 	Tags        []string // with its start: small plain inputs as name=value
 	CPUMicros   int64    // of all attempts, once it has ended
 	GiBSeconds  float64  // memory times time, likewise

@@ -105,6 +105,9 @@ func (s *Service) send(ctx context.Context, project string, c InboxCommand) erro
 	if sum.State.Ended() {
 		return fault.New(fault.Conflict, "the run has already ended: it is %s", sum.State).WithCode("run_ended")
 	}
+	if err := s.keepFiles(ctx, project, c.Payload); err != nil {
+		return err
+	}
 	if err := s.deps.Store.AddCommand(ctx, c); err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type Definition struct {
 	RateLimit      *RateSpec       `json:"rate_limit,omitempty"`      // of starts of runs
 	OnFailure      string          `json:"on_failure,omitempty"`      // workflow that is started for a failed run
 	Durability     string          `json:"durability,omitempty"`      // strict | none, "" = strict
+	Retention      time.Duration   `json:"retention,omitempty"`       // of ended runs, 0 = as long as the project says
 }
 
 // LimitSpec says how many with one key may be under way at a time.

@@ -1,4 +1,5 @@
-// Package dirfiles puts source snapshots into a filestore that is a folder.
+// Package dirfiles puts source snapshots into a filestore that is a folder, at DIR/<project>/source/<2 hex>/<62 hex>:
+// apart from the files of runs, whose collector knows nothing of builds.
 package dirfiles
 
 import (
@@ -40,7 +41,7 @@ func (s Store) PutTree(_ context.Context, project string, fsys fs.FS, dir string
 		return "", 0, err
 	}
 	sum := hex.EncodeToString(h.Sum(nil))
-	dest := filepath.Join(base, "sha256", sum[:2], sum[2:])
+	dest := filepath.Join(base, "source", sum[:2], sum[2:])
 	if err := errors.Join(f.Sync(), os.MkdirAll(filepath.Dir(dest), 0o700)); err != nil {
 		return "", 0, err
 	}

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,10 +28,10 @@ func FilesSuite(t *testing.T, f app.Files) {
 				require.Equal(t, want, digest)
 				require.EqualValues(t, len(content), size)
 			}
-			has, err := f.Has(t.Context(), "p", want)
+			has, err := f.Keep(t.Context(), "p", want)
 			require.NoError(t, err)
 			require.True(t, has)
-			has, err = f.Has(t.Context(), "other", want)
+			has, err = f.Keep(t.Context(), "other", want)
 			require.NoError(t, err)
 			require.False(t, has, "blobs live under their project")
 			r, size, err := f.Open(t.Context(), "p", want)
@@ -43,11 +45,12 @@ func FilesSuite(t *testing.T, f app.Files) {
 			require.NoError(t, r.Close())
 		})
 	}
+	t.Run("what is old is listed and removed", func(t *testing.T) { removal(t, f) })
 	t.Run("what is not there", func(t *testing.T) {
 		missing := "sha256:" + hex.EncodeToString(make([]byte, 32))
 		_, _, err := f.Open(t.Context(), "p", missing)
 		require.Error(t, err)
-		has, err := f.Has(t.Context(), "p", missing)
+		has, err := f.Keep(t.Context(), "p", missing)
 		require.NoError(t, err)
 		require.False(t, has)
 	})
@@ -56,10 +59,48 @@ func FilesSuite(t *testing.T, f app.Files) {
 		_, _, err := f.Put(t.Context(), "p", broken)
 		require.Error(t, err)
 		sum := sha256.Sum256([]byte("half"))
-		has, err := f.Has(t.Context(), "p", "sha256:"+hex.EncodeToString(sum[:]))
+		has, err := f.Keep(t.Context(), "p", "sha256:"+hex.EncodeToString(sum[:]))
 		require.NoError(t, err)
 		require.False(t, has)
 	})
+}
+
+func removal(t *testing.T, f app.Files) {
+	put := func(text string) string {
+		digest, _, err := f.Put(t.Context(), "old", strings.NewReader(text))
+		require.NoError(t, err)
+		return digest
+	}
+	a, b := put("a"), put("b")
+	projects, err := f.Projects(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, projects, "old")
+	listed := func(before time.Time) (out []string) {
+		require.NoError(t, f.Old(t.Context(), "old", before, func(digest string, size int64) error {
+			require.EqualValues(t, 1, size)
+			out = append(out, digest)
+			return nil
+		}))
+		return out
+	}
+	require.Empty(t, listed(clock().Add(-time.Minute)))
+	require.ElementsMatch(t, []string{a, b}, listed(clock().Add(time.Minute)))
+	stop := errors.New("enough")
+	require.ErrorIs(t, f.Old(t.Context(), "old", clock().Add(time.Minute), func(string, int64) error { return stop }), stop)
+	require.NoError(t, f.Old(t.Context(), "unheard-of", clock(), func(string, int64) error { return stop }))
+
+	_, gone, err := f.Remove(t.Context(), "old", a, clock().Add(-time.Minute))
+	require.NoError(t, err)
+	require.False(t, gone, "it is young")
+	size, gone, err := f.Remove(t.Context(), "old", a, clock().Add(time.Minute))
+	require.NoError(t, err)
+	require.True(t, gone)
+	require.EqualValues(t, 1, size)
+	_, gone, err = f.Remove(t.Context(), "old", a, clock().Add(time.Minute))
+	require.NoError(t, err)
+	require.False(t, gone, "it is gone already")
+	require.Equal(t, []string{b}, listed(clock().Add(time.Minute)))
+	require.NoError(t, f.Tidy(t.Context(), "old", clock().Add(-time.Minute)))
 }
 
 type brokenReader struct{}

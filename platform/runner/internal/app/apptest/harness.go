@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -236,14 +237,54 @@ func (f Files) Open(_ context.Context, project, digest string) (io.ReadSeekClose
 	return r, st.Size(), err
 }
 
-// Has tells whether a blob is there.
-func (f Files) Has(_ context.Context, project, digest string) (bool, error) {
-	_, err := os.Stat(f.path(project, digest))
+// Keep tells whether a blob is there, and makes it young.
+func (f Files) Keep(_ context.Context, project, digest string) (bool, error) {
+	now := clock()
+	err := os.Chtimes(f.path(project, digest), now, now)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil, err
 }
+
+// Projects lists the projects of all blobs.
+func (f Files) Projects(context.Context) (out []string, err error) {
+	list, err := os.ReadDir(f.Dir)
+	for _, e := range list {
+		if p, _, _ := strings.Cut(e.Name(), "-"); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out, err
+}
+
+// Old lists blobs.
+func (f Files) Old(_ context.Context, project string, before time.Time, yield func(string, int64) error) error {
+	list, err := os.ReadDir(f.Dir)
+	for _, e := range list {
+		sum, ok := strings.CutPrefix(e.Name(), project+"-")
+		info, ierr := e.Info()
+		if err = errors.Join(err, ierr); err == nil && ok && info.ModTime().Before(before) {
+			err = yield("sha256:"+sum, info.Size())
+		}
+	}
+	return err
+}
+
+// Remove removes a blob; nobody puts it at the same time in these tests.
+func (f Files) Remove(_ context.Context, project, digest string, since time.Time) (int64, bool, error) {
+	info, err := os.Stat(f.path(project, digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil || !info.ModTime().Before(since) {
+		return 0, false, err
+	}
+	return info.Size(), true, os.Remove(f.path(project, digest))
+}
+
+// Tidy has nothing to do.
+func (f Files) Tidy(context.Context, string, time.Time) error { return nil }
 
 // rot is a cipher good enough to see that something was sealed.
 type rot struct{}

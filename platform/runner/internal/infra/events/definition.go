@@ -12,7 +12,7 @@ import (
 func definition(d *studiov1.Definition) domain.Definition {
 	out := domain.Definition{Workflow: d.Workflow, RevisionID: d.RevisionId, Revision: int(d.Revision), Title: d.Title, Inputs: items(d.Inputs),
 		Result: d.Result, Timeout: ms(d.TimeoutMs), YAML: d.Yaml, Priority: int(d.Priority), IdempotencyKey: value(d.IdempotencyKeyJson), Concurrency: limit(d.Concurrency),
-		OnFailure: d.OnFailure, Durability: d.Durability}
+		OnFailure: d.OnFailure, Durability: d.Durability, Retention: ms(d.RetentionMs)}
 	if r := d.RateLimit; r != nil {
 		out.RateLimit = &domain.RateSpec{Key: value(r.KeyJson), Count: int(r.Count), Per: ms(r.PerMs), Burst: int(r.Burst)}
 	}

@@ -216,6 +216,11 @@ func (a *API) orderBulk(w http.ResponseWriter, r *http.Request) error {
 	if q.State != "" {
 		q.States, q.State = append(q.States, q.State), ""
 	}
+	if in.Kind == app.BulkDelete {
+		if err := mayDelete(r); err != nil {
+			return err
+		}
+	}
 	b, n, err := a.UseCases.BulkOrder(r.Context(), in.Kind, q, in.Plan)
 	if err != nil {
 		return err

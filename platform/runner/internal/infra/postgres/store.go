@@ -7,7 +7,6 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -38,6 +37,7 @@ type Store struct {
 	q      pg.Statements
 	log    *slog.Logger
 	notify func()
+	days   dayHold
 }
 
 var _ app.Store = (*Store)(nil)
@@ -61,21 +61,8 @@ var partitioned = []struct{ table, with string }{
 func (s *Store) EnsurePartitions(ctx context.Context, now time.Time) error {
 	day := now.UTC().Truncate(24 * time.Hour)
 	for i := -1; i <= 7; i++ {
-		d := day.AddDate(0, 0, i)
-		for _, p := range partitioned {
-			name := p.table + d.Format("_20060102")
-			var there bool
-			if err := s.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&there); err != nil {
-				return pg.Translate(err, "partition")
-			}
-			if there {
-				continue
-			}
-			ddl := fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s FOR VALUES FROM ('%s') TO ('%s')%s",
-				name, p.table, firstID(d), firstID(d.AddDate(0, 0, 1)), p.with)
-			if _, err := s.pool.Exec(ctx, ddl); err != nil {
-				return pg.Translate(err, "partition "+name)
-			}
+		if err := s.ensureDay(ctx, day.AddDate(0, 0, i), false); err != nil {
+			return err
 		}
 	}
 	if _, err := s.pool.Exec(ctx, s.q["prune_dedup"]); err != nil {
@@ -366,7 +353,8 @@ func (s *Store) SaveDeployment(ctx context.Context, d app.Deployment) (bool, err
 	if err != nil {
 		return false, fault.Wrap(err, fault.Invalid, "the definition cannot be stored")
 	}
-	tag, err := s.pool.Exec(ctx, s.q["insert_deployment"], d.ID, d.Project, d.Definition.Workflow, d.State, text(d.Reason), def, d.CreatedAt, d.ChangedAt)
+	tag, err := s.pool.Exec(ctx, s.q["insert_deployment"], d.ID, d.Project, d.Definition.Workflow, d.State, text(d.Reason), def, d.CreatedAt, d.ChangedAt,
+		d.Definition.Retention.Milliseconds())
 	return tag.RowsAffected() == 1, pg.Translate(err, "deployment")
 }
 

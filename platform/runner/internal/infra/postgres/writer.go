@@ -234,6 +234,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	j.ids, j.seqs, j.rows = j.ids[:0], j.seqs[:0], j.rows[:0]
 	var starts, whole startColumns
 	var ends, wholeEnds endColumns
+	var refs refColumns
 	var waits waitColumns
 	var commands []string
 	var claims, cursors []*app.Entry
@@ -247,6 +248,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			j.ids = append(j.ids, pgtype.UUID{Bytes: id, Valid: true})
 			j.seqs = append(j.seqs, e.Seq)
 			j.rows = append(j.rows, e.Row)
+			refs.add(id, e.Row)
 		} else {
 			plain = false
 		}
@@ -272,7 +274,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			cursors = append(cursors, e)
 		}
 	}
-	if plain && !resend && waits.empty() && len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors) == 0 {
+	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -287,6 +289,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		b.Queue(insert, pgtype.FlatArray[pgtype.UUID](j.ids), j.seqs, j.rows)
 	}
 	starts.queue(b, q, j.fence)
+	refs.queue(b, q)
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
 	}
@@ -350,7 +353,7 @@ type startColumns struct {
 	project, workflow, revisionID, state, triggerKind, triggerID []string
 	revision                                                     []int32
 	created                                                      []time.Time
-	retryOf                                                      []pgtype.UUID
+	retryOf, parent                                              []pgtype.UUID
 	tags                                                         []string
 }
 
@@ -366,11 +369,8 @@ func (c *startColumns) add(id uuid.UUID, r *app.RunSummary) {
 	c.triggerKind = append(c.triggerKind, text(r.Trigger.Kind))
 	c.triggerID = append(c.triggerID, text(r.Trigger.ID))
 	c.created = append(c.created, r.CreatedAt)
-	of := pgtype.UUID{}
-	if u, err := uuid.Parse(r.RetryOf); err == nil {
-		of = pgtype.UUID{Bytes: u, Valid: true}
-	}
-	c.retryOf = append(c.retryOf, of)
+	c.retryOf = append(c.retryOf, nullID(r.RetryOf))
+	c.parent = append(c.parent, nullID(r.Parent))
 	c.tags = append(c.tags, tagsText(r.Tags))
 }
 
@@ -380,7 +380,7 @@ func (c *startColumns) queue(b *pgx.Batch, q map[string]string, owner int64) {
 	}
 	ids := pgtype.FlatArray[pgtype.UUID](c.id)
 	b.Queue(q["insert_runs"], ids, c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
-		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags)
+		c.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags, pgtype.FlatArray[pgtype.UUID](c.parent))
 	b.Queue(q["insert_live"], ids, owner)
 }
 
@@ -391,7 +391,7 @@ func (c *startColumns) queueEnded(b *pgx.Batch, q map[string]string, e *endColum
 	}
 	b.Queue(q["insert_ended_runs"], pgtype.FlatArray[pgtype.UUID](c.id), c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
 		e.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags,
-		e.finished, e.kind, e.message, e.step, e.fingerprint, e.cpu, e.gib)
+		e.finished, e.kind, e.message, e.step, e.fingerprint, e.cpu, e.gib, pgtype.FlatArray[pgtype.UUID](c.parent))
 }
 
 func (j *Journal) release() {

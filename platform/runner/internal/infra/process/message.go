@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 // ended, since they could not be kept.
 func (i *instance) start(run *running) *pb.ToAction {
 	x := run.x
-	in, err := inputs.Encode(i.pool.r.cfg.FilesDir, x.Project, x.Inputs)
+	in, err := inputs.Encode(context.Background(), i.pool.r.cfg.Files, x.Project, x.Inputs)
 	if err != nil {
 		i.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "internal", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
 		return nil

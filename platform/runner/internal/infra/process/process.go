@@ -32,6 +32,7 @@ type Config struct {
 	StateDir  string        // wrappers' working files
 	LogDir    string        // wrappers' own logs
 	FilesDir  string        // filestore
+	Files     app.Files     // the same
 	Bundles   string        // where builds lie, as <project>/<digest>: nothing else is started. Defaults to anywhere
 	KeyDir    string        // of the pair that signs calls
 	Cap       int           // executions of one build at a time. Defaults to 4 for each processor

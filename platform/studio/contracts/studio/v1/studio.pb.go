@@ -182,6 +182,7 @@ type Definition struct {
 	RateLimit          *Rate                  `protobuf:"bytes,15,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`                              // of starts of runs
 	OnFailure          string                 `protobuf:"bytes,16,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`                              // workflow that is started for a failed run
 	Durability         string                 `protobuf:"bytes,17,opt,name=durability,proto3" json:"durability,omitempty"`                                             // strict | none, empty = strict
+	RetentionMs        int64                  `protobuf:"varint,18,opt,name=retention_ms,json=retentionMs,proto3" json:"retention_ms,omitempty"`                       // how long an ended run is kept, 0 = as long as the project says
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -333,6 +334,13 @@ func (x *Definition) GetDurability() string {
 		return x.Durability
 	}
 	return ""
+}
+
+func (x *Definition) GetRetentionMs() int64 {
+	if x != nil {
+		return x.RetentionMs
+	}
+	return 0
 }
 
 // Item is one typed input or output.
@@ -1679,7 +1687,7 @@ const file_platform_studio_contracts_studio_v1_studio_proto_rawDesc = "" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkflow\x18\x03 \x01(\tR\bworkflow\x12\x1c\n" +
 	"\n" +
-	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\"\xbf\x05\n" +
+	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\"\xe2\x05\n" +
 	"\n" +
 	"Definition\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x1f\n" +
@@ -1705,7 +1713,8 @@ const file_platform_studio_contracts_studio_v1_studio_proto_rawDesc = "" +
 	"on_failure\x18\x10 \x01(\tR\tonFailure\x12\x1e\n" +
 	"\n" +
 	"durability\x18\x11 \x01(\tR\n" +
-	"durability\x1a9\n" +
+	"durability\x12!\n" +
+	"\fretention_ms\x18\x12 \x01(\x03R\vretentionMs\x1a9\n" +
 	"\vResultEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf1\x01\n" +

@@ -24,6 +24,7 @@ spec:
   rateLimit: {key: "${inputs.city}", count: 10, per: 1m, burst: 20}
   onFailure: notify
   durability: strict
+  retention: 3d
   triggers: [{id: t, uses: http, with: {path: /x}, inputs: {city: "${event.city}"}}]
   steps:
     - id: a

@@ -7,7 +7,7 @@ import (
 
 // policies are what holds for the runs of a workflow.
 func policies(d *studiov1.Definition, w workflow.Workflow) {
-	d.Priority, d.OnFailure, d.Durability = int32(w.Priority), w.OnFailure, w.Durability
+	d.Priority, d.OnFailure, d.Durability, d.RetentionMs = int32(w.Priority), w.OnFailure, w.Durability, w.Retention.Milliseconds()
 	d.IdempotencyKeyJson, d.Concurrency = raw(w.IdempotencyKey), limit(w.Concurrency)
 	if r := w.RateLimit; r != nil {
 		d.RateLimit = &studiov1.Rate{KeyJson: raw(r.Key), Count: int32(r.Count), PerMs: r.Per.Milliseconds(), Burst: int32(r.Burst)}

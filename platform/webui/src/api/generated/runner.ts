@@ -311,6 +311,33 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read how long runs are kept
+         * @description Tells how long ended runs are kept, counted from their end; this needs the role viewer.
+         */
+        get: operations["getRetention"];
+        /**
+         * Set how long runs are kept
+         * @description Sets how long ended runs of the project are kept, which may be less than the server says, never more. This needs the role admin. What has expired goes with the next sweep.
+         */
+        put: operations["putRetention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/runs": {
         parameters: {
             query?: never;
@@ -357,7 +384,11 @@ export interface paths {
         get: operations["getRun"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete a run
+         * @description Removes an ended run for good, with its inputs and outputs, its steps and its logs; this needs the role admin. A run that has not ended, or whose parent has not, is not deleted.
+         */
+        delete: operations["deleteRun"];
         options?: never;
         head?: never;
         patch?: never;
@@ -940,7 +971,7 @@ export interface components {
              * @description What is done with each.
              * @enum {string}
              */
-            kind: "cancel" | "again" | "retry" | "backfill";
+            kind: "cancel" | "again" | "retry" | "delete" | "backfill";
             /** @description Why the last one refused. */
             problem?: string;
             /** @description How many runs it has come through; in the answer to an order, how many it finds. */
@@ -965,10 +996,10 @@ export interface components {
                 [key: string]: string[];
             };
             /**
-             * @description What to do with each.
+             * @description What to do with each; delete needs the role admin.
              * @enum {string}
              */
-            kind: "cancel" | "again" | "retry";
+            kind: "cancel" | "again" | "retry" | "delete";
             /** @description Whether to count only. */
             plan?: boolean;
         };
@@ -1371,6 +1402,31 @@ export interface components {
         ResumeRequest: {
             /** @description A name for the order, for sending it twice. */
             command_id?: string;
+        };
+        /** @description How long ended runs are kept, in milliseconds. The shortest that is above 0 counts. */
+        Retention: {
+            /**
+             * Format: int64
+             * @description What the project says; 0 is as long as the server.
+             */
+            project_ms: number;
+            /**
+             * Format: int64
+             * @description What the server's settings say; 0 is for ever.
+             */
+            server_ms: number;
+            /** @description By workflow, for those that say so themselves. */
+            workflows_ms: {
+                [key: string]: number;
+            };
+        };
+        /** @description How long ended runs of a project are kept. */
+        RetentionRequest: {
+            /**
+             * Format: int64
+             * @description In milliseconds, at least 1000 and at most as long as the server keeps runs; 0 is as long as that.
+             */
+            project_ms: number;
         };
         /** @description A run to start where an ended one shall go on. */
         RetryRequest: {
@@ -2556,6 +2612,75 @@ export interface operations {
             500: components["responses"]["Internal"];
         };
     };
+    getRetention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How long runs are kept. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    putRetention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description How long. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "project_ms": 2592000000
+                 *     }
+                 */
+                "application/json": components["schemas"]["RetentionRequest"];
+            };
+        };
+        responses: {
+            /** @description It holds from now on. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     listRuns: {
         parameters: {
             query?: {
@@ -2700,6 +2825,36 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    deleteRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the run. */
+                id: components["parameters"]["runId"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The run is gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];

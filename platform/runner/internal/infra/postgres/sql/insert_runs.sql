@@ -1,5 +1,5 @@
-INSERT INTO run (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at, retry_of, tags)
-SELECT r.id, r.project, r.workflow, r.revision, r.revision_id, r.deployment, r.state, r.trigger_kind, r.trigger_id, r.created_at, r.retry_of, r.tags::text[]
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::uuid[], $12::text[])
-    AS r (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at, retry_of, tags)
+INSERT INTO run (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at, retry_of, tags, parent)
+SELECT r.id, r.project, r.workflow, r.revision, r.revision_id, r.deployment, r.state, r.trigger_kind, r.trigger_id, r.created_at, r.retry_of, r.tags::text[], r.parent
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::uuid[], $12::text[], $13::uuid[])
+    AS r (id, project, workflow, revision, revision_id, deployment, state, trigger_kind, trigger_id, created_at, retry_of, tags, parent)
 ON CONFLICT DO NOTHING

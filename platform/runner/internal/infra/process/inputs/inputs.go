@@ -3,20 +3,20 @@
 package inputs
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
 const refAbove = 64 << 10
 
 // Encode gives the values as they travel.
-func Encode(filesDir, project string, in domain.Values) (map[string][]byte, error) {
+func Encode(ctx context.Context, files app.Files, project string, in domain.Values) (map[string][]byte, error) {
 	out := make(map[string][]byte, len(in))
 	for k, v := range in {
 		if len(v) <= refAbove {
@@ -24,32 +24,15 @@ func Encode(filesDir, project string, in domain.Values) (map[string][]byte, erro
 			continue
 		}
 		sum := sha256.Sum256(v)
-		digest := hex.EncodeToString(sum[:])
-		if err := put(filepath.Join(filesDir, project), digest, v); err != nil {
+		digest := "sha256:" + hex.EncodeToString(sum[:])
+		there, err := files.Keep(ctx, project, digest)
+		if err == nil && !there {
+			_, _, err = files.Put(ctx, project, bytes.NewReader(v))
+		}
+		if err != nil {
 			return nil, err
 		}
-		out[k] = fmt.Appendf(nil, `{"$ref":"sha256:%s","size":%d}`, digest, len(v))
+		out[k] = fmt.Appendf(nil, `{"$ref":%q,"size":%d}`, digest, len(v))
 	}
 	return out, nil
-}
-
-func put(dir, digest string, data []byte) error {
-	dest := filepath.Join(dir, "sha256", digest[:2], digest[2:])
-	if _, err := os.Stat(dest); err == nil {
-		return nil
-	}
-	tmp := filepath.Join(dir, "tmp")
-	if err := errors.Join(os.MkdirAll(tmp, 0o700), os.MkdirAll(filepath.Dir(dest), 0o700)); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(tmp, "input-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), dest)
 }

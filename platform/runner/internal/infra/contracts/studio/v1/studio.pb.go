@@ -184,6 +184,7 @@ type Definition struct {
 	RateLimit          *Rate                  `protobuf:"bytes,15,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`                              // of starts of runs
 	OnFailure          string                 `protobuf:"bytes,16,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`                              // workflow that is started for a failed run
 	Durability         string                 `protobuf:"bytes,17,opt,name=durability,proto3" json:"durability,omitempty"`                                             // strict | none, empty = strict
+	RetentionMs        int64                  `protobuf:"varint,18,opt,name=retention_ms,json=retentionMs,proto3" json:"retention_ms,omitempty"`                       // how long an ended run is kept, 0 = as long as the project says
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -335,6 +336,13 @@ func (x *Definition) GetDurability() string {
 		return x.Durability
 	}
 	return ""
+}
+
+func (x *Definition) GetRetentionMs() int64 {
+	if x != nil {
+		return x.RetentionMs
+	}
+	return 0
 }
 
 // Item is one typed input or output.
@@ -1681,7 +1689,7 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkflow\x18\x03 \x01(\tR\bworkflow\x12\x1c\n" +
 	"\n" +
-	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\"\x93\x06\n" +
+	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\"\xb6\x06\n" +
 	"\n" +
 	"Definition\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x1f\n" +
@@ -1707,7 +1715,8 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"on_failure\x18\x10 \x01(\tR\tonFailure\x12\x1e\n" +
 	"\n" +
 	"durability\x18\x11 \x01(\tR\n" +
-	"durability\x1a9\n" +
+	"durability\x12!\n" +
+	"\fretention_ms\x18\x12 \x01(\x03R\vretentionMs\x1a9\n" +
 	"\vResultEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf1\x01\n" +

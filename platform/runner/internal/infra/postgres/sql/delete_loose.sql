@@ -1,0 +1,1 @@
+DELETE FROM loose_file WHERE project = $1

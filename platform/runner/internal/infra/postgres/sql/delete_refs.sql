@@ -1,0 +1,1 @@
+DELETE FROM run_file WHERE run = ANY ($1::uuid[])

@@ -1,0 +1,1 @@
+DELETE FROM retention WHERE project = $1

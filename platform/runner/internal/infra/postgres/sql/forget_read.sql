@@ -1,0 +1,1 @@
+DELETE FROM text_read WHERE project = $1 AND digest = $2

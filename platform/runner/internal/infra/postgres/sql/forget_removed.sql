@@ -1,0 +1,1 @@
+DELETE FROM removed_run WHERE run = ANY ($1::uuid[])

@@ -1,0 +1,1 @@
+DELETE FROM unreferenced WHERE project = $1 AND digest = $2

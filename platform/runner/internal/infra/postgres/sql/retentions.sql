@@ -1,0 +1,1 @@
+SELECT project, ms FROM retention
