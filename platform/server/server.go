@@ -200,7 +200,7 @@ func (p *process) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, bus := p.cfg, membus.New(p.log)
+	cfg, bus := p.cfg, membus.New(filepath.Join(p.cfg.Home, "dead"), p.log)
 	if p.auth, err = authorization.New(ctx, authorization.Config{KeyDir: filepath.Join(cfg.Home, "keys")},
 		authorization.Deps{Store: store("authorization"), Publisher: bus, Now: p.now, Log: p.log}); err != nil {
 		return fmt.Errorf("authorization: %w", err)
