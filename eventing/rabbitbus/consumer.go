@@ -73,10 +73,12 @@ func (c *consumer) ready() error {
 	return c.down
 }
 
-func (c *consumer) set(down error) {
+// set notes why it does not consume, nil when it does, and gives what was noted before.
+func (c *consumer) set(down error) (last error) {
 	c.mu.Lock()
-	c.down = down
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	last, c.down = c.down, down
+	return last
 }
 
 // run consumes until ctx ends, and waits for the handlers.
@@ -88,9 +90,10 @@ func (c *consumer) run() {
 		if c.ctx.Err() != nil {
 			return
 		}
-		c.set(err)
+		if last := c.set(err); last == nil || err.Error() != last.Error() {
+			c.b.log.Warn("bus: not consuming", "queue", c.q.Name, "err", err)
+		}
 		report(c.first, err)
-		c.b.log.Warn("bus: consuming stopped", "queue", c.q.Name, "err", err)
 		if !wait.next(c.ctx) {
 			return
 		}

@@ -132,9 +132,8 @@ func (p *publisher) run() {
 			_ = s.ch.Close()
 			<-s.received
 		}
-		p.refuse(err)
-		if p.b.ctx.Err() == nil {
-			p.b.log.Warn("bus: publishing stopped", "err", err)
+		if last := p.refuse(err); p.b.ctx.Err() == nil && (last == nil || err.Error() != last.Error()) {
+			p.b.log.Warn("bus: not publishing", "err", err)
 		}
 		if !wait.next(p.b.ctx) {
 			break
@@ -154,13 +153,11 @@ func report(first chan error, err error) {
 	}
 }
 
-// refuse ends everything that is not confirmed.
-func (p *publisher) refuse(err error) {
+// refuse ends everything that is not confirmed, and gives why nothing could be published before.
+func (p *publisher) refuse(err error) (last error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.down = err; err == nil {
-		p.down = errors.New("the channel was closed")
-	}
+	last, p.down = p.down, err
 	refusal := p.refusal()
 	for _, o := range p.pending {
 		p.end(o, refusal)
@@ -171,6 +168,7 @@ func (p *publisher) refuse(err error) {
 	clear(p.pending)
 	clear(p.returned)
 	p.queue = nil
+	return last
 }
 
 // session is one life of the channel.

@@ -178,7 +178,7 @@ type backoff struct{ wait time.Duration }
 
 const (
 	shortest = 100 * time.Millisecond
-	longest  = 5 * time.Second
+	longest  = 2 * time.Second
 )
 
 func (b *backoff) reset() { b.wait = 0 }
