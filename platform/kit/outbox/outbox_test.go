@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -23,7 +24,12 @@ import (
 //go:embed testdata/migrations/*.sql
 var migrations embed.FS
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(roleEnv) != "" {
+		os.Exit(consumerMain())
+	}
+	pgtest.Main(m)
+}
 
 func database(t *testing.T) *pg.Pool {
 	t.Helper()
