@@ -123,7 +123,7 @@ func (c *consumer) consume(began func()) error {
 		return err
 	}
 	began()
-	c.set(nil)
+	_ = c.set(nil)
 	report(c.first, nil)
 	for {
 		select {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/pgserver"
 )
 
 // Platform is a started platform: one peltond, or one for each service.
@@ -121,6 +124,34 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 
 // PID of peltond, or of the one that runs the runner.
 func (p *Platform) PID() int { return p.processes[len(p.processes)-1].cmd.Process.Pid }
+
+// Database is the URL of a service's database, for tests that look at what lies there or break it.
+func (p *Platform) Database(service string) (string, error) {
+	if p.options.Split == nil {
+		return pgserver.SuperURLOf(filepath.Join(p.Home, "pg"), "pelton_"+service)
+	}
+	u, err := url.Parse(p.options.Split.Store(service))
+	if err != nil {
+		return "", err
+	}
+	u.Path += "pelton_" + service
+	return u.String(), nil
+}
+
+// Peltond runs a command of peltond beside the platform, with its home and settings, and gives what it prints.
+func (p *Platform) Peltond(ctx context.Context, args ...string) (string, error) {
+	bin, err := Bin()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "peltond"), args...)
+	cmd.Env = append(os.Environ(), "PELTON_HOME="+p.Home)
+	if p.options.Split != nil {
+		cmd.Env = append(cmd.Env, "PELTON_BUS="+p.options.Split.Bus("operator"))
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
 
 // Kill ends the platform with SIGKILL and waits until it is gone.
 func (p *Platform) Kill() {

@@ -17,7 +17,7 @@ import (
 
 // Split says where the services of a platform of several processes have their data and messages.
 type Split struct {
-	// Store and Bus give a service's settings, with its own credentials.
+	// Store and Bus give a service's settings, with its own credentials; Bus also those of the operator.
 	Store, Bus func(service string) string
 }
 
