@@ -63,7 +63,7 @@ var layers = []struct {
 	{svc, `$svc/.*|platform/kit/.*|eventing/bus|functions/formats/.*`, "a service sees itself, the kit and the bus"},
 	{`platform/kit(/.*)?`, `platform/kit(/.*)?|eventing/bus`, "plumbing without a business noun"},
 	{`eventing/bus/bustest`, `eventing/bus|platform/kit/(fault|id)`, "the suite of buses"},
-	{`eventing/bus(/.*)?`, `eventing/bus(/.*)?`, "ports"},
+	{`eventing/bus(/.*)?`, `eventing/bus(/.*)?|platform/kit/fault`, "ports"},
 	{`eventing/(membus|rabbitbus)`, `eventing/bus(/.*)?|platform/kit/.*`, "buses"},
 	{`functions(/.*)?`, `functions(/.*)?`, "what authors see imports nothing of the platform"},
 	{`wrapper(/.*)?`, `wrapper(/.*)?`, "the wrapper stands alone"},

@@ -1,7 +1,7 @@
 // Package wire carries the messages of the ABI's Session over a plain stream socket, for a runner and a
 // wrapper on one machine: each message is a 4-byte big-endian length and that many bytes of protobuf
 // (wrapper.v1). HTTP/2 costs two more hand-overs between threads in each direction, which is more
-// than everything else between the two (ADR 0016). What the messages mean is the same.
+// than everything else between the two (ADR 0018). What the messages mean is the same.
 package wire
 
 import (
