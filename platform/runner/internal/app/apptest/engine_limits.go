@@ -71,10 +71,12 @@ func runKeys(t *testing.T, open func(t *testing.T) Database) {
 	require.Equal(t, domain.RunQueued, d.State)
 	require.Equal(t, "key x is held by run "+a, d.Wait.Text)
 	r.Restart()
-	d, err = r.GetRun(t.Context(), "p", b)
-	require.NoError(t, err)
-	require.Equal(t, domain.RunQueued, d.State, "who held the key holds it after a restart")
-	require.Equal(t, []string{a}, d.Wait.HeldBy)
+	require.Eventually(t, func() bool {
+		d, err = r.GetRun(t.Context(), "p", b)
+		require.NoError(t, err)
+		require.Equal(t, domain.RunQueued, d.State, "who held the key holds it after a restart")
+		return d.Wait.Text == "key x is held by run "+a
+	}, 20*time.Second, time.Millisecond)
 	close(g.gate)
 	for _, run := range []string{a, b, other} {
 		require.Equal(t, domain.RunCompleted, r.Wait(run).State)

@@ -197,6 +197,19 @@ func (n *Node) count(ctx context.Context, name string, d *domain, live []int64) 
 	if n.kept[name] != d || n.keeper(name) != n.cfg.Me || !n.whole || n.seen != n.seq || !slices.Equal(live, n.live) {
 		return false
 	}
+	for _, a := range d.asks {
+		if a.late {
+			held = append(held, *a)
+		}
+	}
+	owners := map[string]int64{}
+	for _, a := range held {
+		if owner, ok := owners[a.ID]; ok && owner != a.owner { // one of them is dead
+			n.lookSoon()
+			return false
+		}
+		owners[a.ID] = a.owner
+	}
 	n.reopen(name, d, keeper, held)
 	return true
 }
@@ -205,18 +218,10 @@ func (n *Node) count(ctx context.Context, name string, d *domain, live []int64) 
 func (n *Node) reopen(name string, d *domain, keeper *limits.Keeper, held []ask) {
 	old := d.asks
 	d.keeper, d.asks = keeper, map[string]*ask{}
-	hold := func(r Request, owner int64) {
-		if !d.gone[r.ID] && d.asks[r.ID] == nil {
-			d.asks[r.ID] = &ask{Request: r, owner: owner, held: true}
-			keeper.Restore(r.Request)
-		}
-	}
 	for _, a := range held {
-		hold(a.Request, a.owner)
-	}
-	for _, a := range old {
-		if a.late {
-			hold(a.Request, a.owner)
+		if !d.gone[a.ID] && d.asks[a.ID] == nil {
+			d.asks[a.ID] = &ask{Request: a.Request, owner: a.owner, held: true}
+			keeper.Restore(a.Request.Request)
 		}
 	}
 	n.inline.Store(true)
