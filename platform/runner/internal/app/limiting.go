@@ -135,6 +135,7 @@ func (s *Service) adoptAsleep(h Heritage) {
 // settleEstates notes that estates are dealt with, once the keepers of limits know of what was held
 // in them: only then do new keepers count, and grant. It goes on until ctx is done.
 func (s *Service) settleEstates(ctx context.Context, node *shared.Node, fences []int64) {
+	defer node.Changed()
 	defer s.owed.Add(-1)
 	for {
 		err := node.Flush(ctx)
@@ -143,7 +144,6 @@ func (s *Service) settleEstates(ctx context.Context, node *shared.Node, fences [
 		}
 		if err == nil {
 			s.signal(0, signalReplicas)
-			defer node.Changed()
 			return
 		}
 		if ctx.Err() != nil || s.pause(ctx) != nil {
