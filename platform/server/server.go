@@ -200,6 +200,9 @@ func (p *process) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.beOnly(ctx, store("studio")); err != nil {
+		return err
+	}
 	cfg, bus := p.cfg, membus.New(p.log)
 	if p.auth, err = authorization.New(ctx, authorization.Config{KeyDir: filepath.Join(cfg.Home, "keys")},
 		authorization.Deps{Store: store("authorization"), Publisher: bus, Now: p.now, Log: p.log}); err != nil {
