@@ -66,6 +66,9 @@ func (p *process) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.beOnly(ctx, store("studio")); err != nil {
+		return err
+	}
 	messages, err := p.openBus(ctx)
 	if err != nil {
 		return err

@@ -295,6 +295,7 @@ type Run struct {
 	Steps []struct {
 		Step       string                     `json:"step"`
 		State      string                     `json:"state"`
+		Reason     string                     `json:"reason"`
 		FinishedAt time.Time                  `json:"finished_at"`
 		Inputs     map[string]json.RawMessage `json:"inputs"`
 		Attempts   []struct {

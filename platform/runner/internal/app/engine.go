@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
-	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/limits/shared"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -48,7 +48,7 @@ type engine struct {
 	grace   time.Duration
 	stop    context.Context
 	svc     *Service
-	keeper  *limits.Keeper
+	node    atomic.Pointer[shared.Node]
 	bulk    sync.WaitGroup // bulk orders under way
 	caps    *capBook
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
@@ -379,7 +379,7 @@ func (sh *shard) finish(r *liveRun) {
 		m(r.summary.Project, r.summary.Workflow, r.s.Status, time.Duration(r.s.Finished-r.s.Started)*time.Microsecond)
 	}
 	if limited(r.s.Plan) {
-		sh.e.keeper.Release(r.s.ID)
+		sh.e.limits().Release(r.s.ID)
 	}
 	sum := r.ended()
 	r.result = &RunResult{ID: sum.ID, Workflow: sum.Workflow, State: sum.State, Result: r.s.Result, Error: r.s.Err, Step: sum.ErrorStep}

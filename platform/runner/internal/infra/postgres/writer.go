@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -237,7 +239,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	var refs refColumns
 	var waits waitColumns
 	var commands []string
-	var claims, cursors []*app.Entry
+	var claims, cursors, rates []*app.Entry
 	plain = true
 	for _, e := range batch {
 		id, err := uuid.Parse(e.Run)
@@ -273,8 +275,11 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		if e.Cursor != nil {
 			cursors = append(cursors, e)
 		}
+		if e.Rate != nil {
+			rates = append(rates, e)
+		}
 	}
-	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors) == 0 {
+	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors)+len(rates) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -292,6 +297,13 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	refs.queue(b, q)
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
+	}
+	// In one order, since other replicas' writers take from the same rates.
+	slices.SortFunc(rates, func(a, b *app.Entry) int {
+		return cmp.Or(strings.Compare(a.Rate.Project, b.Rate.Project), strings.Compare(a.Rate.Key, b.Rate.Key))
+	})
+	for _, e := range rates {
+		b.Queue(q["use_rate"], e.Rate.Project, e.Rate.Key, e.Rate.Every)
 	}
 	waits.queue(b, q)
 	if len(commands) > 0 {
