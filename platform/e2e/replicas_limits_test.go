@@ -127,7 +127,7 @@ func TestSharedLimits(t *testing.T) {
 	}
 	most, times := seen(t, five)
 	require.LessOrEqual(t, most, 5)
-	require.Greater(t, most, 3, "they do run side by side")
+	require.Greater(t, most, 1, "they do run side by side")
 	alone, keyed := seen(t, one)
 	require.Equal(t, 1, alone)
 	t.Logf("%d runs on 3 replicas, %d kills and freezes: at most %d of 5 in %d attempts, at most %d of 1 in %d", runs, kills, most, times, alone, keyed)

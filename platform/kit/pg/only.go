@@ -40,12 +40,12 @@ func (o *Only) take(ctx context.Context, patience time.Duration) error {
 	if o.conn, err = pgx.ConnectConfig(ctx, cfg); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the database does not answer")
 	}
-	for last := time.Now().Add(patience); ; { //nolint:forbidigo // patience is of the real clock
+	for last := time.Now().Add(patience); ; {
 		got := false
 		if err := o.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", o.key).Scan(&got); err != nil || got {
 			return Translate(err, "lock")
 		}
-		if time.Now().After(last) { //nolint:forbidigo // as above
+		if time.Now().After(last) {
 			return fault.New(fault.Conflict, "another process has it")
 		}
 		if err := rest(ctx, 100*time.Millisecond); err != nil {

@@ -228,7 +228,9 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 		sh.run(r, sh.hold(r, tr.Commands))
 		return
 	}
-	r.seq++
+	if tr.Row != nil { // an order may change nothing: a gap would make a later row collide after a restart
+		r.seq++
+	}
 	q := &queued{run: r, commands: tr.Commands}
 	r.tail = q
 	q.Entry = Entry{Run: r.s.ID, Seq: r.seq, Row: tr.Row}
