@@ -1,5 +1,6 @@
 import dagre from "@dagrejs/dagre";
 import type { Definition, DefinitionStep } from "../../api/types";
+import { marks } from "./words";
 
 export interface Placed {
   id: string;
@@ -15,8 +16,21 @@ export interface Wire {
   label?: string;
 }
 
-export const nodeWidth = 190;
-export const nodeHeight = 64;
+/** Of a wire in a run: it was taken, will not be, or nobody knows yet. */
+export type Way = "taken" | "left" | "open";
+
+const passed = new Set(["completed", "caught"]);
+
+/** The way of a run between two nodes, by their states. */
+export function wayOf(from: string | undefined, to: string | undefined): Way {
+  if (to === "skipped" || from === "skipped") return "left";
+  if (from === undefined || !passed.has(from)) return "open";
+  return to === undefined || to === "pending" || to === "cancelled" ? "open" : "taken";
+}
+
+export const nodeWidth = 200;
+/** Of a node, and of one with a row of marks below. */
+const heights = { plain: 64, marked: 84 };
 
 /** Places a definition's triggers, steps and result from left to right. Ids of triggers and of the
  * result are marked, so that a step of the same name is another node. */
@@ -25,9 +39,9 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
   g.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 44, marginx: 12, marginy: 12 });
   g.setDefaultEdgeLabel(() => ({}));
   const kinds = new Map<string, Placed["kind"]>();
-  const add = (id: string, kind: Placed["kind"]) => {
+  const add = (id: string, kind: Placed["kind"], height = heights.plain) => {
     kinds.set(id, kind);
-    g.setNode(id, { width: nodeWidth, height: nodeHeight });
+    g.setNode(id, { width: nodeWidth, height });
   };
   const wires: Wire[] = [];
   const labels = new Map(d.steps.map((s) => [s.id, ways(s)]));
@@ -37,7 +51,7 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
     wires.push(label === undefined ? { from, to } : { from, to, label });
   };
   for (const t of d.triggers) add(`trigger:${t.id}`, "trigger");
-  for (const s of d.steps) add(s.id, "step");
+  for (const s of d.steps) add(s.id, "step", marks(s).length > 0 ? heights.marked : heights.plain);
   if (d.result.length > 0) add("result:", "result");
   const needed = new Set(d.steps.flatMap((s) => s.needs));
   for (const s of d.steps) {
@@ -51,9 +65,10 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
   dagre.layout(g);
   const nodes = [...kinds].map(([id, kind]) => {
     const n = g.node(id);
-    return { id, kind, x: n.x - nodeWidth / 2, y: n.y - nodeHeight / 2 };
+    return { id, kind, x: n.x - nodeWidth / 2, y: n.y - n.height / 2 };
   });
-  const height = Math.max(0, ...nodes.map((n) => n.y + nodeHeight)) - Math.min(...nodes.map((n) => n.y), Infinity);
+  const bottom = Math.max(0, ...nodes.map((n) => n.y + g.node(n.id).height));
+  const height = bottom - Math.min(...nodes.map((n) => n.y), Infinity);
   return { nodes, wires: drawn, height: Number.isFinite(height) ? height : 0 };
 }
 
