@@ -7,7 +7,7 @@ import type { CostRow } from "../../api/types";
 import { Empty, Failure, Head, useNow, Waiting } from "../../components/basics";
 import { partColor } from "../../theme";
 import { amount } from "../runs/usage";
-import { days, type Measure, measureOf, measures, ranked, valueOf } from "./days";
+import { type Day, days, type Measure, measureOf, measures, ranked, valueOf } from "./days";
 
 const route = getRouteApi("/$project/cost");
 const colored = partColor.length - 1;
@@ -118,17 +118,18 @@ function Days(props: { rows: CostRow[]; sums: CostRow[]; measure: Measure; since
   const now = useNow(60_000);
   const order = orderOf(sums, measure);
   const list = days(rows, measure, back(since, now) ?? "", now, order);
+  const write = (n: number) => (measure === "runs" ? n.toLocaleString("en", { maximumFractionDigits: 1 }) : amount(n));
   const most = Math.max(...list.map((d) => d.total), Number.MIN_VALUE);
   return (
     <div className="panel daychart" role="img" aria-label="cost by day">
       <div className="dayscale">
-        <span>{amount(most)}</span>
-        <span>{amount(most / 2)}</span>
+        <span>{write(most)}</span>
+        <span>{write(most / 2)}</span>
         <span>0</span>
       </div>
       <div className="daybars">
         {list.map((d) => (
-          <Tooltip key={d.day} label={<DayWords day={d.day} total={d.total} parts={d.parts} />} openDelay={50}>
+          <Tooltip key={d.day} label={<DayWords of={d} write={write} />} openDelay={50}>
             <div className="day" data-day={d.day}>
               <div className="daybar" style={{ height: `${(100 * d.total) / most}%` }}>
                 {d.parts.map((p) => (
@@ -139,9 +140,7 @@ function Days(props: { rows: CostRow[]; sums: CostRow[]; measure: Measure; since
                   />
                 ))}
               </div>
-              <span className="daylabel">
-                {list.length <= 10 || d.day.endsWith("01") || weekStart(d.day) ? short(d.day) : ""}
-              </span>
+              <span className="daylabel">{list.length <= 10 || weekStart(d.day) ? short(d.day) : ""}</span>
             </div>
           </Tooltip>
         ))}
@@ -154,13 +153,13 @@ const weekStart = (day: string) => new Date(`${day}T00:00:00Z`).getUTCDay() === 
 const short = (day: string) =>
   new Date(`${day}T00:00:00Z`).toLocaleDateString("en", { day: "numeric", month: "short", timeZone: "UTC" });
 
-function DayWords({ day, total, parts }: { day: string; total: number; parts: { workflow: string; value: number }[] }) {
+function DayWords({ of: d, write }: { of: Day; write: (n: number) => string }) {
   return (
     <div>
-      <b>{short(day)}</b> {amount(total)}
-      {parts.map((p) => (
+      <b>{short(d.day)}</b> {write(d.total)}
+      {d.parts.map((p) => (
         <div key={p.workflow}>
-          {p.workflow}: {amount(p.value)}
+          {p.workflow}: {write(p.value)}
         </div>
       ))}
     </div>

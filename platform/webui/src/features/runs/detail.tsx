@@ -8,8 +8,7 @@ import { Values } from "../../components/value";
 import { stateColor } from "../../theme";
 import { Logs } from "./logs";
 import { amount, costOf, costWords } from "./usage";
-import { Holders } from "./waiting";
-import { cause } from "./waits";
+import { Cause } from "./waiting";
 import { Retry } from "./orders";
 import type { RunView } from "./use-run";
 
@@ -99,10 +98,7 @@ export function StepRunDetails({ project, run, onLog, tab, setTab, step: s }: Pr
           </Badge>
         )}
         {s.wait ? (
-          <>
-            <Text size="sm">{cause(s.wait, s.reason)}</Text>
-            <Holders project={project} wait={s.wait} />
-          </>
+          <Cause project={project} wait={s.wait} reason={s.reason} />
         ) : (
           s.reason && <Text size="sm">{s.reason}</Text>
         )}

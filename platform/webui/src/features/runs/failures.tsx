@@ -26,7 +26,7 @@ export function FailuresPage() {
     <>
       <Head
         title="Runs"
-        about="Failed runs by their cause: the same workflow, step and kind of error, and a message that differs in numbers, ids and quoted words only."
+        about="Failed runs by their cause: one fix lets all of a group go on."
         actions={
           <>
             <Select
@@ -87,8 +87,12 @@ function FailureGroup(props: { project: string; group: Group_; since: string; re
   const may = useMay("operator");
   return (
     <div className="panel failure" data-group={g.group}>
-      <Tooltip label={counted(g.count, "failed run")}>
-        <Text className="failurecount" c="red" fw={700}>
+      <Tooltip
+        label={`${counted(g.count, "failed run")} of the same workflow, step and kind of error; the messages differ in numbers, ids and quoted words only`}
+        multiline
+        maw={300}
+      >
+        <Text className="failurecount" c="red" fw={700} tabIndex={0}>
           {g.count.toLocaleString("en")}
         </Text>
       </Tooltip>
@@ -111,12 +115,12 @@ function FailureGroup(props: { project: string; group: Group_; since: string; re
             {g.kind}
           </Badge>
           <Text size="xs" c="dimmed" component="div">
-            last <Ago at={g.last_at} />
             {g.count > 1 && (
               <>
-                , first <Ago at={g.first_at} />
+                first <Ago at={g.first_at} />,{" "}
               </>
             )}
+            last <Ago at={g.last_at} />
           </Text>
           <Text size="xs">
             <Link to="/$project/runs/$id" params={{ project, id: g.newest_run }}>

@@ -11,7 +11,7 @@ import {
   TextInput,
 } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
-import { IconSearch } from "@tabler/icons-react";
+import { IconFilter, IconSearch } from "@tabler/icons-react";
 import { useEffect, useState } from "react";
 import { fromLocal, runStates, type RunSearch, searches, spans, toLocal, triggerKinds } from "../../api/search";
 
@@ -39,9 +39,25 @@ const none: RunSearch = {
 /** The fields of a search for runs. What they say is in the address. */
 export function Filter({ search, workflows, set }: Props) {
   const [more, setMore] = useState(!!(search.kind || search.trigger));
+  const [open, setOpen] = useState(false); // on a narrow screen
+  const narrow = open ? undefined : "xs";
   return (
     <Stack className="panel" p="sm" gap="xs" mb="md" role="search" aria-label="filter">
-      <SimpleGrid cols={{ base: 1, xs: 2, md: workflows ? 5 : 4 }} spacing="sm" verticalSpacing="xs">
+      <Button
+        hiddenFrom="xs"
+        size="xs"
+        variant="default"
+        leftSection={<IconFilter size={14} />}
+        onClick={() => setOpen(!open)}
+      >
+        {open ? "Hide the filter" : searches(search) ? "Filter, which is set" : "Filter"}
+      </Button>
+      <SimpleGrid
+        visibleFrom={narrow}
+        cols={{ base: 1, xs: 2, md: workflows ? 5 : 4 }}
+        spacing="sm"
+        verticalSpacing="xs"
+      >
         {workflows && (
           <Select
             label="Workflow"
@@ -118,7 +134,7 @@ export function Filter({ search, workflows, set }: Props) {
               {i}
             </Pill>
           ))}
-          <Anchor component="button" type="button" size="xs" onClick={() => setMore(!more)}>
+          <Anchor component="button" type="button" size="xs" visibleFrom={narrow} onClick={() => setMore(!more)}>
             {more ? "Fewer filters" : "More filters"}
           </Anchor>
         </Group>

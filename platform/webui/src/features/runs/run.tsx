@@ -14,8 +14,7 @@ import { ended, keyOf, marks } from "./state";
 import { Timeline } from "./timeline";
 import { costWords, runCost } from "./usage";
 import { useRun } from "./use-run";
-import { Holders, WaitingSteps } from "./waiting";
-import { cause } from "./waits";
+import { Cause, WaitingSteps } from "./waiting";
 
 const route = getRouteApi("/$project/runs/$id");
 
@@ -152,14 +151,15 @@ function Around({ project, run }: { project: string; run: Run }) {
     <>
       {run.state === "queued" && (
         <Alert color="gray">
-          <Group gap="sm">
-            <Text size="sm">
-              {run.wait
-                ? `It waits to start: ${cause(run.wait)}`
-                : "It waits for its turn: as many runs as allowed are under way."}
-            </Text>
-            {run.wait && <Holders project={project} wait={run.wait} />}
-          </Group>
+          <Text size="sm" component="div">
+            {run.wait ? (
+              <>
+                It waits to start: <Cause project={project} wait={run.wait} />
+              </>
+            ) : (
+              "It waits for its turn: as many runs as allowed are under way."
+            )}
+          </Text>
         </Alert>
       )}
       {run.state === "paused" && (

@@ -43,7 +43,7 @@ export function Backfill({ project, schedule: s, close }: { project: string; sch
     wrong[name] ?? (error instanceof Problem ? error.field(name) : undefined);
   const n = valid ? plan.data?.runs : undefined;
   return (
-    <Modal opened onClose={close} title={<Text fw={600}>Backfill {s.workflow}</Text>} size="md">
+    <Modal opened onClose={close} title={<Text fw={600}>Backfill {s.workflow}</Text>} size="lg">
       {order.data ? (
         <BulkProgress project={project} order={order.data} total={order.data.runs} close={close} />
       ) : (

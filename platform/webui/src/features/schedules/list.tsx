@@ -57,13 +57,13 @@ export function SchedulesPage() {
 
 const catchUp: Record<Schedule["catch_up"], [string, string]> = {
   none: ["none", "Due times that were missed are left out"],
-  last: ["the last", "Of the due times that were missed, the last one is caught up"],
-  all: ["all", "All due times that were missed are caught up, the newest 1,000 at most"],
+  last: ["last missed", "Of the due times that were missed, the last one is caught up"],
+  all: ["all missed", "All due times that were missed are caught up, the newest 1,000 at most"],
 };
 const overlap: Record<Schedule["overlap"], [string, string]> = {
   allow: ["allowed", "A run starts whether or not the one before has ended"],
-  skip: ["skipped", "A due time is left out while the run before it is under way"],
-  "cancel-previous": ["cancels", "A run that is still under way is cancelled when the next is due"],
+  skip: ["skips", "A due time is left out while the run before it is under way"],
+  "cancel-previous": ["cancels the one before", "A run that is still under way is cancelled when the next is due"],
 };
 
 function Rows({ project, items, backfill }: { project: string; items: Schedule[]; backfill: (s: Schedule) => void }) {
@@ -77,7 +77,7 @@ function Rows({ project, items, backfill }: { project: string; items: Schedule[]
             <Table.Th>Schedule</Table.Th>
             <Table.Th>Next</Table.Th>
             <Table.Th>Last</Table.Th>
-            <Table.Th>Missed</Table.Th>
+            <Table.Th>Catch-up</Table.Th>
             <Table.Th>Overlap</Table.Th>
             <Table.Th />
           </Table.Tr>

@@ -38,7 +38,7 @@ export function Facts({ project, w }: { project: string; w: Workflow }) {
               <IconChartBar size={15} stroke={1.7} />
               <Text size="sm">
                 <Link to="/$project/cost" params={{ project }} search={{ workflow: w.name }}>
-                  30 days
+                  last 30 days
                 </Link>
                 : {counted(spent.runs, "run")} · {costWords(spent)}
               </Text>

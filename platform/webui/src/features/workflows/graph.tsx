@@ -1,4 +1,5 @@
 import { Text, Tooltip, useComputedColorScheme } from "@mantine/core";
+import { useElementSize } from "@mantine/hooks";
 import { IconCheck, IconExternalLink } from "@tabler/icons-react";
 import { Link } from "@tanstack/react-router";
 import {
@@ -15,7 +16,7 @@ import { memo, useMemo } from "react";
 import type { Definition } from "../../api/types";
 import { stateColor } from "../../theme";
 import { effectIcon, kindIcon, markIcon, triggerIcon } from "./icons";
-import { arrange, type Way, wayOf } from "./layout";
+import { arrange, nodeWidth, type Way, wayOf } from "./layout";
 import { does, marks as marksOf, type Setting } from "./words";
 
 /** What a node shows beside its name: in a run, how far its step is. */
@@ -38,10 +39,12 @@ type Data = {
   mark?: Mark;
   way?: Way;
   chosen: boolean;
+  upright: boolean;
 };
 
 const Box = memo(function Box({ data }: NodeProps<Node<Data>>) {
   const color = data.mark?.state ? `var(--mantine-color-${stateColor[data.mark.state] ?? "gray"}-6)` : undefined;
+  const width = nodeWidth[data.kind === "trigger" || data.kind === "result" ? data.kind : "step"];
   const Icon = data.kind === "trigger" ? triggerIcon(data.sub) : kindIcon(data.kind);
   return (
     <div
@@ -49,9 +52,11 @@ const Box = memo(function Box({ data }: NodeProps<Node<Data>>) {
       data-chosen={data.chosen}
       data-kind={data.kind}
       data-way={data.way}
-      style={color ? ({ "--node": color } as React.CSSProperties) : undefined}
+      style={{ "--node": color, "--node-width": `${width}px` } as React.CSSProperties}
     >
-      {data.kind !== "trigger" && <Handle type="target" position={Position.Left} style={{ opacity: 0 }} />}
+      {data.kind !== "trigger" && (
+        <Handle type="target" position={data.upright ? Position.Top : Position.Left} style={{ opacity: 0 }} />
+      )}
       <div className="nodehead">
         <Tooltip label={data.about}>
           <Icon size={15} stroke={1.7} aria-label={data.about} />
@@ -81,7 +86,9 @@ const Box = memo(function Box({ data }: NodeProps<Node<Data>>) {
           })}
         </div>
       )}
-      {data.kind !== "result" && <Handle type="source" position={Position.Right} style={{ opacity: 0 }} />}
+      {data.kind !== "result" && (
+        <Handle type="source" position={data.upright ? Position.Bottom : Position.Right} style={{ opacity: 0 }} />
+      )}
     </div>
   );
 });
@@ -137,7 +144,10 @@ export function WorkflowGraph(props: {
 }) {
   const { project, definition: d, marks, chosen, choose } = props;
   const scheme = useComputedColorScheme("light");
-  const placed = useMemo(() => arrange(d), [d]);
+  const { ref, width } = useElementSize();
+  const upright = width > 0 && width < 640;
+  const placed = useMemo(() => arrange(d, upright ? "TB" : "LR"), [d, upright]);
+  const zoom = Math.min(1, width > 0 ? (width - 40) / placed.width : 1);
   const nodes = useMemo<Node<Data>[]>(() => {
     const triggers = new Map(d.triggers.map((t) => [`trigger:${t.id}`, t]));
     const steps = new Map(d.steps.map((s) => [s.id, s]));
@@ -157,10 +167,11 @@ export function WorkflowGraph(props: {
         mark: marks?.[n.id],
         way: marks && (marks[n.id]?.state === "skipped" || (!s && !marks[n.id])) ? "left" : undefined,
         chosen: chosen === n.id,
+        upright,
       };
       return { id: n.id, type: "box", position: { x: n.x, y: n.y }, data, draggable: false, connectable: false };
     });
-  }, [d, placed, marks, chosen, project]);
+  }, [d, placed, marks, chosen, project, upright]);
   const edges = useMemo(
     () =>
       placed.wires.map((w) => {
@@ -186,14 +197,15 @@ export function WorkflowGraph(props: {
     [placed, marks],
   );
   return (
-    <div className="panel graph" style={{ height: Math.min(460, placed.height + 110) }}>
+    <div ref={ref} className="panel graph" style={{ height: Math.min(upright ? 620 : 460, placed.height * zoom + 84) }}>
       <ReactFlow
+        key={String(upright)}
         nodes={nodes}
         edges={edges}
         nodeTypes={nodeTypes}
         colorMode={scheme}
         fitView
-        fitViewOptions={{ padding: 0.12, maxZoom: 1 }}
+        fitViewOptions={{ padding: 0.04, maxZoom: 1 }}
         minZoom={0.2}
         nodesDraggable={false}
         nodesConnectable={false}
@@ -202,7 +214,7 @@ export function WorkflowGraph(props: {
         onNodeClick={(_, n) => choose && !n.id.includes(":") && choose(n.id)}
       >
         <Background gap={20} />
-        <Controls showInteractive={false} />
+        <Controls showInteractive={false} orientation="horizontal" />
       </ReactFlow>
     </div>
   );

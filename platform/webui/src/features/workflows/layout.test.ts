@@ -16,6 +16,8 @@ it("goes from the triggers through the steps to the result", () => {
   expect(x("trigger:a")).toBeLessThan(x("a"));
   expect(x("a")).toBeLessThan(x("b"));
   expect(x("b")).toBe(x("c"));
+  const upright = arrange(diamond, "TB").nodes;
+  expect(upright.find((n) => n.id === "b")!.y).toBe(upright.find((n) => n.id === "c")!.y);
   expect(x("d")).toBeLessThan(x("result:"));
   expect(wires).toContainEqual({ from: "trigger:a", to: "a" });
   expect(wires).toContainEqual({ from: "d", to: "result:" });

@@ -28,20 +28,29 @@ export function wayOf(from: string | undefined, to: string | undefined): Way {
   return to === undefined || to === "pending" || to === "cancelled" ? "open" : "taken";
 }
 
-export const nodeWidth = 200;
+/** Of a step's node, and of what stands at the ends. */
+export const nodeWidth = { trigger: 136, step: 184, result: 136 };
 /** Of a node, and of one with a row of marks below. */
 const heights = { plain: 64, marked: 84 };
 
-/** Places a definition's triggers, steps and result from left to right. Ids of triggers and of the
- * result are marked, so that a step of the same name is another node. */
-export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height: number } {
+export interface Layout {
+  nodes: Placed[];
+  wires: Wire[];
+  width: number;
+  height: number;
+}
+
+/** Places a definition's triggers, steps and result from left to right, or from top to bottom where
+ * there is no width. Ids of triggers and of the result are marked, so that a step of the same name
+ * is another node. */
+export function arrange(d: Definition, rankdir: "LR" | "TB" = "LR"): Layout {
   const g = new dagre.graphlib.Graph();
-  g.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 44, marginx: 12, marginy: 12 });
+  g.setGraph({ rankdir, nodesep: 24, ranksep: 36, marginx: 8, marginy: 8 });
   g.setDefaultEdgeLabel(() => ({}));
   const kinds = new Map<string, Placed["kind"]>();
   const add = (id: string, kind: Placed["kind"], height = heights.plain) => {
     kinds.set(id, kind);
-    g.setNode(id, { width: nodeWidth, height });
+    g.setNode(id, { width: nodeWidth[kind], height });
   };
   const wires: Wire[] = [];
   const labels = new Map(d.steps.map((s) => [s.id, ways(s)]));
@@ -65,11 +74,10 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
   dagre.layout(g);
   const nodes = [...kinds].map(([id, kind]) => {
     const n = g.node(id);
-    return { id, kind, x: n.x - nodeWidth / 2, y: n.y - n.height / 2 };
+    return { id, kind, x: n.x - n.width / 2, y: n.y - n.height / 2 };
   });
-  const bottom = Math.max(0, ...nodes.map((n) => n.y + g.node(n.id).height));
-  const height = bottom - Math.min(...nodes.map((n) => n.y), Infinity);
-  return { nodes, wires: drawn, height: Number.isFinite(height) ? height : 0 };
+  const { width = 0, height = 0 } = nodes.length > 0 ? g.graph() : {};
+  return { nodes, wires: drawn, width, height };
 }
 
 /** Which case of a switch chooses which step. */
