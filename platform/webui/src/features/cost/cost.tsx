@@ -203,7 +203,7 @@ function Rows({ project, rows, measure }: { project: string; rows: CostRow[]; me
                       }}
                     />
                   </div>
-                  <Text size="xs" c="dimmed" w={38} ta="right">
+                  <Text size="xs" c="dimmed" w={46} ta="right" className="nowrap">
                     {Math.round((100 * valueOf(r, measure)) / total)} %
                   </Text>
                 </Group>

@@ -129,7 +129,7 @@ function FailureGroup(props: { project: string; group: Group_; since: string; re
           </Text>
         </Group>
       </Stack>
-      <Group gap="xs" justify="flex-end" wrap="nowrap">
+      <Group gap="xs" justify="flex-end">
         <Button
           size="xs"
           variant="default"

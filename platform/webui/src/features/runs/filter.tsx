@@ -108,7 +108,7 @@ export function Filter({ search, workflows, set }: Props) {
           />
         </SimpleGrid>
       </Collapse>
-      <Group gap="xs" justify="space-between">
+      <Group gap="xs" justify="space-between" visibleFrom={open || searches(search) ? undefined : "xs"}>
         <Group gap="xs">
           {search.group && (
             <Pill

@@ -1,4 +1,4 @@
-import { Group, Table, Text, Tooltip } from "@mantine/core";
+import { Table, Text, Tooltip } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { runs, workflows } from "../../api/queries";
@@ -103,7 +103,7 @@ function Row({ project, run: r }: { project: string; run: Run }) {
       <Table.Td>
         <Ago at={r.created_at} />
       </Table.Td>
-      <Table.Td>
+      <Table.Td className="nowrap">
         <Took run={r} />
       </Table.Td>
       <Table.Td ta="right">
@@ -116,11 +116,9 @@ function Row({ project, run: r }: { project: string; run: Run }) {
         )}
       </Table.Td>
       <Table.Td>
-        <Group gap={4}>
-          <Text size="xs" c="dimmed" ff="monospace">
-            {r.id.slice(0, 8)}…{r.id.slice(-4)}
-          </Text>
-        </Group>
+        <Text size="xs" c="dimmed" ff="monospace" className="nowrap">
+          {r.id.slice(0, 8)}…{r.id.slice(-4)}
+        </Text>
       </Table.Td>
     </Table.Tr>
   );

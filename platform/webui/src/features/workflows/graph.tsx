@@ -199,7 +199,7 @@ export function WorkflowGraph(props: {
   return (
     <div ref={ref} className="panel graph" style={{ height: Math.min(upright ? 620 : 460, placed.height * zoom + 84) }}>
       <ReactFlow
-        key={String(upright)}
+        key={`${upright} ${width > 0}`} // fits itself into the place that it is given at first
         nodes={nodes}
         edges={edges}
         nodeTypes={nodeTypes}

@@ -126,7 +126,7 @@ export function settings(s: DefinitionStep): Setting[] {
 function retries(r: NonNullable<DefinitionStep["retry"]>): string {
   const on = r.on.length > 0 ? ` on ${r.on.join(" or ")}` : "";
   if (!r.backoff_ms) return `${times(r.attempts, "attempt")}${on}`;
-  const grows = r.factor && r.factor !== 1 ? `, growing ×${r.factor}` : "";
+  const grows = r.factor === 1 ? "" : `, growing ×${r.factor ?? 2}`;
   const cap = r.cap_ms ? ` up to ${span(r.cap_ms)}` : "";
   return `${times(r.attempts, "attempt")}${on}; pauses of ${span(r.backoff_ms)}${grows}${cap}${r.jitter ? ", varied" : ""}`;
 }
