@@ -28,7 +28,7 @@ export function CostPage() {
     <>
       <Head
         title="Cost"
-        about="What the attempts of ended runs used: processor time, and memory times time."
+        about="What ended runs used: processor time, and memory over time."
         actions={
           <>
             <Select

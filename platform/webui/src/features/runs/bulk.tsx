@@ -70,8 +70,15 @@ export function BulkMenu({ project, search }: { project: string; search: RunSear
 }
 
 /** Tells how many runs a search finds, asks, orders, and shows how far the order is. */
-export function BulkDialog(props: { project: string; kind: BulkKind; search: RunSearch; close: () => void }) {
-  const { project, kind, search, close } = props;
+export function BulkDialog(props: {
+  project: string;
+  kind: BulkKind;
+  search: RunSearch;
+  /** what the runs have in common, beside the words of the search */
+  common?: string;
+  close: () => void;
+}) {
+  const { project, kind, search, common, close } = props;
   const w = bulkWords[kind];
   const queries = useQueryClient();
   // What lies back from now is fixed here: what is counted is what is ordered.
@@ -104,6 +111,11 @@ export function BulkDialog(props: { project: string; kind: BulkKind; search: Run
           <Text>
             <b>{counted(n, "run")}</b> {n === 1 ? "is" : "are"} meant:
           </Text>
+          {common && (
+            <Text size="sm" fw={500} lineClamp={3}>
+              {common}
+            </Text>
+          )}
           <Meant filter={filter} kind={kind} />
           {n > 0 && (
             <Text size="sm" c="dimmed">

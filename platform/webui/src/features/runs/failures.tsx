@@ -75,6 +75,7 @@ export function FailuresPage() {
           project={project}
           kind="retry"
           search={{ group: retried.group, state: "failed", since }}
+          common={`${retried.workflow}: ${retried.message}`}
           close={() => setRetried(undefined)}
         />
       )}

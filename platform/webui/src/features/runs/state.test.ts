@@ -166,6 +166,8 @@ describe("the graph", () => {
     expect(m.c?.child).toBe("x");
     expect(m["trigger:web"]?.state).toBe("completed");
     expect(m["result:"]?.state).toBe("completed");
+    expect(marks({ ...r, state: "failed" })["result:"]?.state).toBe("skipped");
+    expect(marks({ ...r, state: "running" })["result:"]).toBeUndefined();
     expect(marks({ ...r, trigger: { kind: "failure", id: "x" } })["trigger:x"]).toBeUndefined();
   });
 

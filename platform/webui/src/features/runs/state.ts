@@ -155,7 +155,7 @@ export function marks(run: Run): Record<string, StepMark> {
   }
   if (run.trigger.id && ["http", "cron", "source"].includes(run.trigger.kind))
     out[`trigger:${run.trigger.id}`] = { state: "completed" };
-  if (run.state === "completed") out["result:"] = { state: "completed" };
+  if (ended(run.state)) out["result:"] = { state: run.state === "completed" ? "completed" : "skipped" };
   for (const s of run.steps ?? [])
     if (s.undoes && (s.state === "completed" || s.state === "failed"))
       out[s.undoes] = {

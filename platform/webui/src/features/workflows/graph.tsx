@@ -165,7 +165,7 @@ export function WorkflowGraph(props: {
         effect: s?.effect,
         workflow: s?.kind === "workflow" ? s.workflow : undefined,
         mark: marks?.[n.id],
-        way: marks && (marks[n.id]?.state === "skipped" || (!s && !marks[n.id])) ? "left" : undefined,
+        way: marks && (marks[n.id]?.state === "skipped" || (t && !marks[n.id])) ? "left" : undefined,
         chosen: chosen === n.id,
         upright,
       };

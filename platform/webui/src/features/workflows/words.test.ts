@@ -93,7 +93,7 @@ it("tells what holds for runs", () => {
     "at most 7 d",
     "priority -3",
     "a failure starts",
-    "steps are not kept: a crash runs all again",
+    "runs are kept once they have ended",
   ]);
   expect(policies(undefined)).toEqual([]);
 });

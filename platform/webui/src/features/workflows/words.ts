@@ -178,6 +178,6 @@ export function policies(p: Policies | undefined): Policy[] {
   if (p.priority) out.push({ kind: "priority", name: "priority", words: `priority ${p.priority}` });
   if (p.on_failure) out.push({ kind: "failure", name: "onFailure", words: "a failure starts", workflow: p.on_failure });
   if (p.durability === "none")
-    out.push({ kind: "durability", name: "durability", words: "steps are not kept: a crash runs all again" });
+    out.push({ kind: "durability", name: "durability", words: "runs are kept once they have ended" });
   return out;
 }
