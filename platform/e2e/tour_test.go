@@ -282,6 +282,7 @@ func (r *tour) runner(gate string) {
 		return first(r.call("listBulkOrders", "GET", base+"/bulk", "", 200))["state"] == "done", nil
 	}))
 	r.call("stopBulk", "DELETE", base+"/bulk/"+bulk["id"].(string), "", 404)
+	r.call("listSchedules", "GET", base+"/schedules", "", 200)
 	r.call("backfill", "POST", base+"/backfill", `{"workflow":"gate","trigger":"nightly","from":"2026-11-01T00:00:00Z"}`, 400)
 	r.call("backfill", "POST", base+"/backfill", `{"workflow":"none","trigger":"nightly","from":"2026-11-01T00:00:00Z","plan":true}`, 404)
 	r.call("putRetention", "PUT", base+"/retention", `{"project_ms":2592000000}`, 204)

@@ -118,6 +118,8 @@ type UseCases interface {
 	// has never fired. PutSchedule moves it on, never back; durable when it returns.
 	Schedule(ctx context.Context, project, workflow, trigger string) (s Schedule, found bool, err error)
 	PutSchedule(ctx context.Context, s Schedule) error
+	// Schedules lists the schedules of a project's live deployments with their next due times.
+	Schedules(ctx context.Context, project string) ([]ScheduleView, error)
 }
 
 // DeployWorkflow orders that a revision be made live.
