@@ -87,7 +87,9 @@ func policies(p *studio.Policies) [][]string {
 		return nil
 	}
 	var rows [][]string
-	add := func(name, format string, args ...any) { rows = append(rows, []string{name, fmt.Sprintf(format, args...)}) }
+	add := func(name, format string, args ...any) {
+		rows = append(rows, []string{name, fmt.Sprintf(format, args...)})
+	}
 	if l := p.Concurrency; l != nil {
 		further := map[string]string{"queue": "wait", "skip": "do not start", "cancel-oldest": "cancel the oldest"}[l.Policy]
 		add("concurrency", "%s at a time%s; further ones %s", factory.Count(l.Limit, "run"), per(l.Key), further)

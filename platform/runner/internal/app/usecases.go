@@ -105,6 +105,8 @@ type UseCases interface {
 	PutVariable(ctx context.Context, project, name string, value domain.Value) error
 	DeleteVariable(ctx context.Context, project, name string) error
 
+	// TriggerSecret gives the secret that requests to a trigger are signed with.
+	TriggerSecret(project, name string) (string, error)
 	// SourceSettings evaluates a source trigger's settings, whose expressions read variables and
 	// secrets; hide are the values to mask.
 	SourceSettings(project string, t domain.TriggerSpec) (settings domain.Values, hide [][]byte, err error)
