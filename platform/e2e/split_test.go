@@ -27,6 +27,14 @@ func backends(t *testing.T) *harness.Split {
 	}
 }
 
+// unsplit skips a test in split mode, and says why.
+func unsplit(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("PELTON_E2E") == "split" {
+		t.Skip("the same in both modes, and run in the other: " + why)
+	}
+}
+
 // split makes databases and a virtual host for a platform. Each service signs in as itself and may
 // do what its part of the topology asks for and nothing else: declare its exchange and its queues,
 // emit to its exchange, bind its queues to those of others, and read its queues.
