@@ -13,7 +13,7 @@ type Message struct {
 	Exchange string // the emitter's proto package, "studio.v1"
 	Key      string // the message's name, "WorkflowDeployed"
 	Body     []byte // protobuf
-	Headers  map[string]string
+	Headers  map[string]string // "traceparent", and what others add
 	At       time.Time
 }
 

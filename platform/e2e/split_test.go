@@ -42,7 +42,7 @@ func split(t *testing.T) *harness.Split {
 	t.Helper()
 	stores := pgtest.Owned(t, "pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner")
 	users := map[string]rabbittest.Permissions{"operator": {Configure: "^$", Write: "^amq[.]default$", Read: "[.]dead$"}}
-	for _, service := range harness.Targets {
+	for _, service := range append([]string{"watcher"}, harness.Targets...) { // the watcher is a test's own
 		own := "^" + service + "[.].*$"
 		users[service] = rabbittest.Permissions{Configure: own, Write: "^(" + service + "[.].*|amq[.]default)$", Read: "^(" + service + "[.].*|[a-z]+[.]v1)$"}
 	}
