@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION) -X github.com/pelton-run/pelton/platform/cli/version.Version=$(VERSION)
 UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
-.PHONY: help preflight build ui run demo test test-race chaos chaos-bus unit ui-test lint verify bench clean
+.PHONY: help preflight build ui run demo test e2e-split test-race chaos chaos-bus unit ui-test lint verify bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ demo: build ## the whole loop in a temporary home, with a SIGKILL in the middle
 
 test: ## everything: unit, end to end, page, lint, verify
 	@sh platform/tools/test.sh
+
+e2e-split: build ## the end-to-end tests with a process for each service, on PostgreSQL and RabbitMQ
+	@PELTON_E2E=split PELTON_BIN="$(CURDIR)/bin" go run ./platform/tools/testpg -- go run ./platform/tools/gotest -count=1 -timeout 40m ./platform/e2e
 
 test-race: ## the Go part under the race detector
 	@go run ./platform/tools/testpg -- go test -race -short ./...

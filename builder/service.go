@@ -248,6 +248,7 @@ func (s *Service) tell(ctx context.Context, m proto.Message) error {
 	if err != nil {
 		return err
 	}
+	msg.Headers = bus.Headers(ctx)
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		done := make(chan error, 1)
 		s.deps.Publisher.Publish(msg, func(err error) { done <- err })

@@ -9,11 +9,11 @@ import (
 
 // Message is one message of an exchange.
 type Message struct {
-	ID       string // UUIDv7; consumers deduplicate by it
-	Exchange string // the emitter's proto package, "studio.v1"
-	Key      string // the message's name, "WorkflowDeployed"
-	Body     []byte // protobuf
-	Headers  map[string]string
+	ID       string            // UUIDv7; consumers deduplicate by it
+	Exchange string            // the emitter's proto package, "studio.v1"
+	Key      string            // the message's name, "WorkflowDeployed"
+	Body     []byte            // protobuf
+	Headers  map[string]string // "traceparent", and what others add
 	At       time.Time
 }
 

@@ -31,6 +31,7 @@ func (q Queue) WithDefaults() Queue {
 // that every bus has. dead is set when the message was given up; err when ctx ended before it was
 // dealt with, so that it has to be delivered again.
 func Deliver(ctx context.Context, q Queue, h Handler, m Message, log *slog.Logger) (dead *Dead, err error) {
+	ctx = WithTraceparent(ctx, m.Headers[traceHeader])
 	wait := firstWait
 	for try := 1; ; {
 		if err := ctx.Err(); err != nil {

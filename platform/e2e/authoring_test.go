@@ -65,6 +65,7 @@ func (a *author) ok(args ...string) string {
 
 // TestWorkspaceTests: all actions of a workspace in all languages, one of them wrong.
 func TestWorkspaceTests(t *testing.T) {
+	unsplit(t, "it needs no platform")
 	a := newAuthor(t, workspace(t, nil))
 	for _, lang := range []string{"python3", "nodejs", "go"} {
 		a.ok("action", "new", "my-"+lang, "--lang", lang)
@@ -170,6 +171,7 @@ func (p *printed) until(pattern string) []string {
 // TestDev: pelton dev sets the secrets of .env at the start and on a change, tells the lines that
 // user code prints and how runs end, and keeps generated types.
 func TestDev(t *testing.T) {
+	unsplit(t, "pelton dev starts one peltond")
 	a := newAuthor(t, workspace(t, merge(
 		python("actions/measure", "[{name: word, type: password}]", "[{name: n, type: integer}]",
 			"def handle(inputs):\n    print('measuring')\n    if inputs['word'] == 'bad-word':\n        raise ValueError('not this one')\n    return {'n': len(inputs['word'])}\n"),
@@ -279,6 +281,7 @@ func (a *author) debugged(stdin io.Reader, args ...string) (told *printed, resul
 // TestDebug: each language's handler stops where its debugger says, shows its input, and ends.
 // What of Python's debugpy and Go's Delve is not installed is told.
 func TestDebug(t *testing.T) {
+	unsplit(t, "it needs no platform")
 	a := newAuthor(t, workspace(t, nil))
 	for _, lang := range []string{"python3", "nodejs", "go"} {
 		a.ok("action", "new", "my-"+lang, "--lang", lang)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pelton-run/pelton/platform/e2e/harness"
@@ -129,10 +130,10 @@ func TestChaos(t *testing.T) {
 				killWrappers(t, p)
 			}
 		case "database":
-			killDatabase(t, p)
+			_ = killDatabase(t, p) // it may just be being started again
 		case "everything":
 			p.Kill()
-			killDatabase(t, p)
+			_ = killDatabase(t, p)
 			require.NoError(t, p.Restart(ctx))
 		}
 		c.begin(ctx, atOnce/10)
@@ -162,16 +163,37 @@ func marksFile(t *testing.T) string {
 	return file
 }
 
-func killDatabase(t *testing.T, p *harness.Platform) {
+// killDatabase kills PostgreSQL; it fails while that is just being started again. One that others
+// share is not ours to kill: all connections of all services end instead.
+func killDatabase(t *testing.T, p *harness.Platform) error {
 	t.Helper()
+	if p.IsSplit() {
+		for _, service := range []string{"authorization", "repository", "studio", "runner"} {
+			endConnections(t, p, service)
+		}
+		return nil
+	}
 	data, err := os.ReadFile(filepath.Join(p.Home, "pg", "data", "postmaster.pid"))
-	if os.IsNotExist(err) {
-		return // it is just being started again
+	if err != nil {
+		return err
 	}
+	pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(string(data), "\n", 2)[0]))
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, syscall.SIGKILL)
+}
+
+func endConnections(t *testing.T, p *harness.Platform, service string) {
+	t.Helper()
+	ctx := deadline(t, time.Minute)
+	database, err := p.Database(service)
 	require.NoError(t, err)
-	if pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(string(data), "\n", 2)[0])); err == nil {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
+	conn, err := pgx.Connect(ctx, database)
+	require.NoError(t, err)
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	require.NoError(t, err)
 }
 
 type chaos struct {

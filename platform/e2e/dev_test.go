@@ -57,6 +57,7 @@ func shoutWorkspace(t *testing.T) string {
 // TestDevSaves: what each kind of save does. A broken one keeps the last good build, whatever file
 // is broken; a save by rename is one; what Git ignores is none.
 func TestDevSaves(t *testing.T) {
+	unsplit(t, "pelton dev starts one peltond")
 	a := newAuthor(t, shoutWorkspace(t))
 	home := home(t)
 	p, stop := a.dev(home, ".", "--listen", "127.0.0.1:0")
@@ -103,6 +104,7 @@ func TestDevSaves(t *testing.T) {
 // TestDevHome: one home has one server, its port is kept from nobody, and it finds a workspace that
 // was moved; it never watches another folder than it says.
 func TestDevHome(t *testing.T) {
+	unsplit(t, "pelton dev starts one peltond")
 	a := newAuthor(t, shoutWorkspace(t))
 	home := home(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port for the length of the test
@@ -145,6 +147,7 @@ func TestDevHome(t *testing.T) {
 // packages do; a build that fails for want of a registry is told with the host and the setting, and is
 // made again by the next start; then one real run, and the lines that can be pasted.
 func TestShowcase(t *testing.T) {
+	unsplit(t, "pelton dev starts one peltond")
 	dead, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port that nobody answers on
 	require.NoError(t, err)
 	nowhere := "http://" + dead.Addr().String() + "/simple"

@@ -30,8 +30,14 @@ func start(t *testing.T, args ...string) *harness.Platform {
 // startIn starts a platform in a home that ends with the test too.
 func startIn(t *testing.T, home string, args ...string) *harness.Platform {
 	t.Helper()
-	require.NoError(t, os.Chmod(home, 0o755))
-	p, err := harness.Start(deadline(t, 2*time.Minute), harness.Options{Home: home, Args: args, Split: backends(t), Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }})
+	return startWith(t, harness.Options{Home: home, Args: args, Split: backends(t)})
+}
+
+func startWith(t *testing.T, o harness.Options) *harness.Platform {
+	t.Helper()
+	require.NoError(t, os.Chmod(o.Home, 0o755))
+	o.Violation = func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }
+	p, err := harness.Start(deadline(t, 2*time.Minute), o)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil && !t.Failed() {
@@ -40,7 +46,7 @@ func startIn(t *testing.T, home string, args ...string) *harness.Platform {
 		if t.Failed() {
 			t.Logf("the end of the platform's log:\n%s", p.LogTail(60))
 		}
-		os.RemoveAll(home)
+		os.RemoveAll(o.Home)
 	})
 	return p
 }
@@ -116,7 +122,11 @@ func workflowYAML(name, rest string) string {
 
 // TestHello: the walking skeleton. An HTTP call runs a Python action durably and answers.
 func TestHello(t *testing.T) {
-	p := start(t)
+	hello(t, start(t))
+}
+
+func hello(t *testing.T, p *harness.Platform) {
+	t.Helper()
 	deploy(t, p, filepath.Join(harness.Root(), "functions", "examples", "hello"), "hello")
 	code, header, body := post(t, p, "/hello", "application/json", `{"name":"Ada"}`)
 	require.Equal(t, http.StatusOK, code, body)

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -61,11 +60,7 @@ func TestDatabaseKilled(t *testing.T) {
 		require.NoError(t, err)
 		ids = append(ids, r.ID)
 	}
-	data, err := os.ReadFile(filepath.Join(p.Home, "pg", "data", "postmaster.pid"))
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(string(data), "\n", 2)[0]))
-	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	require.NoError(t, killDatabase(t, p))
 	for i, id := range ids {
 		var r harness.Run
 		require.NoError(t, harness.Until(ctx, "run "+id+" ends", func() (bool, error) {

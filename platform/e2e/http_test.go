@@ -151,6 +151,7 @@ func TestBadRequests(t *testing.T) {
 
 // TestAuthorsFirstSteps: scaffolds of every language pass their own tests, without a server.
 func TestAuthorsFirstSteps(t *testing.T) {
+	unsplit(t, "it needs no platform")
 	bin, err := harness.Bin()
 	require.NoError(t, err)
 	dir := workspace(t, nil)

@@ -12,8 +12,10 @@ import (
 )
 
 // TestPatterns runs every example of a construct as a person would.
-func TestPatterns(t *testing.T) {
-	p := start(t)
+func TestPatterns(t *testing.T) { patterns(t, start(t)) }
+
+func patterns(t *testing.T, p *harness.Platform) {
+	t.Helper()
 	dir := filepath.Join(harness.Root(), "functions", "examples", "patterns")
 	deploy(t, p, dir, "pattern-switch", "pattern-loop", "pattern-wait", "pattern-order", "pattern-subworkflow", "pattern-catch", "pattern-undo",
 		"pattern-failed", "pattern-cache", "pattern-collect", "pattern-each", "pattern-schedule", "pattern-limits")

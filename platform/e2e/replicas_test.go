@@ -91,6 +91,7 @@ func markSteps() (steps, last string) {
 // one process: every acknowledged run completes, no finished step runs again, attempts of one
 // step never overlap.
 func TestReplicas(t *testing.T) {
+	unsplit(t, "it starts replicas beside one peltond that runs everything")
 	kills, runs := 20, 200
 	if testing.Short() {
 		kills, runs = 5, 40
@@ -169,6 +170,7 @@ func (c *cluster) trouble(ctx context.Context, t *testing.T, k int) {
 // TestReplicasKeepSources: a source runs at one replica at a time and goes on at another when that dies,
 // without a lost or a doubled event. Every replica answers a trigger.
 func TestReplicasKeepSources(t *testing.T) {
+	unsplit(t, "it starts replicas beside one peltond that runs everything")
 	c := startCluster(t, 3)
 	deploy(t, c.replicas[0], counted(t), "counted")
 	ctx := deadline(t, 3*time.Minute)

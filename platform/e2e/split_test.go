@@ -27,6 +27,14 @@ func backends(t *testing.T) *harness.Split {
 	}
 }
 
+// unsplit skips a test in split mode, and says why.
+func unsplit(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("PELTON_E2E") == "split" {
+		t.Skip("the same in both modes, and run in the other: " + why)
+	}
+}
+
 // split makes databases and a virtual host for a platform. Each service signs in as itself and may
 // do what its part of the topology asks for and nothing else: declare its exchange and its queues,
 // emit to its exchange, bind its queues to those of others, and read its queues.
@@ -34,7 +42,7 @@ func split(t *testing.T) *harness.Split {
 	t.Helper()
 	stores := pgtest.Owned(t, "pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner")
 	users := map[string]rabbittest.Permissions{"operator": {Configure: "^$", Write: "^amq[.]default$", Read: "[.]dead$"}}
-	for _, service := range harness.Targets {
+	for _, service := range append([]string{"watcher"}, harness.Targets...) { // the watcher is a test's own
 		own := "^" + service + "[.].*$"
 		users[service] = rabbittest.Permissions{Configure: own, Write: "^(" + service + "[.].*|amq[.]default)$", Read: "^(" + service + "[.].*|[a-z]+[.]v1)$"}
 	}

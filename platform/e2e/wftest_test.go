@@ -15,6 +15,7 @@ import (
 // TestExamplesPassTheirTests: `pelton test` starts a server, runs the actions' and the workflows' tests of the
 // examples on it, writes one report and leaves no process.
 func TestExamplesPassTheirTests(t *testing.T) {
+	unsplit(t, "pelton test starts one peltond")
 	home := filepath.Join(workspace(t, nil), "home")
 	a := newAuthor(t, t.TempDir())
 	examples := filepath.Join(harness.Root(), "functions", "examples")

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Generated files are what their sources say; contracts only grow and copies match; other platforms compile.
 set -eu
-generated() { find . \( -name '*.pb.go' -o -name '*.gen.go' -o -path '*/infra/contracts/*.proto' -o -name contracts.lock \) -not -path './*/node_modules/*' -print0 | sort -z | xargs -0 cksum; }
+generated() { find . \( -name '*.pb.go' -o -name '*.gen.go' -o -path '*/infra/contracts/*.proto' -o -name contracts.lock -o -path '*/contracts/golden/*' -o -path '*/docs/messages.md' \) -not -path './*/node_modules/*' -print0 | sort -z | xargs -0 cksum; }
 before=$(generated)
 go run ./platform/tools/contracts
 go run ./platform/tools/protogen
+go run ./platform/tools/messages
 go generate ./platform/sdk
 after=$(generated)
 if [ "$before" != "$after" ]; then

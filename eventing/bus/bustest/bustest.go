@@ -42,24 +42,25 @@ type harness struct {
 // Run runs the suite on buses that open makes.
 func Run(t *testing.T, open func(t *testing.T) Bus) {
 	for name, test := range map[string]func(*harness){
-		"a message reaches every bound queue once, whole":        fanOut,
-		"only bound keys and exchanges":                          bindings,
-		"one publisher's messages keep their order":              order,
-		"a failed message is tried again":                        retry,
-		"what is not valid or fails for good is a dead letter":   dead,
-		"a dead letter tells what it was and why":                told,
-		"a dead letter can be handed over again":                 replay,
-		"a dead letter can be dropped":                           dropped,
-		"what the handler needs and is away is waited for":       away,
-		"failing handlers do not spin":                           backoff,
-		"prefetch messages are dealt with at a time":             prefetch,
-		"what a stopped consumer had under way comes again":      stopped,
-		"a queue has one consumer, and another after it":         takeOver,
-		"many publishers at once lose nothing":                   many,
-		"a handler that publishes does not block the bus":        nested,
-		"an unbound message is no error":                         unbound,
-		"a slow queue does not hold up another":                  slow,
-		"the context of a handler ends when its consumer stops ": contexts,
+		"a message reaches every bound queue once, whole":            fanOut,
+		"only bound keys and exchanges":                              bindings,
+		"one publisher's messages keep their order":                  order,
+		"a failed message is tried again":                            retry,
+		"what is not valid or fails for good is a dead letter":       dead,
+		"a dead letter tells what it was and why":                    told,
+		"a dead letter can be handed over again":                     replay,
+		"a dead letter can be dropped":                               dropped,
+		"what the handler needs and is away is waited for":           away,
+		"failing handlers do not spin":                               backoff,
+		"prefetch messages are dealt with at a time":                 prefetch,
+		"what a stopped consumer had under way comes again":          stopped,
+		"a queue has one consumer, and another after it":             takeOver,
+		"many publishers at once lose nothing":                       many,
+		"a handler that publishes does not block the bus":            nested,
+		"an unbound message is no error":                             unbound,
+		"a slow queue does not hold up another":                      slow,
+		"the context of a handler ends when its consumer stops ":     contexts,
+		"what a handler brings about belongs to its message's trace": trace,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &harness{t, open(t), "test" + strings.ReplaceAll(id.New(), "-", "") + ".v1"}
@@ -72,7 +73,7 @@ func Run(t *testing.T, open func(t *testing.T) Bus) {
 }
 
 func (h *harness) message(key, body string) bus.Message {
-	return bus.Message{ID: id.New(), Exchange: h.exchange, Key: key, Body: []byte(body), Headers: map[string]string{"traceparent": "00-" + body}, At: time.Now().UTC().Truncate(time.Millisecond)}
+	return bus.Message{ID: id.New(), Exchange: h.exchange, Key: key, Body: []byte(body), Headers: map[string]string{"traceparent": "00-" + strings.ReplaceAll(id.New(), "-", "") + "-00f067aa0ba902b7-01"}, At: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
 // publish waits until the message is confirmed.
@@ -469,4 +470,19 @@ func contexts(h *harness) {
 	await(h, began, "the delivery")
 	stop()
 	await(h, ended, "the end of the handler's context")
+}
+
+func trace(h *harness) {
+	headers := make(chan map[string]string, 2)
+	h.subscribe(h.Context(), bus.Queue{Name: h.exchange + ".Thing", Keys: []string{"Thing"}}, func(ctx context.Context, _ bus.Message) error {
+		headers <- bus.Headers(ctx)
+		return nil
+	})
+	m := h.message("Thing", "body")
+	require.NoError(h, h.publish(m))
+	require.Equal(h, m.Headers, await(h, headers, "the message"))
+	m = h.message("Thing", "of no trace")
+	m.Headers = nil
+	require.NoError(h, h.publish(m))
+	require.Empty(h, await(h, headers, "the message"))
 }

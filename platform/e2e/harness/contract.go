@@ -17,17 +17,22 @@ var Services = []string{"authorization", "repository", "studio", "runner"}
 
 // client is an HTTP client that tells violation of each answer that differs from the documents
 // which the server at url serves; without violation nothing is checked.
-func client(url string, violation func(error)) *http.Client {
-	if violation == nil {
-		return http.DefaultClient
+func client(url string, o Options) *http.Client {
+	base := http.DefaultTransport
+	if o.Patient {
+		base = patient{base}
 	}
-	d := &documents{url: url, loaded: map[string]*contract.Contract{}}
-	return &http.Client{Transport: &contract.Transport{Base: http.DefaultTransport, Find: d.find, Report: violation}}
+	if o.Violation == nil {
+		return &http.Client{Transport: base}
+	}
+	d := &documents{url: url, base: base, loaded: map[string]*contract.Contract{}}
+	return &http.Client{Transport: &contract.Transport{Base: base, Find: d.find, Report: o.Violation}}
 }
 
 // documents are the documents of a server, each read when the first answer needs it.
 type documents struct {
 	url    string
+	base   http.RoundTripper
 	mu     sync.Mutex
 	loaded map[string]*contract.Contract
 }
@@ -59,7 +64,7 @@ func (d *documents) read(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := d.base.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,8 @@ type Options struct {
 	Replica string
 	// Split starts a process for each service. Defaults to nil: one peltond runs them all.
 	Split *Split
+	// Patient asks again when an answer fails because a process has just ended. Defaults to false.
+	Patient bool
 	// Violation takes every answer that HTTP gets and the service's OpenAPI document does not
 	// describe; it is called concurrently. Defaults to nil: answers are not checked.
 	Violation func(error)
@@ -118,9 +120,12 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.URL, p.Token, p.HTTP = s.URL, s.Token, client(s.URL, o.Violation)
+	p.URL, p.Token, p.HTTP = s.URL, s.Token, client(s.URL, o)
 	return p, nil
 }
+
+// IsSplit tells whether each service is a process.
+func (p *Platform) IsSplit() bool { return p.options.Split != nil }
 
 // PID of peltond, or of the one that runs the runner.
 func (p *Platform) PID() int { return p.processes[len(p.processes)-1].cmd.Process.Pid }
@@ -317,10 +322,10 @@ func (p *Platform) Run(ctx context.Context, id string) (Run, error) {
 	return r, p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/runs/"+id, nil, &r)
 }
 
-// StartRun starts a workflow of project default.
+// StartRun starts a workflow of project default; for a patient platform it may start it twice, and gives the second.
 func (p *Platform) StartRun(ctx context.Context, workflow string, inputs any) (Run, error) {
 	var r Run
-	return r, p.JSON(ctx, http.MethodPost, "/runner/v1/projects/default/runs", map[string]any{"workflow": workflow, "inputs": inputs}, &r)
+	return r, p.JSON(repeatable(ctx), http.MethodPost, "/runner/v1/projects/default/runs", map[string]any{"workflow": workflow, "inputs": inputs}, &r)
 }
 
 // WaitRun waits until the run has ended.
@@ -336,8 +341,12 @@ func (p *Platform) WaitRun(ctx context.Context, id string) (Run, error) {
 
 // AddFolder has the platform watch a folder and deploy what it finds.
 func (p *Platform) AddFolder(ctx context.Context, name, dir string) error {
-	return p.JSON(ctx, http.MethodPost, "/repository/v1/projects/default/repositories",
+	err := p.JSON(repeatable(ctx), http.MethodPost, "/repository/v1/projects/default/repositories",
 		map[string]any{"name": name, "path": dir, "watch": true, "auto_deploy": true}, nil)
+	if problem := (*Problem)(nil); p.options.Patient && errors.As(err, &problem) && problem.Status == http.StatusConflict {
+		return nil // the first time did it, and its answer was lost
+	}
+	return err
 }
 
 // WaitLive waits until a workflow's newest revision is live.

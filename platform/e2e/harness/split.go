@@ -33,17 +33,14 @@ var prefixes = map[string]string{
 // ingress is the one address of a split platform: it passes calls on by their path, as an ingress of
 // a cluster does, and waits a while for a process that is not there.
 type ingress struct {
-	listener net.Listener
-	server   *http.Server
-	to       map[string]string // address of each service
+	addr    string            // kept over a stop and a start
+	to      map[string]string // address of each service
+	handler http.Handler
+	server  *http.Server // nil while it is closed
 }
 
-func openIngress() (*ingress, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	i := &ingress{listener: l, to: map[string]string{}}
+func newIngress() (*ingress, error) {
+	i := &ingress{addr: "127.0.0.1:0", to: map[string]string{}}
 	for _, service := range Targets {
 		free, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -68,7 +65,7 @@ func openIngress() (*ingress, error) {
 			}
 		}
 	}}
-	i.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: &httputil.ReverseProxy{
+	i.handler = &httputil.ReverseProxy{
 		Transport: transport, FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			first, _, _ := strings.Cut(strings.TrimPrefix(r.In.URL.Path, "/"), "/")
@@ -76,18 +73,37 @@ func openIngress() (*ingress, error) {
 			r.Out.Host = r.In.Host
 			r.SetXForwarded()
 		},
-	}}
-	go func() { _ = i.server.Serve(l) }()
-	return i, nil
+	}
+	return i, i.open()
 }
 
-func (i *ingress) url() string { return "http://" + i.listener.Addr().String() }
+// open listens; it does nothing when it does already.
+func (i *ingress) open() error {
+	if i.server != nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", i.addr)
+	if err != nil {
+		return err
+	}
+	i.addr = l.Addr().String()
+	i.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: i.handler}
+	go func(s *http.Server) { _ = s.Serve(l) }(i.server)
+	return nil
+}
 
-func (i *ingress) close() { _ = i.server.Close() }
+func (i *ingress) url() string { return "http://" + i.addr }
+
+func (i *ingress) close() {
+	if i.server != nil {
+		_ = i.server.Close()
+		i.server = nil
+	}
+}
 
 // startSplit starts a process for each service.
 func (p *Platform) startSplit(ctx context.Context) (err error) {
-	if p.ingress, err = openIngress(); err != nil {
+	if p.ingress, err = newIngress(); err != nil {
 		return err
 	}
 	for _, service := range Targets {
@@ -105,6 +121,9 @@ func (p *Platform) startSplit(ctx context.Context) (err error) {
 
 // startAll starts the processes in any order and waits until all are ready.
 func (p *Platform) startAll(ctx context.Context) error {
+	if err := p.ingress.open(); err != nil {
+		return err
+	}
 	for _, i := range rand.Perm(len(p.processes)) {
 		if err := p.processes[i].start(p.options.Args); err != nil {
 			return err
@@ -117,7 +136,7 @@ func (p *Platform) startAll(ctx context.Context) error {
 			return err
 		}
 		if Targets[i] == "authorization" {
-			p.URL, p.Token, p.HTTP = s.URL, s.Token, client(s.URL, p.options.Violation)
+			p.URL, p.Token, p.HTTP = s.URL, s.Token, client(s.URL, p.options)
 			if err := copyFile(one.stateFile(), filepath.Join(p.Home, "run", "server.json")); err != nil {
 				return err
 			}

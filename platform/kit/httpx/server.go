@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/id"
 )
@@ -19,7 +20,7 @@ import (
 // RequestIDHeader carries the id of a request in its answer and in the log.
 const RequestIDHeader = "Pelton-Request"
 
-// Log gives each request an id, recovers panics and logs what took long or failed.
+// Log gives each request an id, notes the trace that it belongs to, recovers panics and logs what took long or failed.
 func Log(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -38,7 +39,7 @@ func Log(log *slog.Logger, next http.Handler) http.Handler {
 			}
 			log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "ms", time.Since(start).Milliseconds(), "request_id", rid)
 		}()
-		next.ServeHTTP(rec, r)
+		next.ServeHTTP(rec, r.WithContext(bus.WithTraceparent(r.Context(), r.Header.Get("Traceparent"))))
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/pg"
 )
 
-// Migration is the goose file that a service includes among its own.
+// Migration is the goose file that a service includes among its own, before HeadersMigration.
 const Migration = `-- +goose Up
 CREATE TABLE outbox (
     seq        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -42,6 +43,14 @@ DROP TABLE inbox_seen;
 DROP TABLE outbox;
 `
 
+// HeadersMigration is the second goose file that a service includes.
+const HeadersMigration = `-- +goose Up
+-- Of the message, such as traceparent. Written by those who know it: the version before does not.
+ALTER TABLE outbox ADD COLUMN headers jsonb NOT NULL DEFAULT '{}';
+-- +goose Down
+ALTER TABLE outbox DROP COLUMN headers;
+`
+
 // NewMessage makes a message of an exchange with a new id; the key is the message's name.
 func NewMessage(exchange string, m proto.Message, now time.Time) (bus.Message, error) {
 	body, err := proto.Marshal(m)
@@ -53,11 +62,13 @@ func NewMessage(exchange string, m proto.Message, now time.Time) (bus.Message, e
 	}, nil
 }
 
-// Append writes messages in tx. Call Relay.Notify after the commit.
+// Append writes messages in tx, as parts of the trace that ctx belongs to. Call Relay.Notify after the commit.
 func Append(ctx context.Context, tx pgx.Tx, messages ...bus.Message) error {
 	for _, m := range messages {
-		_, err := tx.Exec(ctx, `INSERT INTO outbox (id, exchange, key, body, created_at) VALUES ($1, $2, $3, $4, $5)`,
-			m.ID, m.Exchange, m.Key, m.Body, m.At)
+		headers := bus.Headers(ctx)
+		maps.Copy(headers, m.Headers)
+		_, err := tx.Exec(ctx, `INSERT INTO outbox (id, exchange, key, headers, body, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+			m.ID, m.Exchange, m.Key, headers, m.Body, m.At)
 		if err != nil {
 			return err
 		}
@@ -232,13 +243,13 @@ func (r *Relay) next(ctx context.Context) ([]row, error) {
 	if hold {
 		return nil, nil
 	}
-	rows, err := r.lock.Query(ctx, `SELECT seq, id::text, exchange, key, body, created_at FROM outbox
+	rows, err := r.lock.Query(ctx, `SELECT seq, id::text, exchange, key, headers, body, created_at FROM outbox
 		WHERE seq <> ALL($1) ORDER BY seq LIMIT $2`, skip, window)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(rows pgx.CollectableRow) (x row, err error) {
-		err = rows.Scan(&x.seq, &x.m.ID, &x.m.Exchange, &x.m.Key, &x.m.Body, &x.m.At)
+		err = rows.Scan(&x.seq, &x.m.ID, &x.m.Exchange, &x.m.Key, &x.m.Headers, &x.m.Body, &x.m.At)
 		return x, err
 	})
 }

@@ -36,6 +36,9 @@ func database(t *testing.T) *pg.Pool {
 	text, err := migrations.ReadFile("testdata/migrations/001_outbox.sql")
 	require.NoError(t, err)
 	require.Equal(t, outbox.Migration, string(text), "the test's migration is the one that services include")
+	text, err = migrations.ReadFile("testdata/migrations/002_outbox_headers.sql")
+	require.NoError(t, err)
+	require.Equal(t, outbox.HeadersMigration, string(text), "the test's migration is the one that services include")
 	return pgtest.New(t, "outbox", migrations, "testdata/migrations")
 }
 
@@ -122,6 +125,27 @@ func TestOnlyWhatIsCommittedGoesOut(t *testing.T) {
 		require.Equal(t, fmt.Sprint(i%(n/4)), p.await(t), "in the order of their commits")
 	}
 	require.Eventually(t, func() bool { return left(t, pool) == 0 }, 10*time.Second, 5*time.Millisecond)
+}
+
+// TestHeaders: messages say which trace brought them about, beside their own headers. The version before
+// writes none.
+func TestHeaders(t *testing.T) {
+	pool := database(t)
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	ctx := bus.WithTraceparent(t.Context(), trace)
+	own := messages(2)
+	own[1].Headers = map[string]string{"lang": "de"}
+	require.NoError(t, pg.InTx(ctx, pool, func(tx pgx.Tx) error { return outbox.Append(ctx, tx, own...) }))
+	require.Nil(t, own[0].Headers, "the caller's messages are his")
+	_, err := pool.Exec(ctx, `INSERT INTO outbox (id, exchange, key, body, created_at) VALUES ($1, 'test.v1', 'Thing', '', now())`, id.New())
+	require.NoError(t, err)
+	var got []map[string]string // of the relay alone, until the last has come
+	p := take(func(m bus.Message) (error, bool) { got = append(got, m.Headers); return nil, true })
+	relay(t, pool, p)
+	for range 3 {
+		p.await(t)
+	}
+	require.Equal(t, []map[string]string{{"traceparent": trace}, {"traceparent": trace, "lang": "de"}, {}}, got)
 }
 
 // What a bus did not confirm is published again by the next process.

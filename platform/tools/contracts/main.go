@@ -2,8 +2,11 @@
 // of their own (protobuf-go refuses two Go packages of one full name in a binary; the bytes on
 // the wire are the same), and checks that the owners' contracts only grow against the lock file.
 //
-// `go run ./platform/tools/contracts` writes copies and extends the lock; it fails, changing
-// nothing, when a message or field was removed, renumbered or retyped.
+// For each version of each message it keeps an encoded example in golden/, which must be understood
+// for ever.
+//
+// `go run ./platform/tools/contracts` writes copies, examples of new versions and extends the lock;
+// it fails, changing nothing, when a message or field was removed, renumbered or retyped.
 package main
 
 import (
@@ -97,6 +100,7 @@ func checkGrowth() error {
 		return err
 	}
 	now := map[string]string{}
+	var travel []protoreflect.MessageDescriptor
 	for emitter := range owners {
 		c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{}}
 		files, err := c.Compile(context.Background(), source(emitter))
@@ -104,6 +108,7 @@ func checkGrowth() error {
 			return err
 		}
 		messages(files[0].Messages(), now)
+		travel = append(travel, interactions(files[0])...)
 	}
 	var broken []string
 	for key, was := range known {
@@ -116,6 +121,11 @@ func checkGrowth() error {
 	if len(broken) > 0 {
 		sort.Strings(broken)
 		return fmt.Errorf("contracts only grow:\n  %s", strings.Join(broken, "\n  "))
+	}
+	for _, m := range travel {
+		if err := archive(goldenDir, m); err != nil {
+			return err
+		}
 	}
 	keys := make([]string, 0, len(now))
 	for k := range now {

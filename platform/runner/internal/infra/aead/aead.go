@@ -38,8 +38,8 @@ func New(key []byte) (*Cipher, error) {
 	return &Cipher{gcm}, err
 }
 
-// Open reads the key (hex) from a file, which it makes with a new key, mode 0600, if it is
-// not there. Without this file sealed secrets are lost.
+// Open reads the key (hex) from a file, which it makes with a new key, mode 0600, and with its
+// folder, if it is not there. Without this file sealed secrets are lost.
 func Open(path string) (*Cipher, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,6 +64,9 @@ func Open(path string) (*Cipher, error) {
 func create(path string) ([]byte, error) {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600

@@ -3,8 +3,10 @@ package aead_test
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pelton-run/pelton/platform/runner/internal/app/apptest"
@@ -37,4 +39,30 @@ func TestKeyFileProblems(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("00ff"), 0o600))
 	_, err = aead.Open(path)
 	require.ErrorContains(t, err, "the key has 2 bytes")
+}
+
+// TestKeyFileMade: processes that start at once on a new home, before its folder of keys is there, agree on one key.
+func TestKeyFileMade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys", "secret.key")
+	var ciphers [8]*aead.Cipher
+	var wg sync.WaitGroup
+	for i := range ciphers {
+		wg.Go(func() {
+			var err error
+			ciphers[i], err = aead.Open(path)
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	require.False(t, t.Failed())
+	sealed, err := ciphers[0].Seal([]byte("s"), "ctx")
+	require.NoError(t, err)
+	for _, c := range ciphers {
+		plain, err := c.Open(sealed, "ctx")
+		require.NoError(t, err)
+		require.Equal(t, "s", string(plain))
+	}
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
 }

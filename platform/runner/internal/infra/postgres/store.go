@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
@@ -386,7 +387,7 @@ func (s *Store) UpdateDeployments(ctx context.Context, project, workflow string,
 			}
 		}
 		for _, m := range msgs {
-			if _, err := tx.Exec(ctx, s.q["insert_outbox"], m.ID, m.Key, m.Payload); err != nil {
+			if _, err := tx.Exec(ctx, s.q["insert_outbox"], m.ID, m.Key, m.Payload, bus.Headers(ctx)); err != nil {
 				return err
 			}
 		}

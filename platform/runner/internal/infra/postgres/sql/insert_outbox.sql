@@ -1,1 +1,1 @@
-INSERT INTO outbox (id, exchange, key, body, created_at) VALUES ($1, 'runner.v1', $2, $3, now())
+INSERT INTO outbox (id, exchange, key, body, headers, created_at) VALUES ($1, 'runner.v1', $2, $3, $4, now())

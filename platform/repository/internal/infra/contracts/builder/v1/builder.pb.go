@@ -256,7 +256,7 @@ func (x *BuildSucceeded) GetNotes() []string {
 	return nil
 }
 
-// BuildFailed. Key "BuildFailed".
+// BuildFailed: there is no artifact, for the reason given. Key "BuildFailed".
 type BuildFailed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OrderId       string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`

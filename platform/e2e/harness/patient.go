@@ -1,0 +1,47 @@
+package harness
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/id"
+)
+
+// patient asks again while the process that answers is gone or not ready, as a careful client does:
+// only where asking twice does no harm. Calls of triggers get a key for that.
+type patient struct{ base http.RoundTripper }
+
+// repeatable marks requests that may be sent twice.
+func repeatable(ctx context.Context) context.Context { return context.WithValue(ctx, repeat{}, true) }
+
+type repeat struct{}
+
+func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Path, "/user-api/") && r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") == "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Idempotency-Key", id.New())
+	}
+	again := r.Method == http.MethodGet || r.Method == http.MethodPut || r.Context().Value(repeat{}) != nil || r.Header.Get("Idempotency-Key") != ""
+	for {
+		resp, err := p.base.RoundTrip(r)
+		gone := err != nil || resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusServiceUnavailable
+		if !gone || !again || r.Body != nil && r.GetBody == nil {
+			return resp, err
+		}
+		if err == nil {
+			resp.Body.Close()
+		}
+		select {
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+		if r = r.Clone(r.Context()); r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
