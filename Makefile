@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION) -X github.com/pelton-run/pelton/platform/cli/version.Version=$(VERSION)
 UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
-.PHONY: help preflight build ui run demo test test-race chaos unit ui-test lint verify bench clean
+.PHONY: help preflight build ui run demo test test-race chaos chaos-bus unit ui-test lint verify bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ test-race: ## the Go part under the race detector
 chaos: build ## kills of the platform, its wrappers and the database at random under 500 runs of every construct, for 10 minutes
 	@PELTON_BIN="$(CURDIR)/bin" PELTON_CHAOS_TIME=$${PELTON_CHAOS_TIME:-10m} PELTON_CHAOS_RUNS=$${PELTON_CHAOS_RUNS:-500} \
 	  go run ./platform/tools/testpg -- go test -count=1 -run TestChaos -v -timeout 60m ./platform/e2e
+
+chaos-bus: ## 100,000 messages through restarts and kills of RabbitMQ, PostgreSQL, connections and consumers
+	@PELTON_CHAOS_MESSAGES=$${PELTON_CHAOS_MESSAGES:-100000} go test -count=1 -run TestChaos -v -timeout 60m ./platform/kit/outbox
 
 unit: build ## Go tests alone
 	@go run ./platform/tools/testpg -- go run ./platform/tools/gotest ./...

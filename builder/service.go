@@ -77,12 +77,24 @@ func New(cfg Config, deps Deps) *Service {
 // sources is where the sources of orders under way lie, which others cannot list.
 func (s *Service) sources() string { return filepath.Join(s.cfg.Home, "cache", "src") }
 
+// The queues. Orders are carried out side by side.
+var (
+	orderedQueue   = bus.Queue{Name: "builder.BuildOrdered", Exchange: "repository.v1", Keys: []string{"BuildOrdered"}, Shared: true}
+	droppedQueue   = bus.Queue{Name: "builder.BuildDropped", Exchange: "repository.v1", Keys: []string{"BuildDropped"}}
+	cancelledQueue = bus.Queue{Name: "builder.BuildCancelled", Exchange: "repository.v1", Keys: []string{"BuildCancelled"}}
+)
+
+// Queues are those that Subscribe declares.
+func Queues() []bus.Queue { return []bus.Queue{orderedQueue, droppedQueue, cancelledQueue} }
+
 // Subscribe declares the service's queues.
 func (s *Service) Subscribe(ctx context.Context) error {
+	orders := orderedQueue
+	orders.Prefetch = s.cfg.Parallel
 	return errors.Join(
-		s.deps.Subscriber.Subscribe(ctx, bus.Queue{Name: "builder.BuildOrdered", Exchange: "repository.v1", Keys: []string{"BuildOrdered"}, Prefetch: s.cfg.Parallel}, s.ordered),
-		s.deps.Subscriber.Subscribe(ctx, bus.Queue{Name: "builder.BuildDropped", Exchange: "repository.v1", Keys: []string{"BuildDropped"}}, s.drop),
-		s.deps.Subscriber.Subscribe(ctx, bus.Queue{Name: "builder.BuildCancelled", Exchange: "repository.v1", Keys: []string{"BuildCancelled"}}, s.cancel),
+		s.deps.Subscriber.Subscribe(ctx, orders, s.ordered),
+		s.deps.Subscriber.Subscribe(ctx, droppedQueue, s.drop),
+		s.deps.Subscriber.Subscribe(ctx, cancelledQueue, s.cancel),
 	)
 }
 
@@ -130,13 +142,13 @@ func (s *Service) ordered(ctx context.Context, m bus.Message) error {
 		s.mu.Unlock()
 	}()
 	if dropped {
-		return s.tell(&builderv1.BuildFailed{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Kind: "cancelled", Message: "the build was cancelled", AtUnixMs: s.deps.Now().UnixMilli()})
+		return s.tell(ctx, &builderv1.BuildFailed{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Kind: "cancelled", Message: "the build was cancelled", AtUnixMs: s.deps.Now().UnixMilli()})
 	}
-	if err := s.tell(&builderv1.BuildStarted{OrderId: o.OrderId, Project: o.Project, AtUnixMs: s.deps.Now().UnixMilli()}); err != nil {
+	if err := s.tell(ctx, &builderv1.BuildStarted{OrderId: o.OrderId, Project: o.Project, AtUnixMs: s.deps.Now().UnixMilli()}); err != nil {
 		return err
 	}
 	log := newLog(func(seq uint64, lines []string) {
-		_ = s.tell(&builderv1.BuildLogged{OrderId: o.OrderId, Project: o.Project, Seq: seq, Lines: lines})
+		_ = s.tell(ctx, &builderv1.BuildLogged{OrderId: o.OrderId, Project: o.Project, Seq: seq, Lines: lines})
 	})
 	r, err := s.build(build, &o, log.line)
 	log.close()
@@ -144,13 +156,13 @@ func (s *Service) ordered(ctx context.Context, m bus.Message) error {
 		return ctx.Err() // we are stopping: the order stays and is built after the next start
 	}
 	if err != nil {
-		return s.tell(failed(&o, err, s.deps.Now()))
+		return s.tell(ctx, failed(&o, err, s.deps.Now()))
 	}
 	phases := map[string]int64{}
 	for k, d := range r.Phases {
 		phases[k] = d.Milliseconds()
 	}
-	return s.tell(&builderv1.BuildSucceeded{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Artifact: "file://" + r.Dir, Cached: r.Cached,
+	return s.tell(ctx, &builderv1.BuildSucceeded{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Artifact: "file://" + r.Dir, Cached: r.Cached,
 		PhasesMs: phases, Notes: r.Notes, AtUnixMs: s.deps.Now().UnixMilli()})
 }
 
@@ -226,15 +238,28 @@ func (s *Service) unpack(project, digest, dir string) error {
 	}
 }
 
-// tell publishes a message and waits until it is safe.
-func (s *Service) tell(m proto.Message) error {
-	msg, err := outbox.NewMessage("builder.v1", m, s.deps.Now())
+// Exchange is what the service emits to.
+const Exchange = "builder.v1"
+
+// tell publishes a message until it is safe: a broker that is away for a while must not cost a
+// build. It gives up when ctx ends; the order then stays, and is carried out again.
+func (s *Service) tell(ctx context.Context, m proto.Message) error {
+	msg, err := outbox.NewMessage(Exchange, m, s.deps.Now())
 	if err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	s.deps.Publisher.Publish(msg, func(err error) { done <- err })
-	return <-done
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		done := make(chan error, 1)
+		s.deps.Publisher.Publish(msg, func(err error) { done <- err })
+		select {
+		case err = <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err == nil || !bus.Wait(ctx, wait) {
+			return err
+		}
+	}
 }
 
 // buildLog sends lines in chunks, at least five times a second.

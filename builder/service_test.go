@@ -40,7 +40,7 @@ func newBench(t *testing.T) *bench {
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
-	b := &bench{t: t, bus: membus.New(slog.New(slog.DiscardHandler)), told: make(chan bus.Message, 1000), dir: dir}
+	b := &bench{t: t, bus: membus.New(t.TempDir(), slog.New(slog.DiscardHandler)), told: make(chan bus.Message, 1000), dir: dir}
 	b.svc = New(Config{Home: dir, FilesDir: filepath.Join(dir, "files")}, Deps{Publisher: b.bus, Subscriber: b.bus, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)

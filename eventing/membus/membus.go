@@ -1,12 +1,13 @@
-// Package membus is the bus of one process. Nothing is kept here: a message is confirmed only
-// once every bound queue has dealt with it, so the publisher's outbox is the durable store, and
-// what was under way at a crash is published again.
+// Package membus is the bus of one process. Nothing but dead letters is kept here: a message is
+// confirmed only once every bound queue has dealt with it, so the publisher's outbox is the
+// durable store, and what was under way at a crash is published again.
 package membus
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -17,23 +18,23 @@ import (
 
 // Bus is an in-process bus; New makes one. Safe for concurrent use.
 type Bus struct {
+	DeadLetters
 	log *slog.Logger
 
 	mu     sync.Mutex
 	queues []*queue
-	dead   []Dead
 }
 
-// Dead is a message that a queue gave up.
-type Dead struct {
-	Queue   string
-	Message bus.Message
-	Reason  string
-	At      time.Time
-}
+var (
+	_ bus.Publisher   = (*Bus)(nil)
+	_ bus.Subscriber  = (*Bus)(nil)
+	_ bus.DeadLetters = (*Bus)(nil)
+)
 
-// New makes a bus.
-func New(log *slog.Logger) *Bus { return &Bus{log: log} }
+// New makes a bus that keeps its dead letters in a folder, which need not be there.
+func New(deadDir string, log *slog.Logger) *Bus {
+	return &Bus{DeadLetters: DeadLetters{Dir: deadDir}, log: log}
+}
 
 type delivery struct {
 	m    bus.Message
@@ -54,12 +55,7 @@ type queue struct {
 
 // Subscribe implements bus.Subscriber.
 func (b *Bus) Subscribe(ctx context.Context, q bus.Queue, h bus.Handler) error {
-	if q.Prefetch <= 0 {
-		q.Prefetch = 1
-	}
-	if q.MaxTries <= 0 {
-		q.MaxTries = 10
-	}
+	q = q.WithDefaults()
 	qu := &queue{Queue: q, keys: map[string]bool{}, h: h, ctx: ctx, wake: make(chan struct{}, 1)}
 	for _, k := range q.Keys {
 		qu.keys[k] = true
@@ -76,6 +72,7 @@ func (b *Bus) Subscribe(ctx context.Context, q bus.Queue, h bus.Handler) error {
 	for range q.Prefetch {
 		go b.work(qu)
 	}
+	go b.replay(qu)
 	return nil
 }
 
@@ -178,58 +175,50 @@ func (b *Bus) work(q *queue) {
 // deliver hands m to the handler until it is dealt with. An error means: not dealt with, since
 // the consumer stopped; the publisher keeps the message.
 func (b *Bus) deliver(q *queue, m bus.Message) error {
-	wait := 20 * time.Millisecond
-	for try := 1; ; try++ {
-		if err := q.ctx.Err(); err != nil {
-			return err
-		}
-		err := q.h(q.ctx, m)
-		if err == nil {
+	dead, err := bus.Deliver(q.ctx, q.Queue, q.h, m, b.log)
+	for wait := time.Second; dead != nil; {
+		if err = b.put(dead); err == nil {
 			return nil
 		}
-		if q.ctx.Err() != nil {
+		b.log.Error("a dead letter cannot be kept", "queue", q.Name, "id", m.ID, "err", err)
+		if !bus.Wait(q.ctx, wait) {
 			return q.ctx.Err()
 		}
-		if fault.Is(err, fault.Invalid) || try >= q.MaxTries {
-			b.log.Error("message given up", "queue", q.Name, "key", m.Key, "id", m.ID, "tries", try, "err", err)
-			b.mu.Lock()
-			b.dead = append(b.dead, Dead{Queue: q.Name, Message: m, Reason: err.Error(), At: time.Now()})
-			b.mu.Unlock()
-			return nil
-		}
-		b.log.Warn("message is tried again", "queue", q.Name, "key", m.Key, "id", m.ID, "try", try, "err", err)
-		select {
-		case <-q.ctx.Done():
-			return q.ctx.Err()
-		case <-time.After(wait):
-		}
-		wait = min(wait*2, 10*time.Second)
 	}
+	return err
 }
 
-// Dead lists the messages that were given up since the start.
-func (b *Bus) Dead() []Dead {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]Dead(nil), b.dead...)
-}
-
-// Replay hands a dead message to its queue again.
-func (b *Bus) Replay(messageID, queueName string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i, d := range b.dead {
-		if d.Message.ID != messageID || d.Queue != queueName {
-			continue
+// replay hands letters to the queue that somebody wants dealt with again, until its consumer stops.
+func (b *Bus) replay(q *queue) {
+	under := map[string]bool{}
+	var mu sync.Mutex
+	for {
+		letters, err := b.read(q.Name, again)
+		if err != nil {
+			b.log.Error("dead letters cannot be read", "queue", q.Name, "err", err)
 		}
-		for _, q := range b.queues {
-			if q.Name == queueName && q.ctx.Err() == nil {
-				b.dead = append(b.dead[:i], b.dead[i+1:]...)
-				q.push(&delivery{m: d.Message, ack: func(error) {}})
-				return nil
+		for _, l := range letters {
+			mu.Lock()
+			known := under[l.ID]
+			under[l.ID] = true
+			mu.Unlock()
+			if known {
+				continue
 			}
+			q.push(&delivery{m: l.Message, ack: func(err error) {
+				if err == nil {
+					err = os.Remove(b.file(q.Name, l.ID, again))
+				}
+				if err != nil && q.ctx.Err() == nil {
+					b.log.Error("a dead letter that was replayed stays", "queue", q.Name, "id", l.ID, "err", err)
+				}
+				mu.Lock()
+				delete(under, l.ID)
+				mu.Unlock()
+			}})
 		}
-		return fault.New(fault.Unavailable, "queue %s has no consumer", queueName)
+		if !bus.Wait(q.ctx, time.Second) {
+			return
+		}
 	}
-	return fault.New(fault.NotFound, "no dead message %s of queue %s", messageID, queueName)
 }

@@ -46,7 +46,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{t: t, now: time.Now()}
 	pool := pgtest.New(t, "authorization", postgres.Migrations, "migrations")
 	var err error
-	b.svc, err = New(t.Context(), Config{KeyDir: t.TempDir()}, Deps{Store: pool.Config().ConnString(), Publisher: membus.New(log), Now: b.clock, Log: log})
+	b.svc, err = New(t.Context(), Config{KeyDir: t.TempDir()}, Deps{Store: pool.Config().ConnString(), Publisher: membus.New(t.TempDir(), log), Now: b.clock, Log: log})
 	require.NoError(t, err)
 	t.Cleanup(b.svc.Close)
 	b.http = b.svc.Handler(authn.NewVerifier(b.svc, b.clock))

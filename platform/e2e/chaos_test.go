@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pelton-run/pelton/platform/e2e/harness"
-	"github.com/pelton-run/pelton/platform/kit/pgserver"
 	"github.com/pelton-run/pelton/platform/runner"
 )
 
@@ -108,7 +107,7 @@ func TestChaos(t *testing.T) {
 	deploy(t, p, workspace(t, merge(python("actions/mark", "[{name: file, type: string}, {name: fail, type: string, optional: true}]", "[{name: file, type: string}, {name: n, type: integer}]", chaosHandler),
 		python("actions/fan", "[{name: file, type: string}]", "[{name: file, type: string}]", chaosFan), chaosWorkflows)), "chaos", "child", "undone", "child-handler")
 	ctx := deadline(t, span+10*time.Minute)
-	database, err := pgserver.SuperURLOf(filepath.Join(p.Home, "pg"), "pelton_runner")
+	database, err := p.Database("runner")
 	require.NoError(t, err)
 
 	c := &chaos{t: t, p: p, file: file, database: database, finished: map[string]int{}}

@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pelton-run/pelton/platform/e2e/harness"
-	"github.com/pelton-run/pelton/platform/kit/pgserver"
 	"github.com/pelton-run/pelton/platform/runner"
 )
 
@@ -64,7 +63,7 @@ func TestCrash(t *testing.T) {
 		ids = append(ids, r.ID)
 	}
 	finished := map[string]int{} // "run step" -> lines when the journal first had it as finished
-	database, err := pgserver.SuperURLOf(filepath.Join(p.Home, "pg"), "pelton_runner")
+	database, err := p.Database("runner")
 	require.NoError(t, err)
 	for k := range kills {
 		pause := time.Duration(100+rand.IntN(900)) * time.Millisecond

@@ -31,7 +31,7 @@ func start(t *testing.T, args ...string) *harness.Platform {
 func startIn(t *testing.T, home string, args ...string) *harness.Platform {
 	t.Helper()
 	require.NoError(t, os.Chmod(home, 0o755))
-	p, err := harness.Start(deadline(t, time.Minute), harness.Options{Home: home, Args: args, Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }})
+	p, err := harness.Start(deadline(t, 2*time.Minute), harness.Options{Home: home, Args: args, Split: backends(t), Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil && !t.Failed() {

@@ -1,9 +1,16 @@
 package e2e
 
 import (
+	"os"
 	"testing"
 
 	"github.com/pelton-run/pelton/platform/kit/pgtest"
+	"github.com/pelton-run/pelton/platform/kit/rabbittest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	pgtest.Stop()
+	rabbittest.Stop()
+	os.Exit(code)
+}

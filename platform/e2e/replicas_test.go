@@ -25,6 +25,7 @@ import (
 type cluster struct {
 	replicas []*harness.Platform
 	database string // of the runner
+	env      []string
 }
 
 func startCluster(t *testing.T, n int, env ...string) *cluster {
@@ -39,6 +40,7 @@ func startCluster(t *testing.T, n int, env ...string) *cluster {
 	t.Cleanup(func() { os.RemoveAll(home) })
 	c := &cluster{database: u.String()}
 	env = append([]string{"PELTON_STORE=" + store, "PELTON_RUNNER_LEASE=2s", "PELTON_RUNNER_BEAT=250ms"}, env...)
+	c.env = env
 	for i := range n {
 		o := harness.Options{Home: home, Replica: fmt.Sprintf("r%d", i), Env: env, Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }}
 		if i > 0 {
@@ -183,4 +185,19 @@ func TestReplicasKeepSources(t *testing.T) {
 	}
 	require.NoError(t, harness.Until(ctx, "every event has its run", func() (bool, error) { return countRuns(ctx, t, c.any()) >= 200, nil }))
 	eachOnce(ctx, t, c.any())
+}
+
+// TestOneProcessRunsEveryService: a second process with every service is refused on a store; a further replica is not.
+func TestOneProcessRunsEveryService(t *testing.T) {
+	c := startCluster(t, 2)
+	ctx := deadline(t, 2*time.Minute)
+	home := t.TempDir()
+	require.NoError(t, os.Chmod(home, 0o755))
+	p, err := harness.Start(ctx, harness.Options{Home: home, Replica: "other", Env: c.env})
+	if err == nil {
+		_ = p.Stop()
+	}
+	require.ErrorContains(t, err, "another process runs every service on this store: stop it, or start this one with --target runner --replica NAME")
+	c.replicas[0].Kill()
+	require.NoError(t, c.replicas[0].Restart(ctx), "the place of a dead one is free")
 }

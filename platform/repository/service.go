@@ -91,6 +91,9 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
+// Queues are those that Subscribe declares.
+func Queues() []bus.Queue { return events.Queues() }
+
 // Subscribe declares the service's queues; every service does so before any runs.
 func (s *Service) Subscribe(ctx context.Context) error {
 	return events.Subscribe(ctx, s.deps.Subscriber, s.store, hubEvents{s.hub})

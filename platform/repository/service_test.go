@@ -84,7 +84,7 @@ func take[T any](t *testing.T, from <-chan T) T {
 func newBench(t *testing.T, retention Retention) *bench {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	b := &bench{t: t, bus: membus.New(log), folder: t.TempDir(), now: time.Now(), orders: make(chan *repositoryv1.BuildOrdered, 1000),
+	b := &bench{t: t, bus: membus.New(t.TempDir(), log), folder: t.TempDir(), now: time.Now(), orders: make(chan *repositoryv1.BuildOrdered, 1000),
 		dropped: make(chan *repositoryv1.BuildDropped, 1000), offers: make(chan *repositoryv1.ActionOffered, 1000)}
 	pool := pgtest.New(t, "repository", postgres.Migrations, "migrations")
 	home := t.TempDir()

@@ -169,6 +169,9 @@ func (s *Service) mount(cfg Config, doc *openapi.Document) {
 	s.src = sources.New(s.app, s.proc, deps.Log)
 }
 
+// Queues are those that Subscribe declares.
+func Queues() []bus.Queue { return events.Queues() }
+
 // Subscribe declares the service's queues; every service does so before any runs.
 func (s *Service) Subscribe(ctx context.Context) error {
 	if s.deps.Subscriber == nil {

@@ -2,9 +2,12 @@
 package server
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +28,11 @@ type Config struct {
 	Bus      string `yaml:"bus"`
 	Files    string `yaml:"files"`
 	Deployer string `yaml:"deployer"`
-	Builder  struct {
+
+	Authorization struct {
+		URL string `yaml:"url"`
+	} `yaml:"authorization"`
+	Builder struct {
 		Backend  string        `yaml:"backend"`
 		Parallel int           `yaml:"parallel"`
 		Timeout  time.Duration `yaml:"timeout"`
@@ -58,7 +65,7 @@ type Config struct {
 	Log          string `yaml:"log"`
 }
 
-// services are the targets.
+// services are the targets; each but webui emits to the exchange of its name.
 var services = []string{"authorization", "repository", "builder", "studio", "runner", "webui"}
 
 // LoadConfig reads the settings and checks them.
@@ -77,13 +84,14 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 		bad = append(bad, fault.Field{Path: path, Message: "is " + value, Remedy: "this version knows " + strings.Join(prefixes, " and ")})
 	}
 	only("store", c.Store, "embedded:", "postgres://")
-	only("bus", c.Bus, "mem:")
+	only("bus", c.Bus, "mem:", "amqp://", "amqps://")
 	only("files", c.Files, "file:")
 	only("deployer", c.Deployer, "process:")
 	only("builder.backend", c.Builder.Backend, "local:")
 	for t := range strings.SplitSeq(c.Target, ",") {
 		only("target", t, append([]string{"all"}, services...)...)
 	}
+	bad = append(bad, c.checkSplit()...)
 	bad = append(bad, c.checkReplica()...)
 	bad = append(bad, c.checkRetention()...)
 	if len(bad) > 0 {
@@ -94,22 +102,50 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 
 var replicaName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
+// runs tells whether this process has a service among its targets.
+func (c Config) runs(service string) bool {
+	targets := strings.Split(c.Target, ",")
+	return slices.Contains(targets, "all") || slices.Contains(targets, service)
+}
+
+// split tells that other processes run the other services, and messages go over a broker.
+func (c Config) split() bool { return !c.local() && !c.runs("all") }
+
+// local tells that messages stay in this process.
+func (c Config) local() bool { return c.Bus == "mem:" }
+
+// checkSplit checks what a process that runs some of the services needs of the others.
+func (c Config) checkSplit() (bad []fault.Field) {
+	if !c.runs("all") && c.Target != "runner" && c.local() {
+		bad = append(bad, fault.Field{Path: "target", Message: "is " + c.Target + " while messages stay in this process",
+			Remedy: "give bus: amqp://…, or run target: all, and beside it, on the same store and home, replicas with target: runner"})
+	}
+	if !c.runs("all") && c.alone() && c.Target != "webui" && c.Target != "builder" {
+		bad = append(bad, fault.Field{Path: "target", Message: "is " + c.Target + " while the database is this process's own", Remedy: "give the store: postgres://… of the services"})
+	}
+	if c.split() && !c.runs("authorization") && c.needsIssuer() {
+		if u, err := url.Parse(c.Authorization.URL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			bad = append(bad, fault.Field{Path: "authorization.url", Message: "is " + strconv.Quote(c.Authorization.URL) + " while authorization is not among the targets",
+				Remedy: "give the address of the process that has it, such as http://authorization:8080"})
+		}
+	}
+	return bad
+}
+
+// needsIssuer tells whether a service of this process asks who calls.
+func (c Config) needsIssuer() bool {
+	return c.runs("repository") || c.runs("studio") || c.runs("runner")
+}
+
 // checkReplica checks what belongs to a process that is one of several.
 func (c Config) checkReplica() (bad []fault.Field) {
-	if c.Target != "all" && c.Target != "runner" && c.Bus == "mem:" {
-		bad = append(bad, fault.Field{Path: "target", Message: "is " + c.Target + " while messages stay in this process",
-			Remedy: "with bus: mem: run target: all, and beside it, on the same store and home, replicas with target: runner"})
-	}
-	if c.Target == "runner" && c.alone() {
-		bad = append(bad, fault.Field{Path: "target", Message: "is runner while the database is this process's own", Remedy: "give the store: postgres://… that a process with target: all has"})
-	}
 	if c.Replica != "" && !replicaName.MatchString(c.Replica) {
 		bad = append(bad, fault.Field{Path: "replica", Message: "is " + c.Replica, Remedy: "use letters, digits, dots, dashes and underscores, at most 63"})
 	}
 	if c.Replica != "" && c.alone() {
 		bad = append(bad, fault.Field{Path: "replica", Message: "is " + c.Replica + " while the database is this process's own", Remedy: "give store: postgres://…, or leave it out"})
 	}
-	if c.Target == "runner" && c.Replica == "" {
+	if c.Target == "runner" && c.local() && c.Replica == "" {
 		bad = append(bad, fault.Field{Path: "replica", Message: "is missing", Remedy: "give each process with target: runner a name of its own"})
 	}
 	if c.Runner.Beat <= 0 || c.Runner.Lease < 3*c.Runner.Beat {
@@ -138,10 +174,13 @@ func (c Config) alone() bool { return strings.HasPrefix(c.Store, "embedded:") }
 
 // runDir is the folder of this process's lock and state.
 func (c Config) runDir(home string) string {
-	if c.Replica == "" {
-		return filepath.Join(home, "run")
+	switch {
+	case c.Replica != "":
+		return filepath.Join(home, "run", "replicas", c.Replica)
+	case c.split():
+		return filepath.Join(home, "run", "replicas", strings.ReplaceAll(c.Target, ",", "-"))
 	}
-	return filepath.Join(home, "run", "replicas", c.Replica)
+	return filepath.Join(home, "run")
 }
 
 // filesDir is the folder of the filestore.

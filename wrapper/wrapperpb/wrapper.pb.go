@@ -581,6 +581,7 @@ type FromAction struct {
 	//	*FromAction_Done
 	//	*FromAction_Unknown
 	//	*FromAction_Batch
+	//	*FromAction_Result
 	Body          isFromAction_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -727,6 +728,15 @@ func (x *FromAction) GetBatch() *FromActionBatch {
 	return nil
 }
 
+func (x *FromAction) GetResult() *Result {
+	if x != nil {
+		if x, ok := x.Body.(*FromAction_Result); ok {
+			return x.Result
+		}
+	}
+	return nil
+}
+
 type isFromAction_Body interface {
 	isFromAction_Body()
 }
@@ -771,6 +781,10 @@ type FromAction_Batch struct {
 	Batch *FromActionBatch `protobuf:"bytes,19,opt,name=batch,proto3,oneof"` // Session: only once the runner has sent a batch on this stream
 }
 
+type FromAction_Result struct {
+	Result *Result `protobuf:"bytes,20,opt,name=result,proto3,oneof"` // Session over plain frames only
+}
+
 func (*FromAction_Instance) isFromAction_Body() {}
 
 func (*FromAction_Phase) isFromAction_Body() {}
@@ -790,6 +804,8 @@ func (*FromAction_Done) isFromAction_Body() {}
 func (*FromAction_Unknown) isFromAction_Body() {}
 
 func (*FromAction_Batch) isFromAction_Body() {}
+
+func (*FromAction_Result) isFromAction_Body() {}
 
 // FromActionBatch carries what gathered while the message before was under way; none of them is a batch.
 type FromActionBatch struct {
@@ -1858,6 +1874,68 @@ func (x *Done) GetList() bool {
 	return false
 }
 
+// Result is a whole execution in one message: what Instance, Phase, Output and Done would have told of a
+// brief one with one result.
+type Result struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phases        []*Phase               `protobuf:"bytes,1,rep,name=phases,proto3" json:"phases,omitempty"`
+	Values        map[string][]byte      `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Usage         *Usage                 `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Result) Reset() {
+	*x = Result{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Result) ProtoMessage() {}
+
+func (x *Result) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Result.ProtoReflect.Descriptor instead.
+func (*Result) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Result) GetPhases() []*Phase {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
+}
+
+func (x *Result) GetValues() map[string][]byte {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *Result) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 type Usage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	CpuMicros     int64                  `protobuf:"varint,1,opt,name=cpu_micros,json=cpuMicros,proto3" json:"cpu_micros,omitempty"`
@@ -1870,7 +1948,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +1960,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +1973,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{22}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Usage) GetCpuMicros() int64 {
@@ -1934,7 +2012,7 @@ type Unknown struct {
 
 func (x *Unknown) Reset() {
 	*x = Unknown{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2024,7 @@ func (x *Unknown) String() string {
 func (*Unknown) ProtoMessage() {}
 
 func (x *Unknown) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2037,7 @@ func (x *Unknown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unknown.ProtoReflect.Descriptor instead.
 func (*Unknown) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{23}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{24}
 }
 
 var File_wrapper_proto_wrapper_v1_wrapper_proto protoreflect.FileDescriptor
@@ -2001,7 +2079,7 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x05batch\x18\x11 \x01(\v2\x19.wrapper.v1.ToActionBatchH\x00R\x05batchB\x06\n" +
 	"\x04body\"A\n" +
 	"\rToActionBatch\x120\n" +
-	"\bmessages\x18\x01 \x03(\v2\x14.wrapper.v1.ToActionR\bmessages\"\xa2\x04\n" +
+	"\bmessages\x18\x01 \x03(\v2\x14.wrapper.v1.ToActionR\bmessages\"\xd0\x04\n" +
 	"\n" +
 	"FromAction\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x10\n" +
@@ -2016,7 +2094,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\theartbeat\x18\x10 \x01(\v2\x15.wrapper.v1.HeartbeatH\x00R\theartbeat\x12&\n" +
 	"\x04done\x18\x11 \x01(\v2\x10.wrapper.v1.DoneH\x00R\x04done\x12/\n" +
 	"\aunknown\x18\x12 \x01(\v2\x13.wrapper.v1.UnknownH\x00R\aunknown\x123\n" +
-	"\x05batch\x18\x13 \x01(\v2\x1b.wrapper.v1.FromActionBatchH\x00R\x05batchB\x06\n" +
+	"\x05batch\x18\x13 \x01(\v2\x1b.wrapper.v1.FromActionBatchH\x00R\x05batch\x12,\n" +
+	"\x06result\x18\x14 \x01(\v2\x12.wrapper.v1.ResultH\x00R\x06resultB\x06\n" +
 	"\x04body\"E\n" +
 	"\x0fFromActionBatch\x122\n" +
 	"\bmessages\x18\x01 \x03(\v2\x16.wrapper.v1.FromActionR\bmessages\"\xd1\x03\n" +
@@ -2120,7 +2199,14 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x04Done\x12'\n" +
 	"\x05usage\x18\x01 \x01(\v2\x11.wrapper.v1.UsageR\x05usage\x12\x18\n" +
 	"\aoutputs\x18\x02 \x01(\x04R\aoutputs\x12\x12\n" +
-	"\x04list\x18\x03 \x01(\bR\x04list\"\x88\x01\n" +
+	"\x04list\x18\x03 \x01(\bR\x04list\"\xcf\x01\n" +
+	"\x06Result\x12)\n" +
+	"\x06phases\x18\x01 \x03(\v2\x11.wrapper.v1.PhaseR\x06phases\x126\n" +
+	"\x06values\x18\x02 \x03(\v2\x1e.wrapper.v1.Result.ValuesEntryR\x06values\x12'\n" +
+	"\x05usage\x18\x03 \x01(\v2\x11.wrapper.v1.UsageR\x05usage\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x88\x01\n" +
 	"\x05Usage\x12\x1d\n" +
 	"\n" +
 	"cpu_micros\x18\x01 \x01(\x03R\tcpuMicros\x12\"\n" +
@@ -2147,7 +2233,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP() []byte {
 }
 
 var file_wrapper_proto_wrapper_v1_wrapper_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_wrapper_proto_wrapper_v1_wrapper_proto_goTypes = []any{
 	(Phase_Kind)(0),           // 0: wrapper.v1.Phase.Kind
 	(Log_Stream)(0),           // 1: wrapper.v1.Log.Stream
@@ -2173,11 +2259,13 @@ var file_wrapper_proto_wrapper_v1_wrapper_proto_goTypes = []any{
 	(*Failed)(nil),            // 21: wrapper.v1.Failed
 	(*Heartbeat)(nil),         // 22: wrapper.v1.Heartbeat
 	(*Done)(nil),              // 23: wrapper.v1.Done
-	(*Usage)(nil),             // 24: wrapper.v1.Usage
-	(*Unknown)(nil),           // 25: wrapper.v1.Unknown
-	nil,                       // 26: wrapper.v1.Start.InputsEntry
-	nil,                       // 27: wrapper.v1.RunResult.ValuesEntry
-	nil,                       // 28: wrapper.v1.Output.ValuesEntry
+	(*Result)(nil),            // 24: wrapper.v1.Result
+	(*Usage)(nil),             // 25: wrapper.v1.Usage
+	(*Unknown)(nil),           // 26: wrapper.v1.Unknown
+	nil,                       // 27: wrapper.v1.Start.InputsEntry
+	nil,                       // 28: wrapper.v1.RunResult.ValuesEntry
+	nil,                       // 29: wrapper.v1.Output.ValuesEntry
+	nil,                       // 30: wrapper.v1.Result.ValuesEntry
 }
 var file_wrapper_proto_wrapper_v1_wrapper_proto_depIdxs = []int32{
 	8,  // 0: wrapper.v1.ToAction.start:type_name -> wrapper.v1.Start
@@ -2197,28 +2285,32 @@ var file_wrapper_proto_wrapper_v1_wrapper_proto_depIdxs = []int32{
 	21, // 14: wrapper.v1.FromAction.failed:type_name -> wrapper.v1.Failed
 	22, // 15: wrapper.v1.FromAction.heartbeat:type_name -> wrapper.v1.Heartbeat
 	23, // 16: wrapper.v1.FromAction.done:type_name -> wrapper.v1.Done
-	25, // 17: wrapper.v1.FromAction.unknown:type_name -> wrapper.v1.Unknown
+	26, // 17: wrapper.v1.FromAction.unknown:type_name -> wrapper.v1.Unknown
 	7,  // 18: wrapper.v1.FromAction.batch:type_name -> wrapper.v1.FromActionBatch
-	6,  // 19: wrapper.v1.FromActionBatch.messages:type_name -> wrapper.v1.FromAction
-	26, // 20: wrapper.v1.Start.inputs:type_name -> wrapper.v1.Start.InputsEntry
-	9,  // 21: wrapper.v1.Start.context:type_name -> wrapper.v1.Context
-	27, // 22: wrapper.v1.RunResult.values:type_name -> wrapper.v1.RunResult.ValuesEntry
-	0,  // 23: wrapper.v1.Phase.kind:type_name -> wrapper.v1.Phase.Kind
-	1,  // 24: wrapper.v1.Log.stream:type_name -> wrapper.v1.Log.Stream
-	28, // 25: wrapper.v1.Output.values:type_name -> wrapper.v1.Output.ValuesEntry
-	24, // 26: wrapper.v1.Failed.usage:type_name -> wrapper.v1.Usage
-	24, // 27: wrapper.v1.Done.usage:type_name -> wrapper.v1.Usage
-	2,  // 28: wrapper.v1.Action.Describe:input_type -> wrapper.v1.DescribeRequest
-	4,  // 29: wrapper.v1.Action.Execute:input_type -> wrapper.v1.ToAction
-	4,  // 30: wrapper.v1.Action.Session:input_type -> wrapper.v1.ToAction
-	3,  // 31: wrapper.v1.Action.Describe:output_type -> wrapper.v1.ActionDescription
-	6,  // 32: wrapper.v1.Action.Execute:output_type -> wrapper.v1.FromAction
-	6,  // 33: wrapper.v1.Action.Session:output_type -> wrapper.v1.FromAction
-	31, // [31:34] is the sub-list for method output_type
-	28, // [28:31] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	24, // 19: wrapper.v1.FromAction.result:type_name -> wrapper.v1.Result
+	6,  // 20: wrapper.v1.FromActionBatch.messages:type_name -> wrapper.v1.FromAction
+	27, // 21: wrapper.v1.Start.inputs:type_name -> wrapper.v1.Start.InputsEntry
+	9,  // 22: wrapper.v1.Start.context:type_name -> wrapper.v1.Context
+	28, // 23: wrapper.v1.RunResult.values:type_name -> wrapper.v1.RunResult.ValuesEntry
+	0,  // 24: wrapper.v1.Phase.kind:type_name -> wrapper.v1.Phase.Kind
+	1,  // 25: wrapper.v1.Log.stream:type_name -> wrapper.v1.Log.Stream
+	29, // 26: wrapper.v1.Output.values:type_name -> wrapper.v1.Output.ValuesEntry
+	25, // 27: wrapper.v1.Failed.usage:type_name -> wrapper.v1.Usage
+	25, // 28: wrapper.v1.Done.usage:type_name -> wrapper.v1.Usage
+	17, // 29: wrapper.v1.Result.phases:type_name -> wrapper.v1.Phase
+	30, // 30: wrapper.v1.Result.values:type_name -> wrapper.v1.Result.ValuesEntry
+	25, // 31: wrapper.v1.Result.usage:type_name -> wrapper.v1.Usage
+	2,  // 32: wrapper.v1.Action.Describe:input_type -> wrapper.v1.DescribeRequest
+	4,  // 33: wrapper.v1.Action.Execute:input_type -> wrapper.v1.ToAction
+	4,  // 34: wrapper.v1.Action.Session:input_type -> wrapper.v1.ToAction
+	3,  // 35: wrapper.v1.Action.Describe:output_type -> wrapper.v1.ActionDescription
+	6,  // 36: wrapper.v1.Action.Execute:output_type -> wrapper.v1.FromAction
+	6,  // 37: wrapper.v1.Action.Session:output_type -> wrapper.v1.FromAction
+	35, // [35:38] is the sub-list for method output_type
+	32, // [32:35] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_wrapper_proto_wrapper_v1_wrapper_proto_init() }
@@ -2247,6 +2339,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 		(*FromAction_Done)(nil),
 		(*FromAction_Unknown)(nil),
 		(*FromAction_Batch)(nil),
+		(*FromAction_Result)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2254,7 +2347,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc), len(file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

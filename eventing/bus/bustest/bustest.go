@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,10 +23,9 @@ import (
 type Bus struct {
 	bus.Publisher
 	bus.Subscriber
-	// Dead tells the ids of the messages that a queue gave up, oldest first.
-	Dead func(t *testing.T, queue string) []string
-	// Replay hands a message that was given up to its queue again.
-	Replay func(t *testing.T, queue, messageID string)
+	bus.DeadLetters
+	// Emit declares an exchange, as its emitter does when it starts. nil: nothing has to be.
+	Emit func(t *testing.T, exchange string)
 	// Durable: a confirmed message waits for a consumer that is not there. Otherwise the publisher
 	// is told of the failure, or of a success where no queue was bound, and keeps what it must.
 	Durable bool
@@ -47,7 +47,11 @@ func Run(t *testing.T, open func(t *testing.T) Bus) {
 		"one publisher's messages keep their order":              order,
 		"a failed message is tried again":                        retry,
 		"what is not valid or fails for good is a dead letter":   dead,
+		"a dead letter tells what it was and why":                told,
 		"a dead letter can be handed over again":                 replay,
+		"a dead letter can be dropped":                           dropped,
+		"what the handler needs and is away is waited for":       away,
+		"failing handlers do not spin":                           backoff,
 		"prefetch messages are dealt with at a time":             prefetch,
 		"what a stopped consumer had under way comes again":      stopped,
 		"a queue has one consumer, and another after it":         takeOver,
@@ -58,7 +62,11 @@ func Run(t *testing.T, open func(t *testing.T) Bus) {
 		"the context of a handler ends when its consumer stops ": contexts,
 	} {
 		t.Run(name, func(t *testing.T) {
-			test(&harness{t, open(t), "test" + id.New()[:8] + ".v1"})
+			h := &harness{t, open(t), "test" + strings.ReplaceAll(id.New(), "-", "") + ".v1"}
+			if h.b.Emit != nil {
+				h.b.Emit(t, h.exchange)
+			}
+			test(h)
 		})
 	}
 }
@@ -167,7 +175,18 @@ func retry(h *harness) {
 	})
 	h.send(h.message("N", "x"))
 	require.Equal(h, 3, await(h, done, "the third try"))
-	require.Empty(h, h.b.Dead(h.T, h.exchange+"a"))
+	require.Empty(h, h.dead(h.exchange+"a"))
+}
+
+// dead are the ids of the messages that a queue gave up.
+func (h *harness) dead(queue string) (ids []string) {
+	h.Helper()
+	letters, err := h.b.Dead(h.Context(), queue)
+	require.NoError(h, err)
+	for _, l := range letters {
+		ids = append(ids, l.ID)
+	}
+	return ids
 }
 
 func dead(h *harness) {
@@ -193,8 +212,8 @@ func dead(h *harness) {
 	h.send(broken)
 	h.send(h.message("N", "good"))
 	require.Equal(h, "good", await(h, ok, "the message behind the dead ones"))
-	h.eventually("both are dead letters", func() bool { return len(h.b.Dead(h.T, queue)) == 2 })
-	require.ElementsMatch(h, []string{invalid.ID, broken.ID}, h.b.Dead(h.T, queue))
+	h.eventually("both are dead letters", func() bool { return len(h.dead(queue)) == 2 })
+	require.ElementsMatch(h, []string{invalid.ID, broken.ID}, h.dead(queue))
 	mu.Lock()
 	defer mu.Unlock()
 	require.Equal(h, map[string]int{"invalid": 1, "broken": 2, "good": 1}, tries)
@@ -229,13 +248,87 @@ func replay(h *harness) {
 	})
 	m := h.message("N", "x")
 	h.send(m)
-	h.eventually("it is a dead letter", func() bool { return len(h.b.Dead(h.T, queue)) == 1 })
+	h.eventually("it is a dead letter", func() bool { return len(h.dead(queue)) == 1 })
 	mu.Lock()
 	mended = true
 	mu.Unlock()
-	h.b.Replay(h.T, queue, m.ID)
+	err := h.b.Replay(h.Context(), queue, id.New())
+	require.True(h, fault.Is(err, fault.NotFound), "%v", err)
+	require.NoError(h, h.b.Replay(h.Context(), queue, m.ID))
 	require.Equal(h, m.ID, await(h, ok, "the message, again"))
-	require.Empty(h, h.b.Dead(h.T, queue))
+	h.eventually("it is no dead letter any more", func() bool { return len(h.dead(queue)) == 0 })
+}
+
+// give publishes a message that the queue gives up at once.
+func (h *harness) give(queue string) bus.Message {
+	h.Helper()
+	h.subscribe(h.Context(), bus.Queue{Name: queue, Keys: []string{"N"}, MaxTries: 1}, func(context.Context, bus.Message) error {
+		return errors.New("the cause")
+	})
+	m := h.message("N", "x")
+	h.send(m)
+	h.eventually("it is a dead letter", func() bool { return len(h.dead(queue)) == 1 })
+	return m
+}
+
+func told(h *harness) {
+	queue := h.exchange + "a"
+	m := h.give(queue)
+	for range 3 { // looking changes nothing
+		letters, err := h.b.Dead(h.Context(), queue)
+		require.NoError(h, err)
+		require.Len(h, letters, 1)
+		l := letters[0]
+		require.Equal(h, []string{m.ID, m.Exchange, m.Key, string(m.Body), m.Headers["traceparent"], queue},
+			[]string{l.ID, l.Exchange, l.Key, string(l.Body), l.Headers["traceparent"], l.Queue})
+		require.True(h, m.At.Equal(l.At), "%s %s", m.At, l.At)
+		require.Contains(h, l.Reason, "the cause")
+		require.Equal(h, 1, l.Tries)
+		require.WithinDuration(h, time.Now(), l.DiedAt, time.Minute)
+	}
+	letters, err := h.b.Dead(h.Context(), h.exchange+"unknown")
+	require.NoError(h, err)
+	require.Empty(h, letters)
+}
+
+func dropped(h *harness) {
+	queue := h.exchange + "a"
+	m := h.give(queue)
+	err := h.b.Drop(h.Context(), queue, id.New())
+	require.True(h, fault.Is(err, fault.NotFound), "%v", err)
+	require.NoError(h, h.b.Drop(h.Context(), queue, m.ID))
+	h.eventually("it is gone", func() bool { return len(h.dead(queue)) == 0 })
+}
+
+func away(h *harness) {
+	tries, done := 0, make(chan int, 1)
+	queue := h.exchange + "a"
+	h.subscribe(h.Context(), bus.Queue{Name: queue, Keys: []string{"N"}, MaxTries: 2}, func(context.Context, bus.Message) error {
+		if tries++; tries < 5 {
+			return fault.New(fault.Unavailable, "the database is away")
+		}
+		done <- tries
+		return nil
+	})
+	h.send(h.message("N", "x"))
+	require.Equal(h, 5, await(h, done, "the message, dealt with"))
+	require.Empty(h, h.dead(queue))
+}
+
+func backoff(h *harness) {
+	var tries []time.Time
+	done := make(chan struct{})
+	h.subscribe(h.Context(), bus.Queue{Name: h.exchange + "a", Keys: []string{"N"}}, func(context.Context, bus.Message) error {
+		if tries = append(tries, time.Now()); len(tries) < 5 {
+			return errors.New("not yet")
+		}
+		close(done)
+		return nil
+	})
+	h.send(h.message("N", "x"))
+	await(h, done, "the last try")
+	// Waits double from 20 ms: a bus that delivers again at once is far below.
+	require.Greater(h, tries[4].Sub(tries[0]), 200*time.Millisecond)
 }
 
 func prefetch(h *harness) {

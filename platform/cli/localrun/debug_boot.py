@@ -8,7 +8,8 @@ import json
 import sys
 
 BOOT = json.loads(sys.argv[1])
-SHIM = sys.argv[-3]
+ARGS = sys.argv[next(i for i, a in enumerate(sys.argv) if a.endswith("pelton_shim.py")) :]
+SHIM = ARGS[0]
 
 
 def wait_for_debugpy():
@@ -42,7 +43,7 @@ def stop_in_handler(function):
     sys.settrace(debugger.trace_dispatch)
 
 
-sys.argv = sys.argv[-3:]
+sys.argv = ARGS
 spec = importlib.util.spec_from_file_location("pelton_shim", SHIM)
 shim = importlib.util.module_from_spec(spec)
 sys.modules["pelton_shim"] = shim

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,21 +20,20 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/pgserver"
 )
 
-// Platform is one started peltond.
+// Platform is a started platform: one peltond, or one for each service.
 type Platform struct {
 	Home  string
 	URL   string
 	Token string // of the local administrator
 	HTTP  *http.Client
 
-	options Options
-
-	cmd  *exec.Cmd
-	done chan struct{}
-	err  error
-	log  string
+	options   Options
+	processes []*process // at least one
+	ingress   *ingress   // nil: one peltond answers all
 }
 
 // Options of Start; zero values are usable.
@@ -44,6 +44,8 @@ type Options struct {
 	Env    []string // further environment, KEY=value; a restart has it too
 	// Replica is the name of one process among several on one home and store. Defaults to none.
 	Replica string
+	// Split starts a process for each service. Defaults to nil: one peltond runs them all.
+	Split *Split
 	// Violation takes every answer that HTTP gets and the service's OpenAPI document does not
 	// describe; it is called concurrently. Defaults to nil: answers are not checked.
 	Violation func(error)
@@ -82,13 +84,10 @@ func Bin() (string, error) {
 	return build.dir, build.err
 }
 
-// Start starts peltond and returns once it is ready.
+// Start starts a platform and returns once it is ready.
 func Start(ctx context.Context, o Options) (*Platform, error) {
-	bin, err := Bin()
-	if err != nil {
-		return nil, err
-	}
 	if o.Home == "" {
+		var err error
 		if o.Home, err = os.MkdirTemp("", "pelton-e2e-"); err != nil {
 			return nil, err
 		}
@@ -102,89 +101,104 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}
-	dir, args := filepath.Join(o.Home, "run"), []string{"--home", o.Home, "--listen", o.Listen}
-	p := &Platform{Home: o.Home, done: make(chan struct{}), log: filepath.Join(o.Home, "peltond.log"), options: o}
-	if o.Replica != "" {
-		dir, args = filepath.Join(dir, "replicas", o.Replica), append(args, "--replica", o.Replica)
-		p.log = filepath.Join(o.Home, "peltond-"+o.Replica+".log")
+	p := &Platform{Home: o.Home, options: o}
+	if o.Split != nil {
+		return p, p.startSplit(ctx)
 	}
-	state := filepath.Join(dir, "server.json")
-	_ = os.Remove(state)
-	logFile, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	single := &process{home: o.Home, args: []string{"--listen", o.Listen}, env: o.Env, dir: "run", log: "peltond.log"}
+	if o.Replica != "" {
+		single.args = append(single.args, "--replica", o.Replica)
+		single.dir, single.log = filepath.Join("run", "replicas", o.Replica), "peltond-"+o.Replica+".log"
+	}
+	p.processes = []*process{single}
+	if err := single.start(o.Args); err != nil {
+		return nil, err
+	}
+	s, err := single.awaitReady(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer logFile.Close()
-	p.cmd = exec.Command(filepath.Join(bin, "peltond"), append(args, o.Args...)...)
-	p.cmd.Env = append(os.Environ(), o.Env...)
-	p.cmd.Stdout, p.cmd.Stderr = logFile, logFile
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
+	p.URL, p.Token, p.HTTP = s.URL, s.Token, client(s.URL, o.Violation)
+	return p, nil
+}
+
+// PID of peltond, or of the one that runs the runner.
+func (p *Platform) PID() int { return p.processes[len(p.processes)-1].cmd.Process.Pid }
+
+// Database is the URL of a service's database, for tests that look at what lies there or break it.
+func (p *Platform) Database(service string) (string, error) {
+	if p.options.Split == nil {
+		return pgserver.SuperURLOf(filepath.Join(p.Home, "pg"), "pelton_"+service)
 	}
-	go func() { p.err = p.cmd.Wait(); close(p.done) }()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			p.Kill()
-			return nil, fmt.Errorf("peltond was not ready in time: %w\n%s", ctx.Err(), p.LogTail(40))
-		case <-p.done:
-			return nil, fmt.Errorf("peltond ended before it was ready: %w\n%s", p.err, p.LogTail(40))
-		case <-tick.C:
-		}
-		data, err := os.ReadFile(state)
-		if err != nil {
-			continue
-		}
-		var s struct {
-			PID        int `json:"pid"`
-			URL, Token string
-		}
-		if json.Unmarshal(data, &s) == nil && s.PID == p.cmd.Process.Pid {
-			p.URL, p.Token, p.HTTP = s.URL, s.Token, client(s.URL, o.Violation)
-			return p, nil
-		}
+	u, err := url.Parse(p.options.Split.Store(service))
+	if err != nil {
+		return "", err
+	}
+	u.Path += "pelton_" + service
+	return u.String(), nil
+}
+
+// Peltond runs a command of peltond beside the platform, with its home and settings, and gives what it prints.
+func (p *Platform) Peltond(ctx context.Context, args ...string) (string, error) {
+	bin, err := Bin()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "peltond"), args...)
+	cmd.Env = append(os.Environ(), "PELTON_HOME="+p.Home)
+	if p.options.Split != nil {
+		cmd.Env = append(cmd.Env, "PELTON_BUS="+p.options.Split.Bus("operator"))
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// Kill ends the platform with SIGKILL and waits until it is gone.
+func (p *Platform) Kill() {
+	for _, one := range p.processes {
+		_ = one.cmd.Process.Kill()
+	}
+	for _, one := range p.processes {
+		<-one.done
 	}
 }
 
-// PID of peltond.
-func (p *Platform) PID() int { return p.cmd.Process.Pid }
-
-// Kill ends peltond with SIGKILL and waits until it is gone.
-func (p *Platform) Kill() { _ = p.cmd.Process.Kill(); <-p.done }
-
-// Stop ends peltond with SIGTERM and waits; it reports an exit code other than 0.
+// Stop ends the platform with SIGTERM and waits; it reports an exit code other than 0.
 func (p *Platform) Stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-		return p.err
-	case <-time.After(30 * time.Second):
-		p.Kill()
-		return errors.New("peltond did not stop within 30 s of SIGTERM")
+	var errs []error
+	for _, one := range p.processes {
+		_ = one.cmd.Process.Signal(syscall.SIGTERM)
 	}
+	for _, one := range p.processes {
+		errs = append(errs, one.awaitEnd(30*time.Second))
+	}
+	if p.ingress != nil {
+		p.ingress.close()
+	}
+	return errors.Join(errs...)
 }
 
-// Restart starts a new peltond on the same home, after Kill or Stop.
+// Restart starts the platform again on the same home, after Kill or Stop.
 func (p *Platform) Restart(ctx context.Context, args ...string) error {
 	o := p.options
-	o.Args, o.Listen = args, ""
-	n, err := Start(ctx, o)
-	if err != nil {
-		return err
+	if o.Args = args; p.ingress == nil {
+		o.Listen = ""
+		n, err := Start(ctx, o)
+		if err != nil {
+			return err
+		}
+		*p = *n
+		return nil
 	}
-	*p = *n
-	return nil
+	p.options = o
+	return p.startAll(ctx)
 }
 
-// LogTail is the end of peltond's log.
+// LogTail is the end of peltond's log, or of each one's.
 func (p *Platform) LogTail(lines int) string {
-	data, _ := os.ReadFile(p.log)
-	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
-	if len(all) > lines {
-		all = all[len(all)-lines:]
+	var all []string
+	for _, one := range p.processes {
+		all = append(all, one.logTail(lines))
 	}
 	return strings.Join(all, "\n")
 }
@@ -281,6 +295,7 @@ type Run struct {
 	Steps []struct {
 		Step       string                     `json:"step"`
 		State      string                     `json:"state"`
+		Reason     string                     `json:"reason"`
 		FinishedAt time.Time                  `json:"finished_at"`
 		Inputs     map[string]json.RawMessage `json:"inputs"`
 		Attempts   []struct {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -23,7 +24,12 @@ import (
 //go:embed testdata/migrations/*.sql
 var migrations embed.FS
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(roleEnv) != "" {
+		os.Exit(consumerMain())
+	}
+	pgtest.Main(m)
+}
 
 func database(t *testing.T) *pg.Pool {
 	t.Helper()
@@ -169,4 +175,67 @@ func TestFirst(t *testing.T) {
 	require.True(t, see("a", true), "the try before left nothing")
 	require.False(t, see("a", true))
 	require.True(t, see("b", true))
+}
+
+// What was refused goes out again with everything behind it, in the old order.
+func TestOrderAfterARefusal(t *testing.T) {
+	pool := database(t)
+	var mu sync.Mutex
+	var dones []func(error)
+	var got []string
+	held := make(chan struct{}, 100)
+	p := publisherFunc(func(m bus.Message, done func(error)) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, string(m.Body))
+		dones = append(dones, done)
+		held <- struct{}{}
+	})
+	r, _ := relay(t, pool, p)
+	require.NoError(t, pg.InTx(t.Context(), pool, func(tx pgx.Tx) error { return outbox.Append(t.Context(), tx, messages(3)...) }))
+	r.Notify()
+	for range 3 {
+		<-held
+	}
+	require.NoError(t, pg.InTx(t.Context(), pool, func(tx pgx.Tx) error { return outbox.Append(t.Context(), tx, messages(1)...) }))
+	mu.Lock()
+	first := dones
+	mu.Unlock()
+	first[0](nil)
+	first[1](errors.New("the connection ended"))
+	r.Notify() // the third may be anywhere: nothing overtakes it
+	require.Eventually(t, func() bool { return left(t, pool) == 3 }, 10*time.Second, 5*time.Millisecond, "the first is gone")
+	first[2](errors.New("the connection ended"))
+	for range 3 {
+		<-held
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	require.Equal(t, []string{"0", "1", "2", "1", "2", "0"}, got)
+}
+
+type publisherFunc func(bus.Message, func(error))
+
+func (f publisherFunc) Publish(m bus.Message, done func(error)) { f(m, done) }
+
+// Of two relays on one database one works; the other goes on when it ends.
+func TestOneRelayWorks(t *testing.T) {
+	pool := database(t)
+	take1 := take(func(bus.Message) (error, bool) { return nil, true })
+	take2 := take(func(bus.Message) (error, bool) { return nil, true })
+	write := func() {
+		require.NoError(t, pg.InTx(t.Context(), pool, func(tx pgx.Tx) error { return outbox.Append(t.Context(), tx, messages(50)...) }))
+	}
+	write()
+	_, stop := relay(t, pool, take1)
+	take1.await(t)
+	second, _ := relay(t, pool, take2)
+	write()
+	second.Notify()
+	require.Eventually(t, func() bool { return left(t, pool) == 0 }, 10*time.Second, 5*time.Millisecond)
+	require.Empty(t, take2.come, "it stands by")
+	stop()
+	write()
+	require.Eventually(t, func() bool { return left(t, pool) == 0 }, 10*time.Second, 5*time.Millisecond)
+	require.Len(t, take2.come, 50)
 }

@@ -156,6 +156,34 @@ func Empty(t testing.TB, names ...string) (prefixURL string) {
 	return withDatabase(super, prefix)
 }
 
+// Owned makes empty databases, each with an owner of its own who alone may connect, dropped when
+// the test ends. It gives for each name its owner's URL, whose path is what the database's name
+// begins with.
+func Owned(t testing.TB, names ...string) map[string]string {
+	t.Helper()
+	prefixed, err := url.Parse(Empty(t, names...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	urls := map[string]string{}
+	for _, name := range names {
+		db := strings.TrimPrefix(prefixed.Path, "/") + name
+		for _, sql := range []string{
+			fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", db, db), fmt.Sprintf("ALTER DATABASE %s OWNER TO %s", db, db), fmt.Sprintf("REVOKE CONNECT ON DATABASE %s FROM PUBLIC", db),
+		} {
+			if err := exec(ctx, server.url, sql); err != nil {
+				t.Fatal(err)
+			}
+		}
+		own := *prefixed
+		own.User = url.UserPassword(db, db)
+		urls[name] = own.String()
+	}
+	return urls
+}
+
 // makeTemplate builds the template under another name and renames it, so that a name exists
 // only whole, also when several test processes share the server.
 func makeTemplate(ctx context.Context, super, name string, migrations embed.FS, dir string) error {

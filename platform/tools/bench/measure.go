@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -238,16 +240,18 @@ func (p *platform) forEach(ctx context.Context) (float64, error) {
 		return 0, fmt.Errorf("the run was not started (%d): %w", resp.StatusCode, err)
 	}
 	for {
-		var r struct{ State string }
-		if err := p.JSON(ctx, "GET", "/runner/v1/projects/default/runs/"+out.ID+"/result", nil, &r); err != nil {
+		resp, err := p.Do(ctx, "GET", "/runner/v1/projects/default/runs/"+out.ID+"/result", "", nil)
+		if err != nil {
 			return 0, err
 		}
-		switch r.State {
-		case "completed":
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		switch resp.StatusCode {
+		case http.StatusOK:
 			return n / time.Since(start).Seconds(), nil
-		case "running", "queued", "waiting":
+		case http.StatusAccepted:
 		default:
-			return 0, fmt.Errorf("the run is %s", r.State)
+			return 0, fmt.Errorf("the run has no result (%d): %s", resp.StatusCode, text)
 		}
 		select {
 		case <-ctx.Done():

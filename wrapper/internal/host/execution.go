@@ -21,6 +21,7 @@ type execution struct {
 	id    string
 	host  *Host
 	start *pb.Start
+	slot  bool // it has a place among the executions at a time
 	mask  *mask.Masker
 
 	cancel chan *pb.Cancel   // the first one counts
@@ -68,7 +69,7 @@ func (x *execution) tell(m *pb.FromAction) {
 		return
 	}
 	switch m.Body.(type) {
-	case *pb.FromAction_Done, *pb.FromAction_Failed:
+	case *pb.FromAction_Done, *pb.FromAction_Failed, *pb.FromAction_Result:
 		x.ended = true
 		if x.dropped > 0 {
 			x.append(dropNotice(x.dropped))
@@ -98,7 +99,7 @@ func (x *execution) tell(m *pb.FromAction) {
 			x.soon = time.AfterFunc(watchable, x.wake)
 		}
 		to = nil
-	case *pb.FromAction_Done, *pb.FromAction_Failed:
+	case *pb.FromAction_Done, *pb.FromAction_Failed, *pb.FromAction_Result:
 		if x.soon != nil {
 			x.soon.Stop()
 		}
@@ -170,7 +171,7 @@ func (x *execution) next(s *stream, n int) (out []*pb.FromAction, more, ended bo
 	out = x.kept[i:min(i+n, len(x.kept))]
 	if x.credited {
 		for k, m := range out {
-			if m.GetOutput() == nil {
+			if m.GetOutput() == nil && m.GetResult() == nil {
 				continue
 			}
 			size := int64(proto.Size(m))

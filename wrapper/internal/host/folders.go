@@ -20,7 +20,13 @@ type folders struct {
 	mu    sync.Mutex
 	next  int
 	clean []string
-	seen  map[string]stamps // of folders that were found untouched
+	seen  map[string]seen // folders that were found untouched
+}
+
+// seen is what is known of a folder that was found untouched.
+type seen struct {
+	at   stamps
+	dirs handles // of it and the two in it, so that looking again costs no walk of a path
 }
 
 // stamps are when a folder and the two in it were last changed, in nanoseconds since 1970.
@@ -59,9 +65,7 @@ func (f *folders) take() (string, error) {
 // goes; a folder that user code changed otherwise goes whole.
 func (f *folders) giveBack(dir string) {
 	if !f.untouched(dir) {
-		f.mu.Lock()
-		delete(f.seen, dir)
-		f.mu.Unlock()
+		f.forget(dir)
 		_ = os.RemoveAll(dir)
 		return
 	}
@@ -70,35 +74,52 @@ func (f *folders) giveBack(dir string) {
 	f.mu.Unlock()
 }
 
+func (f *folders) forget(dir string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s, ok := f.seen[dir]; ok {
+		s.dirs.close()
+		delete(f.seen, dir)
+	}
+}
+
 // untouched tells whether the folder holds an empty work/ and an empty tmp/, still of mode 0700,
 // and nothing else.
 func (f *folders) untouched(dir string) bool {
-	now, ok := stampsOf(dir)
-	if !ok {
-		return false
-	}
 	f.mu.Lock()
 	before, known := f.seen[dir]
 	f.mu.Unlock()
-	if known && before == now {
-		return true
+	if known {
+		// Whatever is put in place of one of them changes the time of the folder above it.
+		if now, ok := before.dirs.stamps(); ok && now == before.at {
+			return true
+		}
+		f.forget(dir)
 	}
-	if !f.empty(dir) {
+	now, ok := stampsOf(dir)
+	if !ok || !f.empty(dir) {
 		return false
 	}
 	if after, ok := stampsOf(dir); !ok || after != now {
 		return false
 	}
-	newest := time.Unix(0, slices.Max(now[:]))
+	if newest := time.Unix(0, slices.Max(now[:])); time.Since(newest) <= tick {
+		return true // a change within this step of the clock would not show
+	}
+	dirs, ok := openDirs(dir)
+	if !ok {
+		return true
+	}
+	if at, ok := dirs.stamps(); !ok || at != now {
+		dirs.close()
+		return true
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.seen == nil {
-		f.seen = map[string]stamps{}
+		f.seen = map[string]seen{}
 	}
-	delete(f.seen, dir)
-	if time.Since(newest) > tick { // from here on every change shows
-		f.seen[dir] = now
-	}
+	f.seen[dir] = seen{now, dirs}
 	return true
 }
 

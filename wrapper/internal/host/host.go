@@ -49,6 +49,7 @@ type Host struct {
 	cfg     Config
 	slots   chan struct{}
 	folders *folders
+	lanes   *lanes
 	busy    sync.WaitGroup
 
 	mu    sync.Mutex
@@ -63,7 +64,9 @@ func New(cfg Config) *Host {
 	if cfg.Beat <= 0 {
 		cfg.Beat = 10 * time.Second
 	}
-	return &Host{cfg: cfg, folders: &folders{root: filepath.Join(cfg.StateDir, "x"), uid: cfg.UID, gid: cfg.GID}, slots: make(chan struct{}, cfg.Bundle.Concurrency), runs: map[string]*execution{}, alone: time.Now()}
+	h := &Host{cfg: cfg, folders: &folders{root: filepath.Join(cfg.StateDir, "x"), uid: cfg.UID, gid: cfg.GID}, slots: make(chan struct{}, cfg.Bundle.Concurrency), runs: map[string]*execution{}, alone: time.Now()}
+	h.lanes = newLanes(h)
+	return h
 }
 
 // Describe tells what this instance runs.

@@ -52,6 +52,12 @@ type job struct {
 	clean   bool // the process may run another execution
 	usage   pb.Usage
 	dynamic []bundle.Item // outputs that the start asks for beside the metadata's
+
+	// of executions in lanes
+	light    bool // nothing was told yet: if all goes well, the end tells everything
+	called   time.Time
+	returned time.Time
+	result   map[string][]byte
 }
 
 // run carries the execution out and tells its end. It is called once, in its own goroutine.
@@ -68,31 +74,61 @@ func (x *execution) run() {
 	// attempt runs beside the next one.
 	j.cleanUp()
 	j.usage.WallMicros = time.Since(j.began).Microseconds()
+	j.tellEnd(err)
+	x.host.lanes.more()
+}
+
+// tellEnd tells how the execution ended.
+func (j *job) tellEnd(err error) {
+	if err == nil && j.result != nil {
+		j.tell(&pb.FromAction{Body: &pb.FromAction_Result{Result: &pb.Result{Values: j.result, Usage: &j.usage, Phases: []*pb.Phase{
+			{Kind: pb.Phase_STARTED, AtUnixMicros: j.called.UnixMicro()}, {Kind: pb.Phase_RETURNED, AtUnixMicros: j.returned.UnixMicro()},
+		}}}})
+		return
+	}
+	j.introduce()
 	if err == nil {
-		x.tell(&pb.FromAction{Body: &pb.FromAction_Done{Done: &pb.Done{Usage: &j.usage, Outputs: j.outputs, List: j.list}}})
+		j.tell(&pb.FromAction{Body: &pb.FromAction_Done{Done: &pb.Done{Usage: &j.usage, Outputs: j.outputs, List: j.list}}})
 		return
 	}
 	var f *failure
 	if !errors.As(err, &f) {
 		f = failf("internal", "%s", err)
 	}
-	m := x.mask
-	x.tell(&pb.FromAction{Body: &pb.FromAction_Failed{Failed: &pb.Failed{
+	m := j.mask
+	j.tell(&pb.FromAction{Body: &pb.FromAction_Failed{Failed: &pb.Failed{
 		Kind: f.kind, Message: m.String(f.message), Code: m.String(f.code), Stack: m.String(f.stack), Retryable: f.retryable,
 		Details: m.JSON(f.details), Field: f.field, Usage: &j.usage,
 	}}})
 }
 
+// introduce tells what was kept back of an execution that was to be told in one message.
+func (j *job) introduce() {
+	if !j.light {
+		return
+	}
+	j.light = false
+	j.tell(&pb.FromAction{Body: &pb.FromAction_Instance{Instance: &pb.Instance{Name: j.host.cfg.Instance, Address: j.host.cfg.Address}}})
+	if !j.called.IsZero() {
+		j.phase(pb.Phase_STARTED, j.called)
+	}
+}
+
 func (j *job) carryOut() error {
 	h := j.host
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	default:
+	if !j.slot {
+		select {
+		case h.slots <- struct{}{}:
+			j.slot = true
+		default:
+		}
+	}
+	if !j.slot {
 		f := failf("not_started", "the instance is busy: it runs %d executions at a time", cap(h.slots))
 		f.retryable = true
 		return f
 	}
+	defer func() { <-h.slots }()
 	j.tell(&pb.FromAction{Body: &pb.FromAction_Instance{Instance: &pb.Instance{Name: h.cfg.Instance, Address: h.cfg.Address}}})
 	ctx := context.Background()
 	if d := j.start.GetDeadlineUnixMs(); d > 0 {
@@ -396,11 +432,18 @@ func (j *job) frame(m *frame.Message) (over bool, err error) {
 		f := min(max(m.Fraction, 0), 1)
 		j.tell(&pb.FromAction{Body: &pb.FromAction_Progress{Progress: &pb.Progress{Fraction: f, Note: j.mask.String(m.Text)}}})
 	case "out": // one of a list, before the end
+		j.introduce()
 		return false, j.results(m.Values, true)
 	case "event":
 		return false, j.event(m)
 	case "result":
 		j.clean = true
+		if j.light && !m.List && len(m.Values) == 1 {
+			j.returned = time.Now()
+			j.result, err = j.outgoing(m.Values[0])
+			return true, err
+		}
+		j.introduce()
 		j.phase(pb.Phase_RETURNED, time.Now())
 		return true, j.results(m.Values, m.List)
 	case "done":

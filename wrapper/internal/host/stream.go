@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -25,6 +26,8 @@ type stream struct {
 	runs    []*execution
 	extra   []*pb.FromAction // answers without an execution
 	batched bool             // the runner takes batches: it has sent one
+	whole   bool             // the runner takes executions told in one message
+	light   []*execution     // of the receiving goroutine: those of the message for lanes
 
 	out []*pb.FromAction // of the sending goroutine: what the next message carries
 	top int              // their size
@@ -70,8 +73,15 @@ func (h *Host) Execute(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]
 	return h.serve(call, true)
 }
 
-func (h *Host) serve(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], single bool) error {
-	s := &stream{h: h, wake: make(chan struct{}, 1)}
+// caller is the other end of a stream: a gRPC call, or a plain connection.
+type caller interface {
+	Send(m *pb.FromAction) error
+	Recv() (*pb.ToAction, error)
+	Context() context.Context
+}
+
+func (h *Host) serve(call caller, single bool) error {
+	s := &stream{h: h, wake: make(chan struct{}, 1), whole: plainly(call)}
 	h.connected(1)
 	defer h.connected(-1)
 	received := make(chan error, 1)
@@ -115,7 +125,7 @@ func (h *Host) serve(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], 
 
 // beat tells that the executions of the stream go on, also when they say nothing for long: proxies
 // on the way cut what is silent.
-func (s *stream) beat(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+func (s *stream) beat(call caller) error {
 	s.mu.Lock()
 	runs := append([]*execution(nil), s.runs...)
 	s.mu.Unlock()
@@ -128,7 +138,7 @@ func (s *stream) beat(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction])
 }
 
 // receive deals with what the runner sends.
-func (s *stream) receive(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+func (s *stream) receive(call caller) error {
 	for {
 		m, err := call.Recv()
 		if errors.Is(err, io.EOF) {
@@ -146,9 +156,17 @@ func (s *stream) receive(call grpc.BidiStreamingServer[pb.ToAction, pb.FromActio
 			s.mu.Unlock()
 		}
 		for _, m := range b.Messages {
-			if err := s.take(m); err != nil {
-				return err
+			if err = s.take(m); err != nil {
+				break
 			}
+		}
+		if len(s.light) > 0 {
+			s.h.lanes.put(s.light...)
+			clear(s.light)
+			s.light = s.light[:0]
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -165,7 +183,11 @@ func (s *stream) take(m *pb.ToAction) error {
 		}
 		x, fresh := s.h.begin(id, body.Start)
 		s.add(x, 1)
-		if fresh {
+		switch {
+		case !fresh:
+		case s.whole && s.h.lanes.light(body.Start):
+			s.light = append(s.light, x)
+		default:
 			go x.run()
 		}
 	case *pb.ToAction_Attach:
@@ -184,6 +206,7 @@ func (s *stream) take(m *pb.ToAction) error {
 			case x.cancel <- body.Cancel:
 			default:
 			}
+			s.h.lanes.poke(x)
 		}
 	case *pb.ToAction_Credit:
 		if x := s.attached(id); x != nil {
@@ -219,7 +242,7 @@ func (s *stream) attached(id string) *execution {
 
 // flush sends what the executions have told, some of each in turn, until there is no more.
 // ended tells that all of them have ended and everything of theirs is sent.
-func (s *stream) flush(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) (ended bool, err error) {
+func (s *stream) flush(call caller) (ended bool, err error) {
 	for {
 		s.mu.Lock()
 		extra, batched := s.extra, s.batched
@@ -259,7 +282,7 @@ func (s *stream) flush(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]
 }
 
 // put sends a message, with others where the runner takes batches.
-func (s *stream) put(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], m *pb.FromAction, batched bool) error {
+func (s *stream) put(call caller, m *pb.FromAction, batched bool) error {
 	if !batched {
 		return call.Send(m)
 	}
@@ -274,7 +297,7 @@ func (s *stream) put(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction], 
 }
 
 // post sends what put has gathered.
-func (s *stream) post(call grpc.BidiStreamingServer[pb.ToAction, pb.FromAction]) error {
+func (s *stream) post(call caller) error {
 	var err error
 	switch len(s.out) {
 	case 0:

@@ -36,6 +36,7 @@ import (
 	"github.com/pelton-run/pelton/wrapper/internal/worker"
 	"github.com/pelton-run/pelton/wrapper/node"
 	"github.com/pelton-run/pelton/wrapper/python"
+	"github.com/pelton-run/pelton/wrapper/wire"
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
@@ -142,6 +143,14 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
+	if o.socket != "" {
+		l, err := listen(o.socket + wire.Suffix)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		go func() { _ = h.ServePlain(l) }()
+	}
 	fmt.Fprintln(stdout, "ready batch") // what it takes is told as well: asking Describe would cost a start a call
 	orphaned := make(chan struct{})
 	go func() {
@@ -159,6 +168,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	srv.Stop()
 	if o.socket != "" {
 		_ = os.Remove(o.socket)
+		_ = os.Remove(o.socket + wire.Suffix)
 	}
 	_ = os.RemoveAll(o.state)
 	if errors.Is(err, grpc.ErrServerStopped) {

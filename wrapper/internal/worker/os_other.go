@@ -3,7 +3,6 @@
 package worker
 
 import (
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -11,14 +10,10 @@ import (
 
 func limit(int, uint64) {}
 
-func pending(f *os.File) int {
-	n := 0
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), 0x4004667f) }) // FIONREAD
-	return n
+// dry tells that nothing lies in the tap's pipe.
+func (t *tap) dry() bool {
+	n, err := unix.IoctlGetInt(t.fd, 0x4004667f) // FIONREAD
+	return n == 0 || err != nil
 }
 
 func maxRSS(ru *syscall.Rusage) int64 { return ru.Maxrss }

@@ -36,6 +36,7 @@ type Pool struct {
 	failed error
 	out    int           // processes in the hands of executions
 	brief  time.Duration // how long executions of late have held a process, reuse
+	loud   bool          // user code has written past the language's streams: whose line that is shows only where executions go one by one
 	queue  []chan *proc  // executions that wait for a process that is busy for a moment, reuse
 
 	tidying atomic.Bool
@@ -333,11 +334,15 @@ func (p *Pool) handed(n int) (left int) {
 	return p.out
 }
 
-// held counts a process in that an execution has held for a while.
-func (p *Pool) held(d time.Duration) (left int) {
+// held counts a process in that an execution has held since begun, zero for a lane without one.
+func (p *Pool) held(begun time.Time) (left int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.out--
+	if begun.IsZero() {
+		return p.out
+	}
+	d := time.Since(begun)
 	if p.brief == 0 {
 		p.brief = d
 	}
@@ -350,7 +355,7 @@ func (h *Process) Send(text []byte) error {
 	if h.child != nil {
 		return h.child.w.Write(text)
 	}
-	return h.p.w.Write(text)
+	return h.p.send(text)
 }
 
 // Terminate asks user code to end.
@@ -408,7 +413,7 @@ func (h *Process) Release(clean bool) {
 			if !h.p.childless() {
 				strays = killBelow(h.p.cmd.Process.Pid, h.p.kept)
 			}
-			alone := h.pool.held(time.Since(h.begun)) == 0
+			alone := h.pool.held(h.begun) == 0
 			if strays > 0 {
 				killInherited(h.p.cmd.Process.Pid, alone)
 			}

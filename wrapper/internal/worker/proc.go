@@ -46,7 +46,10 @@ type proc struct {
 	cmd     *exec.Cmd
 	conn    *os.File
 	w       *frame.Writer
-	frames  chan *frame.Message // closed when the process is gone
+	queue   *queue                                    // of executions, nil = they go the way of all frames
+	deliver atomic.Pointer[func(*frame.Message) bool] // of a lane, nil = frames
+	spoke   atomic.Bool                               // user code has written past the language's streams
+	frames  chan *frame.Message                       // closed when the process is gone
 	readErr atomic.Pointer[error]
 	out     *tap
 	err     *tap
@@ -81,6 +84,14 @@ func (c Config) start(mode string) (*proc, error) {
 	}
 	p.cmd = c.command(mode)
 	p.cmd.ExtraFiles = []*os.File{theirs}
+	if c.Bundle.Runtime == "python3" && mode == "reuse" && c.Bundle.Kind != "Source" {
+		var inherited *os.File
+		if p.queue, inherited, err = openQueue(); err == nil {
+			defer inherited.Close()
+			p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, inherited)
+			p.cmd.Args = append(p.cmd.Args, "queue")
+		}
+	}
 	p.cmd.Stdout, p.cmd.Stderr = outW[0], outW[1]
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if c.UID >= 0 {
@@ -95,6 +106,7 @@ func (c Config) start(mode string) (*proc, error) {
 	outW[1].Close()
 	if err != nil {
 		ours.Close()
+		p.closeQueue()
 		p.out.close()
 		p.err.close()
 		return nil, fmt.Errorf("start %s: %w", p.cmd.Path, err)
@@ -119,7 +131,7 @@ func (p *proc) openTaps() (writers [2]*os.File, err error) {
 		w1.Close()
 		return writers, err
 	}
-	p.out, p.err = newTap("stdout", r1), newTap("stderr", r2)
+	p.out, p.err = newTap("stdout", r1, &p.spoke), newTap("stderr", r2, &p.spoke)
 	return [2]*os.File{w1, w2}, nil
 }
 
@@ -162,7 +174,12 @@ func (p *proc) read() {
 			close(p.ready)
 			continue
 		}
-		p.frames <- m
+		if d := p.deliver.Load(); d == nil || !(*d)(m) {
+			p.frames <- m
+		}
+	}
+	if d := p.deliver.Load(); d != nil {
+		(*d)(nil)
 	}
 	if first {
 		p.loadErr = &LoadError{Message: "the language process ended while it loaded the handler"}
@@ -188,6 +205,29 @@ func (p *proc) wait() {
 	_ = p.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // what was sent is read, then it ends
 }
 
+// bigAhead tells a process that its execution comes the way of all frames, since it is large.
+var bigAhead = []byte("!")
+
+// send hands an execution to the process.
+func (p *proc) send(text []byte) error {
+	if p.queue == nil {
+		return p.w.Write(text)
+	}
+	if len(text) <= queueMax {
+		return p.queue.put(text)
+	}
+	if err := p.queue.put(bigAhead); err != nil {
+		return err
+	}
+	return p.w.Write(text)
+}
+
+func (p *proc) closeQueue() {
+	if p.queue != nil {
+		p.queue.close()
+	}
+}
+
 // kill ends the process with everything in its session.
 func (p *proc) kill() {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
@@ -201,6 +241,7 @@ func (p *proc) close() {
 		}
 		<-p.exited
 		p.conn.Close()
+		p.closeQueue()
 		p.kin.close()
 		p.out.drain(200 * time.Millisecond)
 		p.err.drain(0)
@@ -211,16 +252,24 @@ func (p *proc) close() {
 
 // tap reads what user code writes to a descriptor, line by line, into the execution of the moment.
 type tap struct {
-	name string
-	r    *os.File
-	eof  chan struct{}
+	name  string
+	r     *os.File
+	fd    int // of r; not to be used once it is closed
+	eof   chan struct{}
+	spoke *atomic.Bool
 
 	mu   sync.Mutex // held while a line is dealt with
 	to   RawLine
 	rest []byte
 }
 
-func newTap(name string, r *os.File) *tap { return &tap{name: name, r: r, eof: make(chan struct{})} }
+func newTap(name string, r *os.File, spoke *atomic.Bool) *tap {
+	t := &tap{name: name, r: r, fd: -1, eof: make(chan struct{}), spoke: spoke}
+	if raw, err := r.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { t.fd = int(fd) })
+	}
+	return t
+}
 
 func (t *tap) read() {
 	defer close(t.eof)
@@ -228,6 +277,7 @@ func (t *tap) read() {
 	for {
 		n, err := t.r.Read(buf)
 		if n > 0 {
+			t.spoke.Store(true)
 			t.mu.Lock()
 			t.feed(buf[:n])
 			t.mu.Unlock()
@@ -289,7 +339,7 @@ func (t *tap) direct(to RawLine) {
 func (t *tap) empty() {
 	for range 200 {
 		t.mu.Lock()
-		done := pending(t.r) == 0
+		done := t.dry()
 		t.mu.Unlock()
 		if done {
 			return

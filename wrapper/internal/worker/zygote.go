@@ -179,7 +179,7 @@ func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
 		return nil, err
 	}
 	defer w2.Close()
-	c.out, c.err = newTap("stdout", r1), newTap("stderr", r2)
+	c.out, c.err = newTap("stdout", r1, new(atomic.Bool)), newTap("stderr", r2, new(atomic.Bool))
 	c.out.to, c.err.to = line, line
 	z.mu.Lock()
 	z.next++

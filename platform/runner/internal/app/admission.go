@@ -2,14 +2,19 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/limits/shared"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -67,20 +72,22 @@ func evalKey(e domain.Expression, sc *domain.Scope) (string, error) {
 // limited tells whether a run needs a place before it starts.
 func limited(p *domain.Plan) bool { return p.RunKey != nil || p.RateKey != nil }
 
-// runRequest is what a run asks for before it starts.
-func (r *liveRun) runRequest() (limits.Request, error) {
+// runRequest is what a run asks for before it starts; what it has taken of a rate is not held.
+func (r *liveRun) runRequest(held bool) (shared.Request, error) {
 	p := r.s.Plan
 	k, _, err := keysOf(p, r.s.Inputs, r.s.Vars, r.s.Event)
 	if err != nil {
-		return limits.Request{}, err
+		return shared.Request{}, err
 	}
-	q := limits.Request{ID: r.s.ID, Priority: p.Priority, Share: r.s.Project, Holder: r.s.ID}
-	scope := r.s.Project + "/" + p.Workflow
+	q := shared.Request{Domain: projectDomain(r.s.Project), Request: limits.Request{ID: r.s.ID, Priority: p.Priority, Share: r.s.Project, Holder: r.s.ID,
+		Since: r.summary.CreatedAt}}
+	scope := r.s.Project + "/" + p.Workflow + "/"
 	if c := p.Concurrency; c != nil {
-		q.Claims = append(q.Claims, limits.Claim{Key: "run/" + scope + "/" + k.slot, Label: keyLabel("key", k.slot, "workflow "+p.Workflow), Limit: max(c.Limit, 1)})
+		q.Claims = append(q.Claims, limits.Claim{Key: "run/" + scope + limitKey(k.slot), Label: keyLabel("key", k.slot, "workflow "+p.Workflow), Limit: max(c.Limit, 1)})
+		q.Try, q.Oldest = c.Policy == "skip", c.Policy == "cancel-oldest"
 	}
-	if c := p.RateLimit; c != nil {
-		q.Claims = append(q.Claims, limits.Claim{Key: "rate/" + scope + "/" + k.rate, Limit: c.Count, Per: c.Per, Burst: c.Burst,
+	if c := p.RateLimit; c != nil && !held {
+		q.Claims = append(q.Claims, limits.Claim{Key: "rate/" + scope + limitKey(k.rate), Limit: c.Count, Per: c.Per, Burst: c.Burst,
 			Label: keyLabel(fmt.Sprintf("rate limit of %d per %s for", c.Count, c.Per), k.rate, p.Workflow)})
 	}
 	return q, nil
@@ -90,50 +97,84 @@ func keyLabel(what, key, without string) string {
 	if key == "" {
 		return strings.TrimPrefix(what+" ", "key ") + without
 	}
-	return what + " " + key
+	if short := []rune(key); len(short) > maxLabel {
+		key = string(short[:maxLabel]) + "…"
+	}
+	return what + " " + strings.ToValidUTF8(key, "\uFFFD")
+}
+
+const (
+	maxLabel = 100 // characters of a key that causes show
+	maxKey   = 200 // bytes of a key that are kept as they are
+)
+
+// limitKey makes a key of what an expression gave: one that is long, or no text for the database, is
+// known by its hash.
+func limitKey(key string) string {
+	if len(key) <= maxKey && utf8.ValidString(key) && !strings.Contains(key, "\x00") {
+		return key
+	}
+	h := sha256.Sum256([]byte(key))
+	return "sha256:" + hex.EncodeToString(h[:])
 }
 
 // admitRun asks for the run's place, by the workflow's policy.
 func (sh *shard) admitRun(r *liveRun) {
-	q, err := r.runRequest()
+	q, err := r.runRequest(false)
 	if err != nil {
 		sh.event(r, domain.EventRefused{Reason: err.Error()})
 		return
 	}
-	keeper, policy := sh.e.keeper, ""
-	if c := r.s.Plan.Concurrency; c != nil {
-		policy = c.Policy
-	}
-	if policy == "skip" && sh.e.svc.isOpen() {
-		if why, ok := keeper.TryAcquire(q); !ok {
-			sh.event(r, domain.EventRefused{Reason: why.String()})
-			return
+	superseding := false
+	q.Tell = func(d shared.Decision) {
+		switch {
+		case d.Granted:
+			sh.toRun(r, []shared.Request{q}, func(sh *shard) { sh.admitted(r, q) })
+		case d.Refused:
+			sh.toRun(r, nil, func(sh *shard) { sh.event(r, domain.EventRefused{Reason: d.Cause.String()}) })
+		case len(d.Oldest) > 0:
+			sh.toRun(r, nil, func(sh *shard) {
+				if !superseding {
+					superseding = true
+					sh.cancelHolders(r, d.Oldest, q.Claims[0].Label)
+				}
+			})
 		}
+	}
+	sh.e.limits().Acquire(q)
+}
+
+// admitted starts a run that has got its place. What it takes of its rate is durable with its start.
+func (sh *shard) admitted(r *liveRun, q shared.Request) {
+	if r.s.Status != domain.RunQueued {
+		sh.e.limits().Release(q.ID)
+		return
+	}
+	i := slices.IndexFunc(q.Claims, func(c limits.Claim) bool { return c.Per > 0 })
+	if i < 0 {
 		sh.event(r, domain.EventAdmitted{})
 		return
 	}
-	q.Granted = func() { sh.toRun(r, q.ID, domain.EventAdmitted{}) }
-	keeper.Acquire(q)
-	if policy == "cancel-oldest" {
-		sh.cancelHolders(r, q)
-	}
+	c, e := q.Claims[i], sh.e
+	sh.step(r, domain.EventAdmitted{}, func(x *queued) {
+		x.Rate = &RateUse{Project: r.s.Project, Key: c.Key, Every: c.Per / time.Duration(max(c.Limit, 1))}
+		x.started = func(err error) {
+			if err == nil {
+				e.limits().Started(q.ID)
+			}
+		}
+	})
 }
 
-// cancelHolders makes room for a run by cancelling the oldest that hold its key, as many as it
-// takes.
-func (sh *shard) cancelHolders(r *liveRun, q limits.Request) {
-	why, waits := sh.e.keeper.Why(q.ID)
-	if !waits {
-		return
-	}
-	e, holders := sh.e, sh.e.keeper.Holders(q.Claims[0].Key)
-	n := min(len(holders), why.Position)
+// cancelHolders makes room for a run by cancelling the oldest that hold its key.
+func (sh *shard) cancelHolders(r *liveRun, holders []string, label string) {
+	e := sh.e
 	go func() {
 		if !e.svc.isUp(e.stop) {
 			return
 		}
-		for _, run := range holders[:n] {
-			err := e.svc.Cancel(e.stop, r.s.Project, run, "superseded:"+run, "superseded by run "+r.s.ID+" ("+q.Claims[0].Label+")")
+		for _, run := range holders {
+			err := e.svc.Cancel(e.stop, r.s.Project, run, "superseded:"+run, "superseded by run "+r.s.ID+" ("+label+")")
 			if err != nil && e.stop.Err() == nil && !fault.Is(err, fault.Conflict) {
 				e.log.Warn("the oldest run of a key could not be cancelled", "run", run, "error", err)
 			}
@@ -141,98 +182,150 @@ func (sh *shard) cancelHolders(r *liveRun, q limits.Request) {
 	}()
 }
 
-// toRun sends an event to a run, unless it has left memory: its place is then free again.
-func (sh *shard) toRun(r *liveRun, request string, ev domain.Event) {
+// toRun does something with a run on its shard, unless it has left memory: its places are then free
+// again.
+func (sh *shard) toRun(r *liveRun, places []shared.Request, do func(*shard)) {
 	sh.post(message{do: func(sh *shard) {
-		if sh.runs[r.s.ID] != r {
-			sh.e.keeper.Release(request)
+		if sh.runs[r.s.ID] == r {
+			do(sh)
 			return
 		}
-		sh.event(r, ev)
+		for _, q := range places {
+			sh.e.limits().Release(q.ID)
+		}
 	}})
 }
 
-// stepRequest is what a step run asks for before its first attempt.
-func (r *liveRun) stepRequest(c domain.Claim, caps Caps) limits.Request {
+// stepRequests are what a step run asks for before its first attempt, one after the other: its
+// keys and the caps of its project, then that of the server.
+func (r *liveRun) stepRequests(c domain.Claim, caps Caps) []shared.Request {
 	p := &r.s.Plan.Nodes[c.Step]
-	q := limits.Request{ID: domain.IdempotencyKey(r.s.ID, p.Spec.ID, c.Path), Priority: c.Priority, Share: r.s.Project, Holder: r.s.ID}
 	project := r.s.Project
+	q := shared.Request{Domain: projectDomain(project), Request: limits.Request{ID: domain.IdempotencyKey(r.s.ID, p.Spec.ID, c.Path), Priority: c.Priority,
+		Share: project, Holder: r.s.ID}}
 	if l := p.Spec.Concurrency; l != nil {
-		key := "key/" + project + "/" + c.Key
+		key := "key/" + project + "/" + limitKey(c.Key)
 		if l.Key == nil {
 			key = "step/" + project + "/" + r.s.Plan.Workflow + "/" + p.Spec.ID
 		}
 		q.Claims = append(q.Claims, limits.Claim{Key: key, Label: keyLabel("key", c.Key, "step "+p.Spec.ID), Limit: c.Limit})
 	}
-	if p.Build != nil {
-		action, _, _ := strings.Cut(p.Build.Action, "@")
-		for _, x := range []struct {
-			cap   int
-			key   string
-			label string
-		}{
-			{caps.Actions[action], "action/" + project + "/" + action, "cap of action " + action},
-			{caps.Workflows[r.s.Plan.Workflow], "workflow/" + project + "/" + r.s.Plan.Workflow, "cap of workflow " + r.s.Plan.Workflow},
-			{caps.Project, "project/" + project, "cap of project " + project},
-			{caps.Server, "server", "cap of the server"},
-		} {
-			if x.cap > 0 {
-				q.Claims = append(q.Claims, limits.Claim{Key: x.key, Label: x.label, Limit: x.cap})
-			}
+	if p.Build == nil {
+		return []shared.Request{q}
+	}
+	action, _, _ := strings.Cut(p.Build.Action, "@")
+	for _, x := range []struct {
+		cap   int
+		key   string
+		label string
+	}{
+		{caps.Actions[action], "action/" + project + "/" + action, "cap of action " + action},
+		{caps.Workflows[r.s.Plan.Workflow], "workflow/" + project + "/" + r.s.Plan.Workflow, "cap of workflow " + r.s.Plan.Workflow},
+		{caps.Project, "project/" + project, "cap of project " + project},
+	} {
+		if x.cap > 0 {
+			q.Claims = append(q.Claims, limits.Claim{Key: x.key, Label: x.label, Limit: x.cap})
 		}
 	}
-	return q
+	list := []shared.Request{q}
+	if caps.Server > 0 {
+		q.ID, q.Domain = atServer(q.ID), serverDomain
+		q.Claims = []limits.Claim{{Key: "server", Label: "cap of the server", Limit: caps.Server}}
+		list = append(list, q)
+	}
+	return list
 }
 
 // acquire asks for a step run's place.
 func (sh *shard) acquire(r *liveRun, c domain.Command) {
 	_, step, path := r.s.Target(c)
-	q := r.stepRequest(r.s.ClaimOf(c), sh.e.caps.of(r.s.Project))
-	q.Granted = func() { sh.toRun(r, q.ID, domain.EventGranted{Step: step, Path: path}) }
-	sh.e.keeper.Acquire(q)
+	list := r.stepRequests(r.s.ClaimOf(c), sh.e.caps.of(r.s.Project))
+	sh.askPlaces(r, list, 0, func(sh *shard) { sh.event(r, domain.EventGranted{Step: step, Path: path}) })
+}
+
+// askPlaces asks for one place after the other.
+func (sh *shard) askPlaces(r *liveRun, list []shared.Request, i int, then func(*shard)) {
+	q := list[i]
+	q.Tell = func(d shared.Decision) {
+		if !d.Granted {
+			return
+		}
+		sh.toRun(r, list, func(sh *shard) {
+			if i+1 < len(list) {
+				sh.askPlaces(r, list, i+1, then)
+				return
+			}
+			then(sh)
+		})
+	}
+	sh.e.limits().Acquire(q)
 }
 
 func (sh *shard) release(r *liveRun, c domain.Command) {
 	_, step, path := r.s.Target(c)
-	sh.e.keeper.Release(domain.IdempotencyKey(r.s.ID, r.s.Plan.Nodes[step].Spec.ID, path))
+	id := domain.IdempotencyKey(r.s.ID, r.s.Plan.Nodes[step].Spec.ID, path)
+	sh.e.limits().Release(id)
+	if sh.e.caps.server > 0 {
+		sh.e.limits().Release(atServer(id))
+	}
 }
 
-// restorePlaces tells the keeper what a run holds that is taken up after a crash.
-func (s *Service) restorePlaces(r *liveRun) {
+// adoptPlaces tells what a run holds that is taken up after a crash.
+func (s *Service) adoptPlaces(r *liveRun) {
+	node := s.engine.limits()
 	if limited(r.s.Plan) && r.s.Status != domain.RunQueued && !r.s.Status.Ended() {
-		if q, err := r.runRequest(); err == nil {
-			s.engine.keeper.Restore(q)
+		if q, err := r.runRequest(true); err == nil && len(q.Claims) > 0 {
+			node.Adopt(q)
 		}
 	}
 	caps := s.engine.caps.of(r.s.Project)
 	for _, c := range r.s.Claims() {
 		if c.Held {
-			s.engine.keeper.Restore(r.stepRequest(c, caps))
+			for _, q := range r.stepRequests(c, caps) {
+				node.Adopt(q)
+			}
 		}
 	}
 }
 
-// isOpen tells that every run that holds places is known.
-func (s *Service) isOpen() bool { return s.up.Load() }
-
-// explain adds to a run's steps why they wait for their place.
-func (s *Service) explain(st *domain.State, d *RunDetail) {
-	for i := range d.Steps {
-		s.explainStep(st.ID, &d.Steps[i])
-	}
+// explain adds to a run's steps why they wait for their place. It may ask another replica.
+func (s *Service) explain(ctx context.Context, d *RunDetail) {
+	var ids []string
 	if d.State == domain.RunQueued {
-		if why, ok := s.engine.keeper.Why(st.ID); ok {
-			d.Wait = &WaitView{Kind: domain.WaitSlot.String(), Text: why.String(), HeldBy: why.HeldBy, Position: why.Position, Until: why.Next}
+		ids = append(ids, d.ID)
+	}
+	for i := range d.Steps {
+		if x := &d.Steps[i]; x.Wait != nil && x.Wait.Kind == domain.WaitSlot.String() {
+			id := domain.IdempotencyKey(d.ID, x.Step, x.ItemPath)
+			ids = append(ids, id, atServer(id))
 		}
+	}
+	if node := s.engine.limits(); len(ids) > 0 && node != nil {
+		whys := node.Why(ctx, ids)
+		d.explain(func(id string) (limits.Cause, bool) { why, ok := whys[id]; return why, ok })
 	}
 }
 
-func (s *Service) explainStep(run string, x *StepRun) {
+func (d *RunDetail) explain(why func(id string) (limits.Cause, bool)) {
+	if c, ok := why(d.ID); ok && d.State == domain.RunQueued {
+		d.Wait = &WaitView{Kind: domain.WaitSlot.String(), Text: c.String(), HeldBy: c.HeldBy, Position: c.Position, Until: c.Next}
+	}
+	for i := range d.Steps {
+		explainStep(d.ID, &d.Steps[i], why)
+	}
+}
+
+func explainStep(run string, x *StepRun, why func(id string) (limits.Cause, bool)) {
 	if x.Wait == nil || x.Wait.Kind != domain.WaitSlot.String() {
 		return
 	}
-	if why, ok := s.engine.keeper.Why(domain.IdempotencyKey(run, x.Step, x.ItemPath)); ok {
-		x.Reason, x.Wait.HeldBy, x.Wait.Position, x.Wait.Until = why.String(), why.HeldBy, why.Position, why.Next
+	id := domain.IdempotencyKey(run, x.Step, x.ItemPath)
+	c, ok := why(id)
+	if !ok {
+		c, ok = why(atServer(id))
+	}
+	if ok {
+		x.Reason, x.Wait.HeldBy, x.Wait.Position, x.Wait.Until = c.String(), c.HeldBy, c.Position, c.Next
 	}
 }
 
@@ -293,6 +386,3 @@ func (s *Service) applyCaps(project string, c Caps) {
 		}})
 	}
 }
-
-// after is time.AfterFunc for the keeper's rates.
-func after(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }

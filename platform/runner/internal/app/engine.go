@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
-	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/limits/shared"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -48,7 +48,7 @@ type engine struct {
 	grace   time.Duration
 	stop    context.Context
 	svc     *Service
-	keeper  *limits.Keeper
+	node    atomic.Pointer[shared.Node]
 	bulk    sync.WaitGroup // bulk orders under way
 	caps    *capBook
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
@@ -228,7 +228,9 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 		sh.run(r, sh.hold(r, tr.Commands))
 		return
 	}
-	r.seq++
+	if tr.Row != nil { // an order may change nothing: a gap would make a later row collide after a restart
+		r.seq++
+	}
 	q := &queued{run: r, commands: tr.Commands}
 	r.tail = q
 	q.Entry = Entry{Run: r.s.ID, Seq: r.seq, Row: tr.Row}
@@ -379,7 +381,7 @@ func (sh *shard) finish(r *liveRun) {
 		m(r.summary.Project, r.summary.Workflow, r.s.Status, time.Duration(r.s.Finished-r.s.Started)*time.Microsecond)
 	}
 	if limited(r.s.Plan) {
-		sh.e.keeper.Release(r.s.ID)
+		sh.e.limits().Release(r.s.ID)
 	}
 	sum := r.ended()
 	r.result = &RunResult{ID: sum.ID, Workflow: sum.Workflow, State: sum.State, Result: r.s.Result, Error: r.s.Err, Step: sum.ErrorStep}

@@ -89,7 +89,7 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 		sum.State = st.Shown()
 	}
 	d = detail(sum, st, nil)
-	s.explain(st, &d)
+	s.explain(ctx, &d)
 	return d, nil
 }
 
@@ -100,13 +100,15 @@ func (s *Service) detailHere(ctx context.Context, project, runID string) (RunDet
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		if r.s.Nodes() < largeRun {
 			d = detail(r.ended(), r.s, r.sinks)
-			s.explain(r.s, &d)
 		}
 	})
 	if err != nil {
 		return RunDetail{}, false, err // d may still be written by the shard
 	}
-	return d, found && d.ID != "", nil
+	if found = found && d.ID != ""; found {
+		s.explain(ctx, &d)
+	}
+	return d, found, nil
 }
 
 // Replay hands every run of a project to each, newest first, made of its journal alone. The

@@ -23,12 +23,13 @@ type Peers interface {
 
 // The calls between replicas.
 const (
-	callAwait = "await"
-	callRun   = "run"
-	callWatch = "watch"
-	callFeed  = "feed"
-	callFlush = "flush"
-	callInbox = "inbox"
+	callAwait  = "await"
+	callRun    = "run"
+	callWatch  = "watch"
+	callFeed   = "feed"
+	callFlush  = "flush"
+	callInbox  = "inbox"
+	callLimits = "limits"
 )
 
 // runAsk is what calls about a run ask.
@@ -41,6 +42,9 @@ const patience = 200 * time.Millisecond
 // Answer serves a call of another replica: give is called with each answer, in order. It returns
 // once all are given, or with a fault.
 func (s *Service) Answer(ctx context.Context, op string, ask []byte, give func(answer []byte) error) error {
+	if op == callLimits {
+		return s.answerLimits(ctx, ask, give)
+	}
 	if err := s.isReady(); err != nil {
 		return err
 	}

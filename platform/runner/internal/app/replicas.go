@@ -32,6 +32,7 @@ type Estate struct {
 // Heritage is what a take-over brings.
 type Heritage struct {
 	Runs    []string // claimed, and do not only wait
+	Holds   [][]byte // Sleep.Holds of those that do
 	Estates []Estate // not settled yet, also those of whom the dead one was heir
 }
 
@@ -67,6 +68,8 @@ type Replicas interface {
 	TakeOver(ctx context.Context, dead, heir int64, surely bool) (Heritage, error)
 	// Settle notes that the estates of these incarnations are dealt with.
 	Settle(ctx context.Context, fences []int64) error
+	// Unsettled tells whether there are estates of fenced incarnations that are not.
+	Unsettled(ctx context.Context) (bool, error)
 	// Owner tells who acts for a run; false if it has ended.
 	Owner(ctx context.Context, run string) (Incarnation, bool, error)
 	// Inbox lists the commands to an incarnation's runs, the oldest first.
@@ -249,7 +252,10 @@ func (s *Service) takeOver(ctx context.Context, fence int64) error {
 		if !s.isHeir(d, fences) {
 			continue
 		}
+		s.claiming.Lock()
 		h, err := s.deps.Store.TakeOver(ctx, d.Fence, fence, sure[d.Fence])
+		s.adoptAsleep(h)
+		s.claiming.Unlock()
 		if err != nil {
 			return fmt.Errorf("take over from incarnation %d: %w", d.Fence, err)
 		}
@@ -279,6 +285,7 @@ func (s *Service) meet(peers []Incarnation) {
 	t.peers = peers
 	t.mu.Unlock()
 	if !same {
+		s.engine.limits().Changed()
 		s.tellLive()
 	}
 }
@@ -308,12 +315,12 @@ func (s *Service) inherit(ctx context.Context, fence int64, h Heritage) error {
 		}
 		settled = append(settled, e.Fence)
 	}
-	if len(settled) > 0 {
-		if err := s.deps.Store.Settle(ctx, settled); err != nil {
-			return err
-		}
+	if err := s.recover(ctx, fence, h.Runs); err != nil {
+		return err
 	}
-	return s.recover(ctx, fence, h.Runs)
+	s.owed.Add(1)
+	s.settling.Go(func() { s.settleEstates(ctx, s.engine.limits(), settled) })
+	return nil
 }
 
 // listen follows signals and backs them up with polls, until ctx is done.
@@ -354,6 +361,9 @@ func (s *Service) signalled(g Signal) {
 		look(t.inbox)
 	case signalReplicas:
 		look(t.poke)
+		if node := s.engine.limits(); node != nil {
+			node.Changed()
+		}
 	case signalDeployments, signalSettings:
 		select {
 		case t.news <- g.Topic:
@@ -527,7 +537,6 @@ func (s *Service) forgetRuns() {
 	}
 	s.mu.Unlock()
 	s.tenure.owed = nil
-	s.engine.keeper.Reset()
 }
 
 func errNotServing() error {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
-	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -74,6 +73,10 @@ type Service struct {
 	ready  chan struct{}
 	up     atomic.Bool // an incarnation is under way and its runs are taken up
 	now    func() time.Time
+	// owed counts estates that are taken over and not settled.
+	owed     atomic.Int64
+	settling sync.WaitGroup
+	claiming sync.RWMutex // held for writing while runs are claimed and what they hold is adopted
 	// stopping tells that Run's context is done.
 	stopping atomic.Bool
 	tenure   *tenure
@@ -135,7 +138,7 @@ func New(cfg Config, deps Deps) *Service {
 	s.deps.Store = keptStore{deps.Store, s}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
-		journal: s.book, stop: s.life, keeper: limits.New(deps.Now, after), caps: newCapBook(cfg.MaxSteps)}
+		journal: s.book, stop: s.life, caps: newCapBook(cfg.MaxSteps)}
 	if deps.Now != nil {
 		s.tenure = newTenure(deps.Now())
 	}
@@ -160,6 +163,9 @@ func (s *Service) Run(ctx context.Context) error {
 	for wait := time.Duration(0); ; {
 		began := s.now()
 		err := s.incarnation(ctx)
+		if ctx.Err() != nil && !s.alone() && errors.Is(err, ErrFenced) {
+			return nil // it was about to begin anew
+		}
 		if ctx.Err() != nil || err == nil || s.alone() {
 			return err
 		}
@@ -211,6 +217,7 @@ func (s *Service) incarnation(ctx context.Context) error {
 	for _, sh := range e.shards {
 		wg.Go(func() { sh.loop(ctx) })
 	}
+	s.startLimits(ctx, fence, &wg)
 	wg.Go(func() { s.keepPartitions(ctx) })
 	if !s.alone() {
 		wg.Go(func() { s.keepLease(ctx, fence, cancel) })
@@ -219,9 +226,9 @@ func (s *Service) incarnation(ctx context.Context) error {
 		err = s.takeOver(ctx, fence)
 	}
 	if err == nil {
-		e.keeper.Open()
 		s.startTasks(ctx, fence, &wg)
 		s.up.Store(true)
+		e.limits().Changed()
 		s.nowReady()
 		s.tellLive()
 		<-ctx.Done()
@@ -230,6 +237,7 @@ func (s *Service) incarnation(ctx context.Context) error {
 	s.up.Store(false)
 	cancel(nil)
 	wg.Wait()
+	s.settling.Wait()
 	e.bulk.Wait()
 	stopWriters()
 	writing.Wait()
@@ -413,7 +421,7 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	for _, c := range l.Logged {
 		r.logged[domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt)] = c.Lines
 	}
-	s.restorePlaces(r)
+	s.adoptPlaces(r)
 	sh := s.engine.shardOf(l.ID)
 	sh.post(message{do: func(sh *shard) {
 		if sh.runs[l.ID] != nil {

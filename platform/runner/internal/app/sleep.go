@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -29,10 +30,9 @@ func (sh *shard) settle(q *queued, tr *domain.Transition) {
 		return
 	}
 	shown := r.s.Shown()
-	// A run that holds its workflow's key stays: a keeper that starts anew learns of it from memory.
-	if shown == domain.RunWaiting && r.awaited == 0 && len(r.watchers) == 0 && r.s.Plan.RunKey == nil {
+	if shown == domain.RunWaiting && r.awaited == 0 && len(r.watchers) == 0 {
 		if due := time.UnixMicro(r.s.NextDue()); due.Sub(sh.e.now()) > sh.e.sleepAfter {
-			q.Sleep, r.waited = &Sleep{Due: due}, true
+			q.Sleep, r.waited = &Sleep{Due: due, Holds: r.holds()}, true
 		}
 	}
 	if q.Sleep == nil && shown == domain.RunWaiting {
@@ -45,6 +45,20 @@ func (sh *shard) settle(q *queued, tr *domain.Transition) {
 	if shown != r.stored {
 		q.State, r.stored = shown, shown
 	}
+}
+
+// holds is what a run that only waits holds: its workflow's key. An heir learns of it without its
+// journal.
+func (r *liveRun) holds() []byte {
+	if r.s.Plan.RunKey == nil {
+		return nil
+	}
+	q, err := r.runRequest(true)
+	if err != nil {
+		return nil // it did not get a place
+	}
+	b, _ := json.Marshal(q) // text and numbers
+	return b
 }
 
 // rest lets a run leave memory once the row that says so is durable.
@@ -140,7 +154,9 @@ func (s *Service) takeUpOne(ctx context.Context, id string) (bool, error) {
 	if s.liveHere(ctx, id) {
 		return true, nil
 	}
+	s.claiming.RLock()
 	l, err := s.deps.Store.LiveRun(ctx, id)
+	s.claiming.RUnlock()
 	if errors.Is(err, ErrNoLiveRun) {
 		return false, nil
 	}

@@ -30,6 +30,7 @@ type Entry struct {
 	Start     *RunSummary // the run's first row
 	Dedup     *Dedup      // with Start
 	Cursor    *SourceCursor
+	Rate      *RateUse        // what the start of the run takes
 	End       *RunSummary     // the run's last row
 	Waited    bool            // with End: the run has slept or waited for somebody, of which rows may be left
 	Command   string          // the inbox command that this row carries out
@@ -50,7 +51,10 @@ type Dedup struct {
 }
 
 // Sleep says when a run that only waits goes on by itself.
-type Sleep struct{ Due time.Time }
+type Sleep struct {
+	Due   time.Time
+	Holds []byte // the place that it holds meanwhile, for an heir
+}
 
 // Wait is a step run that waits for a signal or a person.
 type Wait struct {
@@ -155,6 +159,9 @@ type Store interface {
 	Bulks(ctx context.Context, project string, limit int) ([]Bulk, error)
 	// StopBulk ends an order that is under way; not_found if there is none.
 	StopBulk(ctx context.Context, project, id string) error
+	// SpentRates tells what durable starts have taken of a project's rates, by key: how long a bucket takes to
+	// be full again. Full ones are left out.
+	SpentRates(ctx context.Context, project string) (map[string]time.Duration, error)
 	// Waits lists what is waited for.
 	Waits(ctx context.Context, q WaitQuery) ([]Wait, error)
 	// Cached gives outputs that were kept and have not expired.

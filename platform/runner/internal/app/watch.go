@@ -97,7 +97,7 @@ func (sh *shard) publishStep(r *liveRun, f *domain.Fact) {
 		st.State, st.Reason, st.Wait = domain.StepWaiting, r.s.ReasonOf(f.Step, f.Path), waitView(spec, f.Wait, f.Reason, f.Due)
 		if f.Wait == domain.WaitSlot {
 			st.State = domain.StepQueued
-			sh.e.svc.explainStep(r.s.ID, st)
+			explainStep(r.s.ID, st, sh.e.limits().Known)
 		}
 	case domain.FactApproved:
 		st.State, st.Reason = domain.StepPending, f.Reason

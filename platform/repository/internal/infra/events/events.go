@@ -14,12 +14,16 @@ import (
 	builderv1 "github.com/pelton-run/pelton/platform/repository/internal/infra/contracts/builder/v1"
 )
 
-const exchange = "builder.v1"
+// Messages of one order keep their order: one queue has them all, and one worker deals with it.
+var buildsQueue = bus.Queue{Name: "repository.builds", Exchange: "builder.v1", Keys: []string{"BuildStarted", "BuildLogged", "BuildSucceeded", "BuildFailed"}}
 
-// Subscribe declares the queues. Messages of one order keep their order: one worker deals with all.
+// Queues are what Subscribe declares.
+func Queues() []bus.Queue { return []bus.Queue{buildsQueue} }
+
+// Subscribe declares the queues.
 func Subscribe(ctx context.Context, s bus.Subscriber, store app.Store, events app.Events) error {
 	c := consumer{store, events}
-	return s.Subscribe(ctx, bus.Queue{Name: "repository.builds", Exchange: exchange, Keys: []string{"BuildStarted", "BuildLogged", "BuildSucceeded", "BuildFailed"}}, c.take)
+	return s.Subscribe(ctx, buildsQueue, c.take)
 }
 
 type consumer struct {

@@ -112,6 +112,7 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("a run is skipped, or cancels the oldest, by its policy", func(t *testing.T) { runPolicies(t, open) })
 	t.Run("starts keep to their rate, and a workflow's own key starts one run", func(t *testing.T) { rates(t, open) })
 	t.Run("steps with one key never overlap, whatever happens to the runner", func(t *testing.T) { stepKeys(t, open) })
+	t.Run("a run that holds a key is a row while it waits", func(t *testing.T) { sleepingKey(t, open) })
 	t.Run("caps bound what is under way", func(t *testing.T) { capped(t, open) })
 	t.Run("values in the filestore are loaded when an expression needs them", func(t *testing.T) { large(t, open) })
 }

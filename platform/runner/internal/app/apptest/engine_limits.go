@@ -71,10 +71,12 @@ func runKeys(t *testing.T, open func(t *testing.T) Database) {
 	require.Equal(t, domain.RunQueued, d.State)
 	require.Equal(t, "key x is held by run "+a, d.Wait.Text)
 	r.Restart()
-	d, err = r.GetRun(t.Context(), "p", b)
-	require.NoError(t, err)
-	require.Equal(t, domain.RunQueued, d.State, "who held the key holds it after a restart")
-	require.Equal(t, []string{a}, d.Wait.HeldBy)
+	require.Eventually(t, func() bool {
+		d, err = r.GetRun(t.Context(), "p", b)
+		require.NoError(t, err)
+		require.Equal(t, domain.RunQueued, d.State, "who held the key holds it after a restart")
+		return d.Wait.Text == "key x is held by run "+a
+	}, 20*time.Second, time.Millisecond)
 	close(g.gate)
 	for _, run := range []string{a, b, other} {
 		require.Equal(t, domain.RunCompleted, r.Wait(run).State)
@@ -94,6 +96,10 @@ func runPolicies(t *testing.T, open func(t *testing.T) Database) {
 	res := r.Wait(r.Begin("skips", Values("k", `"x"`)))
 	require.Equal(t, domain.RunCancelled, res.State)
 	require.Equal(t, "skipped: workflow skips is held by run "+a, res.Error.Error())
+	r.Restart()
+	res = r.Wait(r.Begin("skips", Values("k", `"x"`)))
+	require.Equal(t, domain.RunCancelled, res.State, "also while it is not known yet who holds the key")
+	require.Equal(t, "skipped: workflow skips is held by run "+a, res.Error.Error())
 
 	a = r.Begin("cancels", Values("k", `"x"`))
 	r.reach(t, a, in(domain.RunRunning))
@@ -103,6 +109,43 @@ func runPolicies(t *testing.T, open func(t *testing.T) Database) {
 	require.Contains(t, res.Error.Message, "superseded by run "+b)
 	close(g.gate)
 	require.Equal(t, domain.RunCompleted, r.Wait(b).State)
+}
+
+// sleepingKey: a run that holds its workflow's key is a row while it waits, and holds it still.
+func sleepingKey(t *testing.T, open func(t *testing.T) Database) {
+	db := open(t)
+	r := Start(t, db, NewExecutor(AddOne))
+	r.Config.SleepAfter = 100 * time.Millisecond
+	r.Restart()
+	d := Workflow("w", waitStep("a", domain.WaitSpec{For: json.RawMessage(`"${inputs.for}"`)}))
+	d.Inputs = []domain.Item{{Name: "for", Type: "string"}}
+	d.Concurrency = &domain.LimitSpec{Key: json.RawMessage(`"x"`)}
+	r.Deploy(d)
+	long := r.Begin("w", Values("for", `"9h"`))
+	sleeping := func() bool {
+		live, err := db.Store.Incarnations(t.Context())
+		require.NoError(t, err)
+		ids, err := db.Store.Sleeping(t.Context(), live[len(live)-1].Fence, clock().Add(time.Hour*24), 10)
+		require.NoError(t, err)
+		return len(ids) == 1 && ids[0] == long
+	}
+	require.Eventually(t, sleeping, 20*time.Second, 5*time.Millisecond)
+	next := r.Begin("w", Values("for", `"0s"`))
+	held := func() bool {
+		d, err := r.GetRun(t.Context(), "p", next)
+		require.NoError(t, err)
+		require.Equal(t, domain.RunQueued, d.State)
+		return d.Wait.Text == "key x is held by run "+long
+	}
+	require.Eventually(t, held, 20*time.Second, time.Millisecond)
+	for range 2 {
+		r.Restart()
+		require.True(t, sleeping(), "a restart leaves it asleep")
+		require.Eventually(t, held, 20*time.Second, time.Millisecond)
+	}
+	require.NoError(t, r.Cancel(t.Context(), "p", long, "", "enough"))
+	require.Equal(t, domain.RunCancelled, r.Wait(long).State)
+	require.Equal(t, domain.RunCompleted, r.Wait(next).State)
 }
 
 func rates(t *testing.T, open func(t *testing.T) Database) {
@@ -121,6 +164,22 @@ func rates(t *testing.T, open func(t *testing.T) Database) {
 		require.Equal(t, domain.RunCompleted, r.Wait(run).State)
 	}
 	require.GreaterOrEqual(t, clock().Sub(begun), 590*time.Millisecond, "two at once, then one in 150 ms")
+
+	d = keyed("hourly", nil)
+	d.RateLimit = &domain.RateSpec{Count: 2, Per: time.Hour}
+	r.Deploy(d)
+	for range 2 {
+		require.Equal(t, domain.RunCompleted, r.Wait(r.Begin("hourly", Values("k", `"x"`))).State)
+	}
+	r.Restart()
+	late := r.Begin("hourly", Values("k", `"x"`))
+	require.Eventually(t, func() bool {
+		d, err := r.GetRun(t.Context(), "p", late)
+		require.NoError(t, err)
+		require.Equal(t, domain.RunQueued, d.State, "a restart allows no more than the rate")
+		return d.Wait.Until.After(clock().Add(25 * time.Minute))
+	}, 20*time.Second, time.Millisecond)
+	require.NoError(t, r.Cancel(t.Context(), "p", late, "", "enough"))
 
 	d = keyed("once", nil)
 	d.IdempotencyKey = json.RawMessage(`"order-${inputs.k}"`)

@@ -162,6 +162,7 @@ func Store(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("unfinished runs and commands are found again", func(t *testing.T) { storeUnfinished(t, open(t)) })
 	t.Run("a lease is renewed until it has run out, and then taken over once", func(t *testing.T) { storeLeases(t, open(t)) })
 	t.Run("two heirs at once: every run has one owner", func(t *testing.T) { storeHeirs(t, open(t)) })
+	t.Run("what starts take of rates adds up", func(t *testing.T) { storeRates(t, open(t)) })
 	t.Run("a source has one keeper, and its heir after it", func(t *testing.T) { storeSources(t, open(t)) })
 	t.Run("signals reach those who listen", func(t *testing.T) { storeSignals(t, open(t)) })
 	t.Run("logs page by cursor across chunks that overlap", func(t *testing.T) { storeLogs(t, open(t)) })

@@ -68,8 +68,16 @@ func storeLeases(t *testing.T, db Database) {
 	require.ErrorIs(t, db.Store.Renew(ctx, a.fence, time.Hour), app.ErrFenced, "what has run out is not renewed")
 	require.NoError(t, a.put(&app.Entry{Run: one.Run, Seq: 2, Row: []byte("late")})[0], "its writes count until it is fenced")
 
+	asleep := startEntry("p", "w")
+	asleep.Sleep = &app.Sleep{Due: clock().Add(time.Hour)}
+	holding := startEntry("p", "w")
+	holding.Sleep = &app.Sleep{Due: clock().Add(time.Hour), Holds: []byte("a place")}
+	require.NoError(t, a.put(asleep, holding)[0])
+
 	h, err = db.Store.TakeOver(ctx, a.fence, b.fence, false)
 	require.NoError(t, err)
+	require.Equal(t, [][]byte{[]byte("a place")}, h.Holds)
+	unsettled(t, db, true)
 	require.ElementsMatch(t, []string{one.Run, two.Run}, h.Runs)
 	require.Equal(t, []app.Estate{{Fence: a.fence, Text: "e:a"}}, h.Estates)
 	require.ErrorIs(t, a.put(startEntry("p", "w"))[0], app.ErrFenced)
@@ -86,7 +94,10 @@ func storeLeases(t *testing.T, db Database) {
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{one.Run, two.Run}, h.Runs)
 	require.Equal(t, []app.Estate{{Fence: a.fence, Text: "e:a"}, {Fence: b.fence, Text: "e:b"}}, h.Estates)
-	require.NoError(t, db.Store.Settle(ctx, []int64{a.fence, b.fence}))
+	require.NoError(t, db.Store.Settle(ctx, []int64{a.fence}))
+	unsettled(t, db, true)
+	require.NoError(t, db.Store.Settle(ctx, []int64{b.fence}))
+	unsettled(t, db, false)
 	d := replica(t, db, "d", time.Hour)
 	h, err = db.Store.TakeOver(ctx, c.fence, d.fence, true)
 	require.NoError(t, err)
@@ -95,6 +106,35 @@ func storeLeases(t *testing.T, db Database) {
 	key, err := db.Store.PeerKey(ctx)
 	require.NoError(t, err)
 	require.Greater(t, len(key), 60)
+}
+
+func unsettled(t *testing.T, db Database, want bool) {
+	t.Helper()
+	got, err := db.Store.Unsettled(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+// storeRates: what starts take of rates adds up, whichever replica writes it.
+func storeRates(t *testing.T, db Database) {
+	a, b := replica(t, db, "a", time.Hour), replica(t, db, "b", time.Hour)
+	for i, j := range []*journal{a, b, a} {
+		e := startEntry("p", "w")
+		e.Rate = &app.RateUse{Project: "p", Key: "k", Every: time.Hour}
+		other := startEntry("p", "w")
+		other.Rate = &app.RateUse{Project: "p", Key: "quick", Every: time.Microsecond}
+		for _, err := range j.put(e, other) {
+			require.NoError(t, err)
+		}
+		spent, err := db.Store.SpentRates(t.Context(), "p")
+		require.NoError(t, err)
+		require.Len(t, spent, 1, "a full bucket is left out")
+		require.InDelta(t, float64(i+1), spent["k"].Hours(), 0.01)
+	}
+	spent, err := db.Store.SpentRates(t.Context(), "q")
+	require.NoError(t, err)
+	require.Empty(t, spent)
+	require.NoError(t, db.Store.EnsurePartitions(t.Context(), clock()))
 }
 
 func storeHeirs(t *testing.T, db Database) {

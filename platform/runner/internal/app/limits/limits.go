@@ -48,6 +48,7 @@ type Request struct {
 
 // Cause tells why a request waits.
 type Cause struct {
+	Key      string    `json:"-"` // of the claim
 	Label    string    `json:"label"`
 	HeldBy   []string  `json:"held_by,omitempty"` // holders, the earliest first, at most ten
 	Taken    int       `json:"taken"`
@@ -81,6 +82,9 @@ type Keeper struct {
 	requests map[string]*Request // that wait
 	held     map[string][]string // request id -> keys
 	early    []*Request          // asked before Open
+	spent    map[string]time.Duration
+	spentAt  time.Time
+	buckets  int // made since the last sweep
 }
 
 // place is what is known of one key.
@@ -93,7 +97,7 @@ type place struct {
 	claim   Claim // as asked for last
 
 	tokens float64
-	filled time.Time
+	filled time.Time // zero = not looked at yet
 	timer  func() bool
 }
 
@@ -111,6 +115,14 @@ func (k *Keeper) Restore(r Request) {
 	if _, known := k.held[r.ID]; !known {
 		k.hold(&r)
 	}
+}
+
+// Spent tells the keeper what others have taken of rates, by key: how long the key's bucket takes to be
+// full again. It is called before anything is restored or asked.
+func (k *Keeper) Spent(rates map[string]time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.spent, k.spentAt = rates, k.now()
 }
 
 // Open lets the keeper grant.
@@ -140,7 +152,7 @@ func (k *Keeper) Reset() {
 		}
 		p.waiting, p.queues = 0, map[string]*queue{} // a timer that runs already finds nobody
 	}
-	k.open, k.early = false, nil
+	k.open, k.early, k.spent = false, nil, nil
 	k.places, k.requests, k.held = map[string]*place{}, map[string]*Request{}, map[string][]string{}
 }
 
@@ -257,11 +269,30 @@ func (k *Keeper) Holders(key string) []string {
 func (k *Keeper) place(c Claim) *place {
 	p := k.places[c.Key]
 	if p == nil {
-		p = &place{key: c.Key, byShare: map[string]int{}, queues: map[string]*queue{}, tokens: -1}
+		p = &place{key: c.Key, byShare: map[string]int{}, queues: map[string]*queue{}}
 		k.places[c.Key] = p
+		if c.Per > 0 {
+			k.sweep()
+		}
 	}
 	p.claim = c
 	return p
+}
+
+// sweep forgets, now and then, the buckets that are full: a new one is full too.
+func (k *Keeper) sweep() {
+	if k.buckets++; k.buckets < 1000+len(k.places)/2 {
+		return
+	}
+	k.buckets = 0
+	for key, p := range k.places {
+		if p.claim.Per == 0 || p.waiting > 0 || p.timer != nil || p.filled.IsZero() {
+			continue
+		}
+		if k.fill(p); p.tokens >= p.burst() {
+			delete(k.places, key)
+		}
+	}
 }
 
 // try gives a request its places if all are free; else it waits for the first that is not.
@@ -288,17 +319,21 @@ func (k *Keeper) free(p *place) bool {
 
 // fill adds the tokens that the time since the last look has brought.
 func (k *Keeper) fill(p *place) {
-	now := k.now()
-	burst := float64(p.claim.Burst)
-	if burst == 0 {
-		burst = float64(p.claim.Limit)
+	now, burst := k.now(), p.burst()
+	if p.filled.IsZero() {
+		p.tokens, p.filled = burst-k.spent[p.key].Seconds()*p.rate(), k.spentAt
+		delete(k.spent, p.key)
 	}
-	if p.tokens < 0 {
-		p.tokens = burst
-	} else {
-		p.tokens = min(burst, p.tokens+now.Sub(p.filled).Seconds()*p.rate())
-	}
+	p.tokens = min(burst, p.tokens+now.Sub(p.filled).Seconds()*p.rate())
 	p.filled = now
+}
+
+// burst is how many tokens a full bucket holds.
+func (p *place) burst() float64 {
+	if p.claim.Burst > 0 {
+		return float64(p.claim.Burst)
+	}
+	return float64(p.claim.Limit)
 }
 
 // rate is tokens a second.
@@ -310,7 +345,7 @@ func (k *Keeper) hold(r *Request) {
 		p := k.place(c)
 		if c.Per > 0 {
 			k.fill(p)
-			p.tokens = max(p.tokens-1, 0)
+			p.tokens-- // below nothing if it is restored
 			continue
 		}
 		keys = append(keys, c.Key)
@@ -407,7 +442,7 @@ func (k *Keeper) cause(r *Request) Cause {
 	}
 	claim := r.Claims[r.blocked]
 	p := k.places[claim.Key]
-	c := Cause{Label: claim.Label, Taken: len(p.holders), Limit: max(claim.Limit, 1), Position: 1}
+	c := Cause{Key: claim.Key, Label: claim.Label, Taken: len(p.holders), Limit: max(claim.Limit, 1), Position: 1}
 	for _, h := range p.holders[:min(len(p.holders), 10)] {
 		c.HeldBy = append(c.HeldBy, h.name)
 	}

@@ -18,13 +18,19 @@ import (
 	studiov1 "github.com/pelton-run/pelton/platform/runner/internal/infra/contracts/studio/v1"
 )
 
+// The queues. Deploying and undeploying keep their order.
+var (
+	deploymentQueue = bus.Queue{Name: "runner.deployments", Exchange: "studio.v1", Keys: []string{"WorkflowDeployed", "WorkflowUndeployed"}}
+	revokedQueue    = bus.Queue{Name: "runner.KeyRevoked", Exchange: "authorization.v1", Keys: []string{"KeyRevoked"}}
+)
+
+// Queues are what Subscribe declares.
+func Queues() []bus.Queue { return []bus.Queue{deploymentQueue, revokedQueue} }
+
 // Subscribe declares the queues. revoked is told of API keys that are no longer valid.
 func Subscribe(ctx context.Context, s bus.Subscriber, cases app.UseCases, ready <-chan struct{}, revoked func(keyID string)) error {
 	c := consumer{cases, ready, revoked}
-	return errors.Join(
-		s.Subscribe(ctx, bus.Queue{Name: "runner.deployments", Exchange: "studio.v1", Keys: []string{"WorkflowDeployed", "WorkflowUndeployed"}}, c.deployment),
-		s.Subscribe(ctx, bus.Queue{Name: "runner.KeyRevoked", Exchange: "authorization.v1", Keys: []string{"KeyRevoked"}}, c.keyRevoked),
-	)
+	return errors.Join(s.Subscribe(ctx, deploymentQueue, c.deployment), s.Subscribe(ctx, revokedQueue, c.keyRevoked))
 }
 
 type consumer struct {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -194,7 +195,7 @@ func live(t *testing.T, url, file string, runs int, last bool, acked map[string]
 func readLines(t *testing.T, file string) []string {
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
-	return strings.Split(strings.TrimSpace(string(data)), "\n")
+	return slices.Collect(strings.FieldsFuncSeq(string(data), func(c rune) bool { return c == '\n' })) // none if it was killed at once
 }
 
 // stepRunOf drops the attempt of an execution id.

@@ -70,8 +70,19 @@ func (s *Store) TakeOver(ctx context.Context, dead, heir int64, surely bool) (h 
 		if err != nil {
 			return err
 		}
-		if h.Runs, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+		claimed, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
+			Run   string
+			Holds []byte
+		}])
+		if err != nil {
 			return err
+		}
+		for _, c := range claimed {
+			if len(c.Holds) > 0 {
+				h.Holds = append(h.Holds, c.Holds)
+			} else {
+				h.Runs = append(h.Runs, c.Run)
+			}
 		}
 		for _, name := range []string{"claim_sources", "claim_estates"} {
 			if _, err := tx.Exec(ctx, s.q[name], dead, heir); err != nil {
@@ -97,6 +108,12 @@ func (s *Store) TakeOver(ctx context.Context, dead, heir int64, surely bool) (h 
 func (s *Store) Settle(ctx context.Context, fences []int64) error {
 	_, err := s.pool.Exec(ctx, s.q["settle_estates"], fences)
 	return pg.Translate(err, "incarnation")
+}
+
+// Unsettled tells whether there are estates that are not dealt with. See app.Replicas.
+func (s *Store) Unsettled(ctx context.Context) (owed bool, err error) {
+	err = s.pool.QueryRow(ctx, s.q["unsettled"]).Scan(&owed)
+	return owed, pg.Translate(err, "incarnation")
 }
 
 // Owner tells who acts for a run. See app.Replicas.

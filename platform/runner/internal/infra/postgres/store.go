@@ -71,6 +71,9 @@ func (s *Store) EnsurePartitions(ctx context.Context, now time.Time) error {
 	if _, err := s.pool.Exec(ctx, s.q["prune_cached"]); err != nil {
 		return pg.Translate(err, "cached outputs")
 	}
+	if _, err := s.pool.Exec(ctx, s.q["prune_rates"]); err != nil {
+		return pg.Translate(err, "rate")
+	}
 	_, err := s.pool.Exec(ctx, s.q["prune_commands"])
 	return pg.Translate(err, "command")
 }

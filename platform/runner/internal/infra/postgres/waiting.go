@@ -44,6 +44,20 @@ func (s *Store) Sleeping(ctx context.Context, owner int64, before time.Time, lim
 	return ids, pg.Translate(err, "run")
 }
 
+// SpentRates tells what has been taken of a project's rates. See app.Store.
+func (s *Store) SpentRates(ctx context.Context, project string) (map[string]time.Duration, error) {
+	type row struct {
+		Key  string
+		Left time.Duration
+	}
+	rows, err := collect[row](ctx, s, "rate", "spent_rates", project)
+	out := make(map[string]time.Duration, len(rows))
+	for _, r := range rows {
+		out[r.Key] = r.Left
+	}
+	return out, err
+}
+
 // Waits lists what is waited for. See app.Store.
 func (s *Store) Waits(ctx context.Context, q app.WaitQuery) ([]app.Wait, error) {
 	after := app.Wait{Run: uuid.Nil.String()}
@@ -131,19 +145,21 @@ func (c *waitColumns) queue(b *pgx.Batch, q map[string]string) {
 	}
 	var waking, sleeping []pgtype.UUID
 	var dues []time.Time
+	var holds [][]byte
 	ids, rests := lastOf(c.restIDs, c.rests)
 	for i, r := range rests {
 		if r == nil {
 			waking = append(waking, ids[i])
 		} else {
 			sleeping, dues = append(sleeping, ids[i]), append(dues, r.Due)
+			holds = append(holds, nonNil(r.Holds))
 		}
 	}
 	if len(waking) > 0 {
 		b.Queue(q["wake"], pgtype.FlatArray[pgtype.UUID](waking))
 	}
 	if len(sleeping) > 0 {
-		b.Queue(q["put_sleeping"], pgtype.FlatArray[pgtype.UUID](sleeping), dues)
+		b.Queue(q["put_sleeping"], pgtype.FlatArray[pgtype.UUID](sleeping), dues, holds)
 	}
 	for _, w := range c.waits {
 		path := nonNilPath(w.Path)

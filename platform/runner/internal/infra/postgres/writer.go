@@ -1,8 +1,11 @@
 package postgres
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 )
@@ -33,7 +35,7 @@ type Journal struct {
 	stopped bool
 	wake    chan struct{}
 
-	conn    *pgxpool.Conn // the writer's own
+	conn    *pgx.Conn     // the writer's own
 	ids     []pgtype.UUID // reused between batches
 	seqs    []int64
 	rows    [][]byte
@@ -204,7 +206,13 @@ func (j *Journal) try(ctx context.Context, batch []*app.Entry, resend bool) erro
 		if err != nil {
 			return err
 		}
-		j.conn = conn
+		// A few rows of large tables are looked up each time; a plan made while they were small must not stay.
+		own := conn.Hijack()
+		if _, err := own.Exec(ctx, "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"); err != nil {
+			_ = own.Close(ctx)
+			return err
+		}
+		j.conn = own
 	}
 	b := &pgx.Batch{}
 	plain, err := j.fill(b, batch, resend)
@@ -226,12 +234,12 @@ func (j *Journal) try(ctx context.Context, batch []*app.Entry, resend bool) erro
 func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain bool, err error) {
 	q := j.store.q
 	j.ids, j.seqs, j.rows = j.ids[:0], j.seqs[:0], j.rows[:0]
-	var starts startColumns
+	var starts, whole startColumns
+	var ends, wholeEnds endColumns
 	var refs refColumns
-	var ends []*app.Entry
 	var waits waitColumns
 	var commands []string
-	var claims, cursors []*app.Entry
+	var claims, cursors, rates []*app.Entry
 	plain = true
 	for _, e := range batch {
 		id, err := uuid.Parse(e.Run)
@@ -246,14 +254,17 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		} else {
 			plain = false
 		}
-		if e.Start != nil {
+		switch {
+		case e.Start != nil && e.End != nil:
+			whole.add(id, e.Start)
+			wholeEnds.add(id, e)
+		case e.Start != nil:
 			starts.add(id, e.Start)
+		case e.End != nil:
+			ends.add(id, e)
 		}
 		if e.Sleep != nil || e.Wake || e.State != "" || e.Waits != nil {
 			waits.add(id, e)
-		}
-		if e.End != nil {
-			ends = append(ends, e)
 		}
 		if e.Command != "" {
 			commands = append(commands, e.Command)
@@ -264,8 +275,11 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		if e.Cursor != nil {
 			cursors = append(cursors, e)
 		}
+		if e.Rate != nil {
+			rates = append(rates, e)
+		}
 	}
-	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(ends)+len(commands)+len(claims)+len(cursors) == 0 {
+	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors)+len(rates) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -284,19 +298,65 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
 	}
+	// In one order, since other replicas' writers take from the same rates.
+	slices.SortFunc(rates, func(a, b *app.Entry) int {
+		return cmp.Or(strings.Compare(a.Rate.Project, b.Rate.Project), strings.Compare(a.Rate.Key, b.Rate.Key))
+	})
+	for _, e := range rates {
+		b.Queue(q["use_rate"], e.Rate.Project, e.Rate.Key, e.Rate.Every)
+	}
 	waits.queue(b, q)
 	if len(commands) > 0 {
 		b.Queue(q["delete_commands"], commands)
 	}
-	for _, x := range ends {
-		name, e := "end_run", x.End
-		if x.Waited {
-			name = "end_waited_run"
-		}
-		b.Queue(q[name], e.ID, string(e.State), e.FinishedAt, text(e.ErrorKind), text(e.Error), text(e.ErrorStep),
-			e.Fingerprint, e.CPUMicros, e.GiBSeconds)
-	}
+	whole.queueEnded(b, q, &wholeEnds)
+	ends.queue(b, q)
 	return false, nil
+}
+
+// endColumns gathers ended runs by column.
+type endColumns struct {
+	id, waited                              []pgtype.UUID
+	state, kind, message, step, fingerprint []string
+	finished                                []time.Time
+	cpu                                     []int64
+	gib                                     []float64
+}
+
+func (c *endColumns) add(id uuid.UUID, x *app.Entry) {
+	e, key := x.End, pgtype.UUID{Bytes: id, Valid: true}
+	c.id = append(c.id, key)
+	if x.Waited {
+		c.waited = append(c.waited, key)
+	}
+	c.state = append(c.state, string(e.State))
+	c.kind = append(c.kind, text(e.ErrorKind))
+	c.message = append(c.message, text(e.Error))
+	c.step = append(c.step, text(e.ErrorStep))
+	c.fingerprint = append(c.fingerprint, e.Fingerprint)
+	c.finished = append(c.finished, e.FinishedAt)
+	c.cpu = append(c.cpu, e.CPUMicros)
+	c.gib = append(c.gib, e.GiBSeconds)
+}
+
+func (c *endColumns) queue(b *pgx.Batch, q map[string]string) {
+	if len(c.id) == 0 {
+		return
+	}
+	// The span of ids lets the server skip the partitions of other days.
+	least, most := c.id[0], c.id[0]
+	for _, id := range c.id {
+		if bytes.Compare(id.Bytes[:], least.Bytes[:]) < 0 {
+			least = id
+		}
+		if bytes.Compare(id.Bytes[:], most.Bytes[:]) > 0 {
+			most = id
+		}
+	}
+	b.Queue(q["end_runs"], pgtype.FlatArray[pgtype.UUID](c.id), c.state, c.finished, c.kind, c.message, c.step, c.fingerprint, c.cpu, c.gib, least, most)
+	if len(c.waited) > 0 {
+		b.Queue(q["end_waits"], pgtype.FlatArray[pgtype.UUID](c.waited))
+	}
 }
 
 // startColumns gathers new runs by column.
@@ -336,11 +396,24 @@ func (c *startColumns) queue(b *pgx.Batch, q map[string]string, owner int64) {
 	b.Queue(q["insert_live"], ids, owner)
 }
 
-func (j *Journal) release() {
-	if j.conn != nil {
-		j.conn.Release()
-		j.conn = nil
+// queueEnded is for runs that are written when they have ended, as one row each.
+func (c *startColumns) queueEnded(b *pgx.Batch, q map[string]string, e *endColumns) {
+	if len(c.id) == 0 {
+		return
 	}
+	b.Queue(q["insert_ended_runs"], pgtype.FlatArray[pgtype.UUID](c.id), c.project, c.workflow, c.revision, c.revisionID, pgtype.FlatArray[pgtype.UUID](c.deployment),
+		e.state, c.triggerKind, c.triggerID, c.created, pgtype.FlatArray[pgtype.UUID](c.retryOf), c.tags,
+		e.finished, e.kind, e.message, e.step, e.fingerprint, e.cpu, e.gib, pgtype.FlatArray[pgtype.UUID](c.parent))
+}
+
+func (j *Journal) release() {
+	if j.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = j.conn.Close(ctx)
+	j.conn = nil
 }
 
 // text makes a string that PostgreSQL takes: valid UTF-8 without NUL.

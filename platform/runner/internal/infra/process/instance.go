@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/pelton-run/pelton/wrapper/wire"
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
@@ -55,7 +56,7 @@ type instance struct {
 	batch   bool           // the wrapper takes batches
 	outbox  []*pb.ToAction // what the next message carries
 	soon    *time.Timer    // sends what can wait a moment
-	stream  grpc.BidiStreamingClient[pb.ToAction, pb.FromAction]
+	stream  stream
 	token   string
 	renewAt time.Time
 	closing bool
@@ -173,6 +174,7 @@ func (i *instance) register() error {
 func (i *instance) unregister() {
 	_ = os.Remove(i.file)
 	_ = os.Remove(i.Socket)
+	_ = os.Remove(i.Socket + wire.Suffix)
 	_ = os.RemoveAll(filepath.Join(i.pool.r.cfg.StateDir, i.Name))
 }
 
@@ -187,15 +189,50 @@ func (i *instance) dial() error {
 	return i.open()
 }
 
+// stream carries the messages of all executions of an instance.
+type stream interface {
+	Send(m *pb.ToAction) error
+	Recv() (*pb.FromAction, error)
+}
+
+// plain is a stream of plain frames.
+type plain struct{ *wire.Conn }
+
+func (p plain) Send(m *pb.ToAction) error { return p.Post(m) }
+
+func (p plain) Recv() (*pb.FromAction, error) {
+	m := &pb.FromAction{}
+	return m, p.Read(m)
+}
+
+// open opens the stream: of plain frames, or a gRPC call where the wrapper is of a version that knows
+// no other.
 func (i *instance) open() error {
-	stream, err := i.client.Session(context.Background(), grpc.WaitForReady(false))
-	if err != nil {
+	var s stream
+	conn, err := wire.Dial(i.Socket)
+	switch {
+	case err == nil:
+		s = plain{conn}
+	case errors.Is(err, os.ErrNotExist):
+		if s, err = i.client.Session(context.Background(), grpc.WaitForReady(false)); err != nil {
+			return err
+		}
+	default:
 		return err
 	}
 	i.sendMu.Lock()
-	i.stream = stream
+	i.stream = s
 	i.sendMu.Unlock()
 	return nil
+}
+
+// hangUp ends the stream, if it is of plain frames: a gRPC call ends with its connection.
+func (i *instance) hangUp() {
+	i.sendMu.Lock()
+	defer i.sendMu.Unlock()
+	if p, ok := i.stream.(plain); ok {
+		_ = p.Close()
+	}
 }
 
 func (i *instance) alive() bool {
@@ -320,6 +357,7 @@ func (i *instance) mend() bool {
 	p.mu.Lock()
 	i.broken = true
 	p.mu.Unlock()
+	i.hangUp()
 	for wait := 5 * time.Millisecond; i.alive(); wait = min(2*wait, time.Second) {
 		if err := i.open(); err == nil {
 			if i.answers() {
@@ -376,6 +414,7 @@ func (i *instance) stop(forget bool) {
 		<-time.After(10 * time.Millisecond)
 	}
 	i.sweep()
+	i.hangUp()
 	if i.conn != nil {
 		i.conn.Close()
 	}

@@ -66,6 +66,13 @@ func (i *instance) take(m *pb.FromAction) {
 		run.sink.Output(app.Output{Index: int(o.Index), Values: values(o.Values), List: o.List, EventSeq: o.EventSeq, EventKey: o.EventKey, Cursor: o.Cursor})
 	case *pb.FromAction_Done:
 		p.finish(run, app.Ended{Outcome: app.Completed, Usage: usage(b.Done.Usage), List: b.Done.List, Outputs: int(b.Done.Outputs)})
+	case *pb.FromAction_Result:
+		for _, ph := range b.Result.Phases {
+			run.phase(phases[ph.Kind], time.UnixMicro(ph.AtUnixMicros))
+		}
+		run.sink.Output(app.Output{Values: values(b.Result.Values)})
+		run.brief = true
+		p.finish(run, app.Ended{Outcome: app.Completed, Usage: usage(b.Result.Usage), Outputs: 1})
 	case *pb.FromAction_Failed:
 		i.failed(run, b.Failed)
 	case *pb.FromAction_Unknown:
@@ -79,6 +86,7 @@ func (i *instance) failed(run *running, f *pb.Failed) {
 		p.mu.Lock()
 		delete(i.runs, run.x.ID)
 		run.sent, run.inst, run.last = false, nil, 0
+		p.brief = false
 		p.queue = append(p.queue, run)
 		p.mu.Unlock()
 		i.send(&pb.ToAction{ExecutionId: run.x.ID, Body: &pb.ToAction_Forget{Forget: &pb.Forget{}}})

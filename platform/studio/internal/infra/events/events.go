@@ -19,13 +19,19 @@ import (
 	runnerv1 "github.com/pelton-run/pelton/platform/studio/internal/infra/contracts/runner/v1"
 )
 
-// Subscribe declares the queues. What the repository tells is dealt with in its order.
+// The queues. What the repository tells is dealt with in its order.
+var (
+	repositoryQueue = bus.Queue{Name: "studio.repository", Exchange: "repository.v1", Keys: []string{"ActionOffered", "WorkflowFound"}}
+	deploymentQueue = bus.Queue{Name: "studio.DeploymentChanged", Exchange: "runner.v1", Keys: []string{"DeploymentChanged"}}
+)
+
+// Queues are what Subscribe declares.
+func Queues() []bus.Queue { return []bus.Queue{repositoryQueue, deploymentQueue} }
+
+// Subscribe declares the queues.
 func Subscribe(ctx context.Context, s bus.Subscriber, service *app.Service) error {
 	c := consumer{service}
-	return errors.Join(
-		s.Subscribe(ctx, bus.Queue{Name: "studio.repository", Exchange: "repository.v1", Keys: []string{"ActionOffered", "WorkflowFound"}}, c.repository),
-		s.Subscribe(ctx, bus.Queue{Name: "studio.DeploymentChanged", Exchange: "runner.v1", Keys: []string{"DeploymentChanged"}}, c.deployment),
-	)
+	return errors.Join(s.Subscribe(ctx, repositoryQueue, c.repository), s.Subscribe(ctx, deploymentQueue, c.deployment))
 }
 
 type consumer struct{ service *app.Service }

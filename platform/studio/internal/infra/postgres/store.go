@@ -261,8 +261,12 @@ func (s *Store) NewestDeployments(ctx context.Context, project string) (map[stri
 // DeploymentChanged implements app.Store.
 func (s *Store) DeploymentChanged(ctx context.Context, messageID string, d domain.Deployment) (project, workflow string, number int, err error) {
 	err = pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := outbox.First(ctx, tx, "studio.DeploymentChanged", messageID); err != nil {
+		first, err := outbox.First(ctx, tx, "studio.DeploymentChanged", messageID)
+		if err != nil {
 			return err
+		}
+		if !first { // a later change may have come since
+			return fault.New(fault.NotFound, "the change is known")
 		}
 		if d.Endpoints == nil {
 			d.Endpoints = []domain.Endpoint{}

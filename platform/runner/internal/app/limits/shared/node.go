@@ -2,12 +2,10 @@ package shared
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pelton-run/pelton/platform/runner/internal/app/limits"
@@ -16,36 +14,51 @@ import (
 
 // Network is what a Node knows of the replicas.
 type Network interface {
-	// Live are this incarnation and the others that live. whole tells that no incarnation is dead
-	// without its runs having been taken up and its grants restored.
-	Live(ctx context.Context) (me int64, live []int64, whole bool, err error)
+	// Live are the incarnations that live, as they are now. whole tells that none is dead without its
+	// runs having been taken up and its grants adopted and flushed.
+	Live(ctx context.Context) (live []int64, whole bool, err error)
+	// Held tells whether this replica may still act, by its own clock.
+	Held() bool
 	// Call asks another replica's Node (its Answer) and gives its one answer.
 	Call(ctx context.Context, to int64, ask []byte) (answer []byte, err error)
 }
 
 // Config of New.
 type Config struct {
+	Me      int64 // this incarnation
 	Network Network
-	// Tell takes decisions about this node's requests: the same request may be told again while it
-	// waits, and is told granted once. One call at a time; it must not call the Node.
-	Tell func(Decision)
+	// Spent tells what durable starts have taken of a domain's rates, by key: how long a bucket takes
+	// to be full again. nil: nothing.
+	Spent func(ctx context.Context, domain string) (map[string]time.Duration, error)
 	// Beat is how often is looked who lives, and what got lost is asked again. Defaults to 1 s.
 	Beat time.Duration
 	Now  func() time.Time
 	Log  *slog.Logger // Defaults to slog.Default()
 }
 
-// Request asks for places in one domain. Its Granted is not used: Tell tells.
+// Request asks for places in one domain. Its Granted is not used.
 type Request struct {
 	limits.Request
 	Domain string
+	// Try asks for places at once or not at all; the decision waits until the keeper knows.
+	Try bool `json:",omitempty"`
+	// Oldest asks to be told who is in its way.
+	Oldest bool `json:",omitempty"`
+	// Ask tells calls of Acquire apart; the Node sets it.
+	Ask int64 `json:",omitempty"`
+	// Tell takes decisions: any number while it waits, then one that is granted or refused, after
+	// which nothing counts. It is called from any goroutine and must neither block nor call the Node.
+	Tell func(Decision) `json:"-"`
 }
 
 // Decision is where a request stands.
 type Decision struct {
 	ID      string       `json:"id"`
-	Granted bool         `json:"granted"`
-	Cause   limits.Cause `json:"cause,omitzero"` // while it waits
+	Ask     int64        `json:"ask"`
+	Granted bool         `json:"granted,omitempty"`
+	Refused bool         `json:"refused,omitempty"` // Try
+	Cause   limits.Cause `json:"cause,omitzero"`    // while it waits, or of Refused
+	Oldest  []string     `json:"oldest,omitempty"`  // holders that are in its way, the earliest first
 }
 
 // Node is one replica's part in keeping limits. Safe for concurrent use, but for Run, which is called once.
@@ -53,76 +66,39 @@ type Node struct {
 	cfg  Config
 	wake chan struct{}
 
-	tell sync.Mutex // held while Tell is called
+	mu      sync.Mutex
+	live    []int64
+	whole   bool
+	seq     int              // counts what changes who lives
+	seen    int              // seq when live was looked up
+	follows map[string]epoch // domains whose keeper has asked what is held since
+	held    map[string]Request
+	waiting map[string]*asked
+	out     map[string]*outgoing // by domain
+	kept    map[string]*domain   // domains that we keep
+	news    map[int64][]notice   // to be told to those who asked
+	busy    map[int64]bool       // a message to it is under way
+	asks    int64
+	told    []func() // to be called once mu is free
 
-	mu       sync.Mutex
-	me       int64
-	live     []int64
-	whole    bool
-	held     map[string]Request  // ours, granted
-	waiting  map[string]*asked   // ours, not granted
-	released map[string]Request  // ours, not yet confirmed by their keeper
-	kept     map[string]*domain  // domains that we keep
-	grants   map[int64][]Request // to be told to those who asked
-	busy     map[int64]bool      // a message to it is under way
-	missed   map[int64]bool      // and there was more for it meanwhile
-
-	fresh sync.Mutex // of given; never held while another lock is taken
-	given []given
+	inline atomic.Bool // whoever holds mu collects afterwards
+	fresh  sync.Mutex  // of given; never held while another lock is taken
+	given  []given
 }
 
-// given is a grant of a keeper here that is not noted yet.
-type given struct {
-	d    *domain
-	name string
-	id   string
+type epoch struct {
+	keeper int64
+	seq    int
 }
 
 // asked is a request of ours that waits.
 type asked struct {
 	Request
-	sent bool
+	cause limits.Cause
 }
 
-// domain is one that this node keeps, is about to keep, or has kept and not been asked for since.
-type domain struct {
-	keeper *limits.Keeper
-	asks   map[string]*ask // known requests, of all nodes
-	open   bool            // it grants
-	asking bool            // it is being counted, to be opened
-	gone   map[string]bool // released while it was closed
-}
-
-// ask is a request at its keeper.
-type ask struct {
-	Request
-	owner int64 // node that asked
-	held  bool
-	late  bool // told as held while the domain was closed
-}
-
-// message is what nodes ask each other: requests, holds (granted before, by whoever kept the
-// domain) and releases for a keeper, grants for who asked, a domain to be given up, or to be
-// reported on.
-type message struct {
-	From    int64     `json:"from"`
-	Acquire []Request `json:"acquire,omitempty"`
-	Hold    []Request `json:"hold,omitempty"`
-	Release []Request `json:"release,omitempty"`
-	Granted []Request `json:"granted,omitempty"`
-	Yield   string    `json:"yield,omitempty"`
-	Report  string    `json:"report,omitempty"`
-}
-
-// reply answers a message.
-type reply struct {
-	Decisions []Decision       `json:"decisions,omitempty"`
-	Done      []string         `json:"done,omitempty"`    // holds and releases that are noted
-	Kept      []Request        `json:"kept,omitempty"`    // Yield: what the node had granted
-	Owners    map[string]int64 `json:"owners,omitempty"`  // Yield
-	Mine      []Request        `json:"mine,omitempty"`    // Report: what the node holds
-	Waiting   []string         `json:"waiting,omitempty"` // Report: what it waits for
-}
+// outgoing is what a domain's keeper has not been told yet, by request.
+type outgoing struct{ ask, hold, release map[string]bool }
 
 // New makes a node; Run works.
 func New(cfg Config) *Node {
@@ -132,75 +108,194 @@ func New(cfg Config) *Node {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Node{cfg: cfg, wake: make(chan struct{}, 1), held: map[string]Request{}, waiting: map[string]*asked{}, released: map[string]Request{},
-		kept: map[string]*domain{}, grants: map[int64][]Request{}, busy: map[int64]bool{}, missed: map[int64]bool{}}
+	return &Node{cfg: cfg, wake: make(chan struct{}, 1), seq: 1, follows: map[string]epoch{}, held: map[string]Request{},
+		waiting: map[string]*asked{}, out: map[string]*outgoing{}, kept: map[string]*domain{}, news: map[int64][]notice{}, busy: map[int64]bool{}}
+}
+
+// unlock gives mu back and tells what there is to tell.
+func (n *Node) unlock() {
+	told := n.told
+	n.told = nil
+	n.mu.Unlock()
+	for _, f := range told {
+		f()
+	}
 }
 
 // Acquire asks for a start; it never blocks. A known request is not asked twice.
 func (n *Node) Acquire(r Request) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	defer n.unlock()
 	if _, ok := n.held[r.ID]; ok || n.waiting[r.ID] != nil {
 		return
 	}
 	if r.Since.IsZero() {
 		r.Since = n.cfg.Now()
 	}
-	r.Granted = nil
-	delete(n.released, r.ID)
-	n.waiting[r.ID] = &asked{Request: r}
+	n.asks++
+	r.Granted, r.Ask = nil, n.asks
+	n.waiting[r.ID] = &asked{Request: r, cause: unknown}
+	if n.keep(r.Domain) != nil {
+		rep := n.keepFor(message{From: n.cfg.Me, Acquire: []Request{r}})
+		for _, d := range rep.Decisions {
+			n.decide(n.cfg.Me, r.Domain, d)
+			return
+		}
+	}
+	o := n.outgoing(r.Domain)
+	delete(o.release, r.ID)
+	o.ask[r.ID] = true
 	n.poke()
+}
+
+// Adopt makes a grant this node's that another incarnation had. It never blocks.
+func (n *Node) Adopt(r Request) {
+	n.mu.Lock()
+	defer n.unlock()
+	if _, ok := n.held[r.ID]; ok {
+		return
+	}
+	r.Granted, r.Tell = nil, nil
+	n.held[r.ID] = r
+	delete(n.waiting, r.ID)
+	if o := n.out[r.Domain]; o != nil {
+		delete(o.ask, r.ID)
+		delete(o.release, r.ID)
+	}
+	if n.keep(r.Domain) != nil && len(n.keepFor(message{From: n.cfg.Me, Hold: []Request{r}}).Noted) > 0 {
+		return
+	}
+	n.outgoing(r.Domain).hold[r.ID] = true
+	n.poke()
+}
+
+// Started tells that a granted start is durable together with what it has taken of rates: that is
+// not to be taken off again.
+func (n *Node) Started(id string) {
+	n.mu.Lock()
+	defer n.unlock()
+	r, ok := n.held[id]
+	if !ok {
+		return
+	}
+	r.Claims = slices.DeleteFunc(slices.Clone(r.Claims), func(c limits.Claim) bool { return c.Per > 0 })
+	if n.held[id] = r; len(r.Claims) == 0 {
+		n.giveBack(id)
+	}
 }
 
 // Release gives a start's claims back, or takes the request away. It never blocks; an unknown id
 // changes nothing.
 func (n *Node) Release(id string) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if r, ok := n.held[id]; ok {
-		n.released[id] = r
-	} else if w := n.waiting[id]; w != nil {
-		n.released[id] = w.Request
-	} else {
+	defer n.unlock()
+	n.giveBack(id)
+}
+
+// giveBack needs n.mu.
+func (n *Node) giveBack(id string) {
+	r, ok := n.held[id]
+	w := n.waiting[id]
+	switch {
+	case ok:
+	case w != nil:
+		r = w.Request
+	default:
 		return
 	}
 	delete(n.held, id)
 	delete(n.waiting, id)
+	n.released(r.Domain, id)
+}
+
+// released tells a keeper that a place is free. It needs n.mu.
+func (n *Node) released(domain, id string) {
+	if o := n.out[domain]; o != nil {
+		delete(o.ask, id)
+		delete(o.hold, id)
+	}
+	if n.keep(domain) != nil && len(n.keepFor(message{From: n.cfg.Me, Release: []Request{bare(id, domain)}}).Done) > 0 {
+		return
+	}
+	n.outgoing(domain).release[id] = true
 	n.poke()
 }
 
-// Restore makes grants this node's that another incarnation had. It returns once every keeper
-// knows, so that the dead one's estate may be settled.
-func (n *Node) Restore(ctx context.Context, held []Request) error {
-	n.mu.Lock()
-	for _, r := range held {
-		n.held[r.ID] = r
-		delete(n.waiting, r.ID)
-	}
-	n.mu.Unlock()
-	left := slices.Clone(held)
-	for len(left) > 0 {
-		if err := n.look(ctx); err != nil {
+// Flush returns once the keepers know of everything that was adopted, or is released meanwhile.
+func (n *Node) Flush(ctx context.Context) error {
+	for {
+		n.mu.Lock()
+		left := 0
+		for _, o := range n.out {
+			left += len(o.hold)
+		}
+		n.mu.Unlock()
+		if left == 0 {
+			return nil
+		}
+		if err := n.pause(ctx); err != nil {
 			return err
 		}
-		for to, batch := range n.byKeeper(left) {
-			rep, err := n.ask(ctx, to, message{Hold: batch})
-			if err != nil {
-				continue // it is asked again, or another one keeps the domain by then
-			}
-			left = slices.DeleteFunc(left, func(r Request) bool { return slices.Contains(rep.Done, r.ID) })
+		n.poke()
+	}
+}
+
+// Known tells at once why a request waits, as far as this node knows; false if it does not wait.
+func (n *Node) Known(id string) (limits.Cause, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w := n.waiting[id]
+	if w == nil {
+		return limits.Cause{}, false
+	}
+	if d := n.kept[w.Domain]; d != nil && d.open {
+		if why, ok := d.keeper.Why(id); ok {
+			return why, true
 		}
-		if len(left) > 0 {
-			if err := wait(ctx, n.cfg.Beat/10); err != nil {
-				return err
+	}
+	return w.cause, true
+}
+
+// Why tells why requests wait, as their keepers know it at this moment. One that does not answer
+// is not waited for beyond a beat.
+func (n *Node) Why(ctx context.Context, ids []string) map[string]limits.Cause {
+	out, far := map[string]limits.Cause{}, map[int64][]Request{}
+	for _, id := range ids {
+		why, waits := n.Known(id)
+		if !waits {
+			continue
+		}
+		out[id] = why
+		n.mu.Lock()
+		if w := n.waiting[id]; w != nil {
+			if k := n.keeper(w.Domain); k != n.cfg.Me && k != 0 {
+				far[k] = append(far[k], bare(id, w.Domain))
+			}
+		}
+		n.mu.Unlock()
+	}
+	for k, list := range far {
+		rep, err := n.ask(ctx, k, message{Why: list})
+		for i, id := range rep.Waiting {
+			out[id] = rep.Causes[i]
+		}
+		if err != nil {
+			for _, r := range list {
+				out[r.ID] = unknown
 			}
 		}
 	}
-	return nil
+	return out
 }
 
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
+// bare names a request.
+func bare(id, domain string) Request {
+	return Request{Request: limits.Request{ID: id}, Domain: domain}
+}
+
+// pause waits until what has failed may be tried again.
+func (n *Node) pause(ctx context.Context) error {
+	t := time.NewTimer(min(n.cfg.Beat/10, 50*time.Millisecond))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -208,6 +303,19 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Changed tells that somebody has begun or ended to live, or that an estate is settled.
+func (n *Node) Changed() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lookSoon()
+}
+
+// lookSoon needs n.mu.
+func (n *Node) lookSoon() {
+	n.seq++
+	n.poke()
 }
 
 // Run works until ctx is done.
@@ -218,11 +326,14 @@ func (n *Node) Run(ctx context.Context) {
 	defer sending.Wait()
 	again := true
 	for ctx.Err() == nil {
+		n.mu.Lock()
+		again = again || n.seen != n.seq
+		n.mu.Unlock()
 		if again {
 			if err := n.look(ctx); err != nil && ctx.Err() == nil {
 				n.cfg.Log.Warn("who lives is not known: limits wait", "error", err)
+				_ = n.pause(ctx)
 			}
-			n.adjust()
 		}
 		n.recount(ctx, &sending)
 		n.send(ctx, &sending)
@@ -231,7 +342,6 @@ func (n *Node) Run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-beat.C:
 			again = true
-			n.resend()
 		case <-n.wake:
 		}
 	}
@@ -246,154 +356,89 @@ func (n *Node) poke() {
 
 // look finds out who lives.
 func (n *Node) look(ctx context.Context) error {
-	me, live, whole, err := n.cfg.Network.Live(ctx)
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	seq := n.seq
+	n.mu.Unlock()
+	live, whole, err := n.cfg.Network.Live(ctx)
+	n.mu.Lock()
+	defer n.unlock()
 	if err != nil {
 		n.whole = false
 		return err
 	}
 	live = slices.Clone(live)
 	slices.Sort(live)
-	n.me, n.live, n.whole = me, live, whole
+	moved := !slices.Equal(live, n.live)
+	n.live, n.whole, n.seen = live, whole, seq
+	for name, f := range n.follows {
+		if f.seq <= seq {
+			moved = moved || f.keeper != n.keeperOf(name)
+			delete(n.follows, name)
+		}
+	}
+	if moved {
+		n.askAgain("")
+	}
+	n.adjust()
 	return nil
 }
 
-// keeperOf needs n.mu; 0 = not known.
+// askAgain makes what waits in a domain, or in all, be asked of its keeper once more. It needs n.mu.
+func (n *Node) askAgain(domain string) {
+	for id, w := range n.waiting {
+		if domain == "" || w.Domain == domain {
+			n.outgoing(w.Domain).ask[id] = true
+		}
+	}
+	n.poke()
+}
+
+// keeperOf is whose a domain is by hash; 0 = not known. It needs n.mu.
 func (n *Node) keeperOf(name string) int64 { return rendezvous.Choose("limits "+name, n.live) }
 
-func (n *Node) byKeeper(list []Request) map[int64][]Request {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	out := map[int64][]Request{}
-	for _, r := range list {
-		k := n.keeperOf(r.Domain)
-		out[k] = append(out[k], r)
+// keeper is whom this node listens to about a domain; 0 = not known. It needs n.mu.
+func (n *Node) keeper(name string) int64 {
+	if f, ok := n.follows[name]; ok {
+		return f.keeper
 	}
-	return out
+	return n.keeperOf(name)
 }
 
-// adjust closes the domains that others keep now, and drops what dead replicas held once their
-// heirs have restored it.
-func (n *Node) adjust() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for name, d := range n.kept {
-		if n.keeperOf(name) != n.me {
-			n.shut(d) // who keeps it now asks what it had granted
-			continue
+// outgoing needs n.mu.
+func (n *Node) outgoing(domain string) *outgoing {
+	o := n.out[domain]
+	if o == nil {
+		o = &outgoing{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+		n.out[domain] = o
+	}
+	return o
+}
+
+// decide takes what a keeper says of a request. It needs n.mu.
+func (n *Node) decide(from int64, domain string, d Decision) {
+	w := n.waiting[d.ID]
+	switch {
+	case from != n.keeper(domain):
+		if w != nil {
+			n.outgoing(domain).ask[d.ID] = true
 		}
-		if !n.whole || !d.open {
-			continue
+		return
+	case w == nil:
+		if _, ok := n.held[d.ID]; d.Granted && !ok {
+			n.released(domain, d.ID) // nobody wants it any more
 		}
-		for id, a := range d.asks {
-			if !slices.Contains(n.live, a.owner) {
-				delete(d.asks, id)
-				d.keeper.Release(id)
-			}
-		}
+		return
+	case w.Ask != d.Ask:
+		return // it was taken back, and asked anew
+	case d.Granted:
+		delete(n.waiting, d.ID)
+		n.held[d.ID] = w.Request
+	case d.Refused:
+		delete(n.waiting, d.ID)
+	default:
+		w.cause = d.Cause
 	}
-	for to := range n.grants {
-		if !slices.Contains(n.live, to) {
-			delete(n.grants, to)
-		}
+	if w.Tell != nil {
+		n.told = append(n.told, func() { w.Tell(d) })
 	}
-}
-
-// shut makes a domain grant nothing more, for good. It needs n.mu.
-func (n *Node) shut(d *domain) {
-	n.collect() // what was given up to now counts
-	d.open = false
-	d.keeper.Reset()
-}
-
-// after is time.AfterFunc for a keeper's rates.
-func after(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
-
-// at hands a request to its keeper. It needs n.mu.
-func (n *Node) at(d *domain, name string, a *ask) {
-	r := a.Request.Request
-	r.Granted = func() { // under whatever locks: it is noted later
-		n.fresh.Lock()
-		n.given = append(n.given, given{d, name, a.ID})
-		n.fresh.Unlock()
-		n.poke()
-	}
-	d.keeper.Acquire(r)
-}
-
-// collect notes what keepers here have granted, and whom that is to be told. It needs n.mu.
-func (n *Node) collect() {
-	n.fresh.Lock()
-	list := n.given
-	n.given = nil
-	n.fresh.Unlock()
-	for _, g := range list {
-		a := g.d.asks[g.id]
-		if a == nil || a.held || !g.d.open {
-			continue
-		}
-		a.held = true
-		n.grants[a.owner] = append(n.grants[a.owner], Request{Request: limits.Request{ID: g.id}, Domain: g.name})
-	}
-}
-
-// keep is a domain of ours, nil if another node keeps it. It needs n.mu.
-func (n *Node) keep(name string) *domain {
-	if n.me == 0 || n.keeperOf(name) != n.me {
-		return nil
-	}
-	d := n.kept[name]
-	if d == nil {
-		d = &domain{keeper: limits.New(n.cfg.Now, after), asks: map[string]*ask{}, gone: map[string]bool{}}
-		n.kept[name] = d
-	}
-	if !d.open && !d.asking {
-		n.poke()
-	}
-	return d
-}
-
-// resend makes everything that waits for an answer be asked again.
-func (n *Node) resend() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, w := range n.waiting {
-		w.sent = false
-	}
-}
-
-var errMoved = errors.New("another replica keeps it now")
-
-func (n *Node) ask(ctx context.Context, to int64, m message) (reply, error) {
-	n.mu.Lock()
-	m.From = n.me
-	own := to == n.me
-	n.mu.Unlock()
-	if own {
-		return n.take(m), nil
-	}
-	if to == 0 {
-		return reply{}, errMoved
-	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		return reply{}, err
-	}
-	calling, cancel := context.WithTimeout(ctx, 5*n.cfg.Beat)
-	defer cancel()
-	if b, err = n.cfg.Network.Call(calling, to, b); err != nil {
-		return reply{}, err
-	}
-	var r reply
-	return r, json.Unmarshal(b, &r)
-}
-
-// Answer serves another node's call.
-func (n *Node) Answer(_ context.Context, ask []byte) ([]byte, error) {
-	var m message
-	if err := json.Unmarshal(ask, &m); err != nil {
-		return nil, fmt.Errorf("read a call about limits: %w", err)
-	}
-	return json.Marshal(n.take(m))
 }

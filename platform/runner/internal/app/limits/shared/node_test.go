@@ -29,6 +29,7 @@ type world struct {
 	t     *testing.T
 	mu    sync.Mutex
 	nodes map[int64]*member
+	ghost map[int64]*member // dead, and do not know it yet
 	last  int64
 	owed  int // deaths whose grants no heir has restored yet
 	use   map[string]int
@@ -48,7 +49,7 @@ type member struct {
 }
 
 func newWorld(t *testing.T, most map[string]int) *world {
-	return &world{t: t, nodes: map[int64]*member{}, use: map[string]int{}, most: most}
+	return &world{t: t, nodes: map[int64]*member{}, ghost: map[int64]*member{}, use: map[string]int{}, most: most}
 }
 
 func (w *world) join() *member {
@@ -57,7 +58,7 @@ func (w *world) join() *member {
 	w.last++
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &member{w: w, id: w.last, cancel: cancel, done: make(chan struct{}), mine: map[string]shared.Request{}, runs: map[string]shared.Request{}, told: make(chan shared.Decision, 100000)}
-	m.Node = shared.New(shared.Config{Network: m, Tell: m.tell, Beat: 20 * time.Millisecond, Now: time.Now})
+	m.Node = shared.New(shared.Config{Me: m.id, Network: m, Beat: 20 * time.Millisecond, Now: time.Now})
 	w.nodes[m.id] = m
 	go func() { defer close(m.done); m.Run(ctx) }()
 	w.t.Cleanup(func() { cancel(); <-m.done })
@@ -90,6 +91,7 @@ func (w *world) begin(r shared.Request) {
 
 func (m *member) ask(r shared.Request) {
 	m.w.mu.Lock()
+	r.Tell = m.tell
 	m.mine[r.ID] = r
 	m.w.mu.Unlock()
 	m.Acquire(r)
@@ -114,10 +116,17 @@ func (m *member) end() bool {
 	return id != ""
 }
 
-// kill ends a node; heir takes over what it had, after a while.
-func (w *world) kill(m, heir *member) {
+// kill ends a node, or leaves it to find out; heir takes over what it had, after a while.
+func (w *world) kill(m, heir *member, ghost bool) {
 	w.mu.Lock()
+	for id, g := range w.ghost {
+		delete(w.ghost, id)
+		g.cancel()
+	}
 	delete(w.nodes, m.id)
+	if ghost {
+		w.ghost[m.id] = m
+	}
 	w.owed++
 	held, asks := []shared.Request{}, []shared.Request{}
 	for _, r := range m.runs {
@@ -127,14 +136,19 @@ func (w *world) kill(m, heir *member) {
 		asks = append(asks, r)
 	}
 	w.mu.Unlock()
-	m.cancel()
-	<-m.done
+	if !ghost {
+		m.cancel()
+		<-m.done
+	}
+	for _, r := range held {
+		heir.Adopt(r)
+	}
 	w.mu.Lock()
 	for _, r := range held {
 		heir.runs[r.ID] = r
 	}
 	w.mu.Unlock()
-	require.NoError(w.t, heir.Restore(w.t.Context(), held))
+	require.NoError(w.t, heir.Flush(w.t.Context()))
 	w.mu.Lock()
 	w.owed--
 	w.mu.Unlock()
@@ -143,20 +157,28 @@ func (w *world) kill(m, heir *member) {
 	}
 }
 
-func (m *member) Live(context.Context) (int64, []int64, bool, error) {
+func (m *member) Held() bool { return true }
+
+func (m *member) Live(context.Context) ([]int64, bool, error) {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
 	var live []int64
 	for id := range m.w.nodes {
 		live = append(live, id)
 	}
-	return m.id, live, m.w.owed == 0, nil
+	return live, m.w.owed == 0, nil
 }
 
 func (m *member) Call(ctx context.Context, to int64, ask []byte) ([]byte, error) {
 	m.w.mu.Lock()
 	n := m.w.nodes[to]
+	if n == nil {
+		n = m.w.ghost[to]
+	}
 	m.w.mu.Unlock()
+	if rand.IntN(4) == 0 {
+		<-time.After(time.Duration(rand.IntN(8)) * time.Millisecond)
+	}
 	if n == nil {
 		return nil, errors.New("it is gone")
 	}
@@ -209,7 +231,7 @@ func TestNodesShareALimit(t *testing.T) {
 	}
 	require.True(t, a.end())
 	granted(t, b, "2")
-	w.kill(b, a)
+	w.kill(b, a, false)
 	a.ask(req("3", "p", "r3", capOf("k", 1)))
 	require.True(t, a.end(), "the heir ends what it has restored")
 	granted(t, a, "3")
@@ -239,8 +261,8 @@ func TestNodesComeAndGo(t *testing.T) {
 		}
 	})
 	n := 0
-	for round := range 12 {
-		for range 60 {
+	for round := range 20 {
+		for range 25 {
 			n++
 			key := []string{"a", "b", "c"}[n%3]
 			r := req(fmt.Sprint("x", n), fmt.Sprint("p", n%3), fmt.Sprint("r", n), capOf(key, most[key]))
@@ -249,11 +271,11 @@ func TestNodesComeAndGo(t *testing.T) {
 		}
 		<-time.After(time.Duration(rand.IntN(60)) * time.Millisecond)
 		switch all := w.members(); {
-		case round%3 == 2:
+		case round%2 == 1:
 			w.join()
 		case len(all) > 1:
 			i := rand.IntN(len(all))
-			w.kill(all[i], all[(i+1)%len(all)])
+			w.kill(all[i], all[(i+1)%len(all)], rand.IntN(2) == 0)
 		}
 	}
 	require.Eventually(t, func() bool {
@@ -267,5 +289,38 @@ func TestNodesComeAndGo(t *testing.T) {
 	}, time.Minute, 5*time.Millisecond)
 	close(stop)
 	working.Wait()
+	require.Empty(t, w.over)
+}
+
+func TestNodeDecidesAtOnceOrNotAtAll(t *testing.T) {
+	w := newWorld(t, map[string]int{"k": 2})
+	a, b := w.join(), w.join()
+	for i, m := range []*member{a, b} {
+		r := req(fmt.Sprint(i), "p", fmt.Sprint("r", i), capOf("k", 2))
+		r.Try = true
+		m.ask(r)
+		granted(t, m, r.ID)
+	}
+	r := req("2", "p", "r2", capOf("k", 2))
+	r.Try = true
+	a.ask(r)
+	d := <-a.told
+	for d.ID != "2" || d.Granted == d.Refused {
+		d = <-a.told
+	}
+	require.True(t, d.Refused)
+	require.Equal(t, 2, d.Cause.Taken)
+	r = req("3", "p", "r3", capOf("k", 2))
+	r.Oldest = true
+	b.ask(r)
+	for d := range b.told {
+		if d.ID == "3" && len(d.Oldest) > 0 {
+			require.Len(t, d.Oldest, 1)
+			break
+		}
+	}
+	require.Eventually(t, func() bool { return b.Why(t.Context(), []string{"3", "0"})["3"].Taken == 2 }, 20*time.Second, time.Millisecond)
+	require.True(t, a.end())
+	granted(t, b, "3")
 	require.Empty(t, w.over)
 }

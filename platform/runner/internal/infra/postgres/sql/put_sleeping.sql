@@ -1,1 +1,2 @@
-INSERT INTO sleeping (run, due) SELECT unnest($1::uuid[]), unnest($2::timestamptz[]) ON CONFLICT (run) DO UPDATE SET due = excluded.due
+INSERT INTO sleeping (run, due, holds) SELECT unnest($1::uuid[]), unnest($2::timestamptz[]), unnest($3::bytea[])
+ON CONFLICT (run) DO UPDATE SET due = excluded.due, holds = excluded.holds

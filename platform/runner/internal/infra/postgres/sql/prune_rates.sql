@@ -1,0 +1,1 @@
+DELETE FROM rate WHERE ctid = ANY (ARRAY(SELECT ctid FROM rate WHERE full_at < now() LIMIT 10000))

@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM incarnation WHERE NOT live AND heir IS NOT NULL AND NOT settled)

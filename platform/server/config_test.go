@@ -1,0 +1,46 @@
+package server
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTargets(t *testing.T) {
+	const pg, rabbit, issuer = "PELTON_STORE=postgres://u:p@h/", "PELTON_BUS=amqp://u:p@h/", "PELTON_AUTHORIZATION_URL=http://h:8080"
+	for name, c := range map[string]struct {
+		environ []string
+		says    string // empty: the settings are right
+	}{
+		"all by default":                {nil, ""},
+		"all over a broker":             {[]string{rabbit}, ""},
+		"an unknown bus":                {[]string{"PELTON_BUS=kafka://h"}, "bus: is kafka://h (this version knows mem: and amqp:// and amqps://)"},
+		"an unknown target":             {[]string{"PELTON_TARGET=runer"}, "target: is runer (this version knows all and authorization and"},
+		"a service without a broker":    {[]string{"PELTON_TARGET=studio", pg, issuer}, "target: is studio while messages stay in this process (give bus: amqp://…"},
+		"a service":                     {[]string{"PELTON_TARGET=studio", pg, rabbit, issuer}, ""},
+		"without a database":            {[]string{"PELTON_TARGET=studio", rabbit, issuer}, "target: is studio while the database is this process's own (give the store: postgres://…"},
+		"without an issuer":             {[]string{"PELTON_TARGET=studio", pg, rabbit}, `authorization.url: is "" while authorization is not among the targets (give the address`},
+		"an issuer without a scheme":    {[]string{"PELTON_TARGET=studio", pg, rabbit, "PELTON_AUTHORIZATION_URL=h:8080"}, `authorization.url: is "h:8080"`},
+		"the issuer":                    {[]string{"PELTON_TARGET=authorization", pg, rabbit}, ""},
+		"several":                       {[]string{"PELTON_TARGET=authorization,studio,runner", pg, rabbit}, ""},
+		"the builder needs no database": {[]string{"PELTON_TARGET=builder", rabbit}, ""},
+		"a runner over a broker":        {[]string{"PELTON_TARGET=runner", pg, rabbit, issuer}, ""},
+		"a replica of the runner":       {[]string{"PELTON_TARGET=runner", pg, "PELTON_REPLICA=b"}, ""},
+		"a replica without a name":      {[]string{"PELTON_TARGET=runner", pg}, "replica: is missing"},
+	} {
+		_, err := LoadConfig("", c.environ, nil)
+		if c.says == "" {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.ErrorContains(t, err, c.says, name)
+	}
+}
+
+// TestExpects: messages are held back for exactly the queues that take them.
+func TestExpects(t *testing.T) {
+	e := expects()
+	require.Equal(t, []string{"runner.deployments"}, e["studio.v1"]["WorkflowDeployed"])
+	require.Equal(t, []string{"builder.BuildOrdered"}, e["repository.v1"]["BuildOrdered"])
+	require.Empty(t, e["authorization.v1"]["ProjectCreated"])
+}

@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/pelton-run/pelton/wrapper/internal/frame"
+)
+
+// Lane is a process that runs brief executions one after the other with nothing in between: its
+// frames are delivered by the goroutine that reads them, and the next executions may lie in the
+// process's queue already.
+type Lane struct {
+	pool *Pool
+	p    *proc
+}
+
+// Ahead is how many executions a process has at most, the one under way and those behind it.
+const Ahead = 8
+
+// Brief tells whether executions of late were so short that a lane pays.
+func (p *Pool) Brief() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mode == "reuse" && !p.loud && p.brief > 0 && p.brief < briefest
+}
+
+// briefest is how long executions for lanes hold a process at most, on average. It is longer than
+// what they take on a machine that is not crowded.
+const briefest = 2 * time.Millisecond
+
+// Lane makes a lane of an idle process, nil where there is none. deliver gets each frame, and
+// nil when the process is gone; false sends a frame on to Process.Frames.
+func (p *Pool) Lane(deliver func(*frame.Message) bool, line RawLine) *Lane {
+	p.mu.Lock()
+	if p.mode != "reuse" || p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	pr := p.take()
+	p.mu.Unlock()
+	if pr == nil {
+		return nil
+	}
+	p.hand(pr, false, line)
+	pr.deliver.Store(&deliver)
+	select {
+	case <-pr.exited: // it may have ended before deliver was there
+		pr.deliver.Store(nil)
+		p.handed(-1)
+		pr.close()
+		return nil
+	default:
+	}
+	return &Lane{pool: p, p: pr}
+}
+
+// Depth is how many executions the process may have, the one under way included.
+func (l *Lane) Depth() int {
+	if l.p.queue == nil || l.p.spoke.Load() {
+		return 1
+	}
+	return Ahead
+}
+
+// Fits tells whether a message of that many bytes may lie in the queue.
+func (l *Lane) Fits(size int) bool { return l.p.queue == nil || size <= queueMax }
+
+// Send hands an execution to the process.
+func (l *Lane) Send(text []byte) error { return l.p.send(text) }
+
+// Recall takes back the executions that the process has not begun: the last ones of those that were
+// sent and have not ended. It tells how many.
+func (l *Lane) Recall() int {
+	if l.p.queue == nil {
+		return 0
+	}
+	return l.p.queue.recall()
+}
+
+// Settled tells that an execution has left nothing: no process, and no line past the language's streams.
+func (l *Lane) Settled() bool {
+	return l.p.childless() && l.p.out.dry() && l.p.err.dry() && !l.p.spoke.Load()
+}
+
+// Took notes how long an execution held the process.
+func (l *Lane) Took(d time.Duration) {
+	p := l.pool
+	p.mu.Lock()
+	p.brief += (d - p.brief) / 8
+	p.mu.Unlock()
+}
+
+// Hand ends the lane: the process is in the hands of one execution from now on. begun is when that
+// execution began.
+func (l *Lane) Hand(line RawLine, begun time.Time) *Process {
+	if l.p.spoke.Load() {
+		l.pool.mu.Lock()
+		l.pool.loud = true
+		l.pool.mu.Unlock()
+	}
+	l.p.deliver.Store(nil)
+	l.p.out.direct(line)
+	l.p.err.direct(line)
+	return &Process{Frames: l.p.frames, Exited: l.p.exited, pool: l.pool, p: l.p, begun: begun}
+}
