@@ -407,6 +407,7 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 		return err
 	}
 	r := s.newRun(l.RunSummary, plan)
+	r.s.Lean = domain.LargeRun
 	for i, row := range l.Rows {
 		if err := r.s.Replay(row); err != nil {
 			return fmt.Errorf("row %d: %w", i+1, err)

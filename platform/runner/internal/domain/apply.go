@@ -144,7 +144,7 @@ func (s *State) item(f *Fact) *node {
 	switch {
 	case p == nil || i < 0:
 		return nil
-	case p.kind == looping && int(i) < len(p.children):
+	case p.kind == looping && int(i) < len(p.children) && !p.results.has(i):
 	case p.kind == repeating && int(i) == len(p.children):
 		p.children = append(p.children, nil)
 		p.wait, p.due, p.state = WaitNone, 0, StepRunning
@@ -269,6 +269,7 @@ func (s *State) end(n *node, st StepState, at int64) {
 		}
 	}
 	s.childEnded(n.parent)
+	s.condense(n)
 }
 
 // childEnded counts down towards the root; nil is the run itself.

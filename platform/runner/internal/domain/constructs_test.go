@@ -2,6 +2,7 @@ package domain_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,6 +217,33 @@ func TestForEachOnError(t *testing.T) {
 		g.end("a", domain.OutcomeCompleted, 1, 2)
 		require.Equal(t, domain.RunCompleted, g.s.Status, policy)
 		require.Equal(t, want, string(g.s.Result["all"]))
+	}
+}
+
+// TestLargeResults lets expressions see what items gave up to 1 MiB, and passes more on whole.
+func TestLargeResults(t *testing.T) {
+	big := domain.Value(`"` + strings.Repeat("x", 300<<10) + `"`)
+	for items, want := range map[int]domain.StepState{3: domain.StepCompleted, 4: domain.StepFailed} {
+		each := with(step("a"), func(s *domain.StepSpec) {
+			s.ForEach = &domain.ForEachSpec{In: "[1" + strings.Repeat(",1", items-1) + "]"}
+		})
+		pass := with(domain.StepSpec{ID: "whole", Uses: "b", Build: "b", Needs: []string{"a"}}, func(s *domain.StepSpec) {
+			s.With = map[string]json.RawMessage{"list": json.RawMessage(`"${steps.a}"`)}
+		})
+		count := with(step("count"), func(s *domain.StepSpec) {
+			s.Needs, s.With = []string{"a"}, map[string]json.RawMessage{"n": json.RawMessage(`"${size(steps.a)}"`)}
+		})
+		g := play(t, workflow(each, pass, count))
+		for i := range items {
+			g.send(domain.EventAttempt{Step: 0, Path: []int32{int32(i)}, Attempt: 1, Outcome: domain.OutcomeCompleted, Outputs: []domain.Values{{"out": big}}})
+		}
+		g.end("whole", domain.OutcomeCompleted, 1)
+		if want == domain.StepCompleted {
+			g.end("count", domain.OutcomeCompleted, 1)
+			require.Equal(t, "completed", g.look("count[]"))
+			continue
+		}
+		require.Contains(t, g.look("count[]"), "failed: value_too_large: with.n: the results of a are 1228820 bytes together; an expression can read at most 1048576. Pass the list on whole (${steps.a} as an input of an action)")
 	}
 }
 

@@ -78,12 +78,14 @@ type node struct {
 	other    int32 // the step that a skip is about
 	path     []int32
 	parent   *node
-	undo     *node // what takes it back
-	children []*node
+	undo     *node   // what takes it back
+	children []*node // nil: not begun, or in results
 	computed []Computed
 	outputs  []Values
-	items    []Value // forEach: not journalled unless computed; cut from the list on demand
-	listOf   Value   // forEach: the computed list
+	items    *itemList // forEach: not journalled unless computed; made of the list on demand
+	results  *results  // forEach: ends of items that are no children any more
+	given    Value     // a forEach's item: its value, while it is at hand
+	listOf   Value     // forEach: the computed list
 	err      *StepError
 	reason   string
 	text     string // of what it waits: the signal's name, the question, the key

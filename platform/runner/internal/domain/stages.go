@@ -185,7 +185,7 @@ func (t *turn) choose(step int32, path []int32, p *PlanStep, sc *Scope) error {
 		chosen = appendJSONString(nil, text)
 	}
 	t.emit(&Fact{Kind: FactStepEnded, Step: step, Path: path, State: StepCompleted, Other: -1, Outputs: []Values{{"case": chosen}}})
-	t.wake(t.s.find(step, path))
+	t.wakeAt(step, path)
 	return nil
 }
 
@@ -228,7 +228,7 @@ func (t *turn) failAt(step int32, path []int32, err *StepError, sc *Scope) {
 			}
 		}
 		t.emit(&f)
-		t.wake(t.s.find(step, path))
+		t.wakeAt(step, path)
 		return
 	}
 	t.endAt(step, path, StepFailed, "", -1, err)

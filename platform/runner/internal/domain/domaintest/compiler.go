@@ -210,11 +210,7 @@ func (x *expression) eval(text string, sc *domain.Scope) (domain.Value, error) {
 		_ = json.Unmarshal(sc.Trigger(), &m)
 		return m[r.ref.Name], nil
 	}
-	v, ok := sc.Resolve(*r.ref)
-	if !ok {
-		return domain.Value("null"), nil
-	}
-	return sc.Load(v)
+	return sc.Read(*r.ref)
 }
 
 func boolean(b bool) domain.Value {
