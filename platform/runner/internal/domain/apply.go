@@ -169,9 +169,14 @@ func (s *State) undoNode(f *Fact) *node {
 	if n == nil {
 		return nil
 	}
-	n.undo = &node{step: f.Step, opener: -1, other: -1, state: StepPending, kind: leaf, undoes: true, path: n.path, item: n.item, parent: n.parent}
+	n.undo = newUndo(f.Step, n)
 	s.nodes++
 	return n.undo
+}
+
+// newUndo is the place of what takes n back.
+func newUndo(step int32, n *node) *node {
+	return &node{step: step, opener: -1, other: -1, state: StepPending, kind: leaf, undoes: true, path: n.path, item: n.item, parent: n.parent}
 }
 
 func (s *State) applyExpanded(n *node, f *Fact) {

@@ -74,6 +74,7 @@ type node struct {
 	next     int32 // forEach: the next item to start
 	failed   int32 // children that failed and were not caught
 	live     int32 // items and passes that were begun and have not ended
+	asks     int32 // how often this incarnation asked for its place
 	active   int32 // place in State.active + 1, 0 = not there
 	other    int32 // the step that a skip is about
 	path     []int32

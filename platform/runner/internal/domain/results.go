@@ -50,7 +50,7 @@ func (r *results) put(i int32, x itemEnd) {
 	e.uint(indexOf(stepStates, x.State))
 	e.bool(x.Caught)
 	e.stepError(x.Err)
-	e.values(x.Outputs)
+	e.ordered(x.Outputs)
 	r.size += sizeOf(x.Outputs)
 	r.putRecord(i, e.b)
 }

@@ -113,13 +113,14 @@ func (t *turn) ask(n *node) {
 		return
 	}
 	n.granted, n.missed = false, false
-	t.cmds = append(t.cmds, Command{Kind: kind, node: n})
+	n.asks++
+	t.cmds = append(t.cmds, Command{Kind: kind, Attempt: n.asks, node: n})
 }
 
 // granted starts a step run that has got its place.
 func (t *turn) granted(e EventGranted) {
 	n := t.s.find(e.Step, e.Path)
-	if n == nil || n.wait != WaitSlot || n.granted {
+	if n == nil || n.wait != WaitSlot || n.granted || e.Ask != n.asks {
 		return
 	}
 	if t.s.Paused || t.s.stopping(n) {

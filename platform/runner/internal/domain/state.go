@@ -181,5 +181,6 @@ func (s *State) Replay(row []byte) error {
 			return err
 		}
 	}
+	s.freed = nil // a keeper that starts anew is told what is held, not what no longer is
 	return nil
 }
