@@ -36,6 +36,17 @@ func (s *State) Target(c Command) (execution string, step int32, path []int32) {
 	return ExecutionID(s.ID, s.Plan.Nodes[n.step].Spec.ID, n.path, c.Attempt), n.step, n.path
 }
 
+// UnderWay are the executions of the attempts that are started and have not ended.
+func (s *State) UnderWay() map[string]bool {
+	ids := map[string]bool{}
+	for _, n := range s.active {
+		if n.inFlight {
+			ids[ExecutionID(s.ID, s.Plan.Nodes[n.step].Spec.ID, n.path, n.attempt)] = true
+		}
+	}
+	return ids
+}
+
 // Dispatch makes the attempt of a CommandStart or CommandAttach. Tainted inputs are
 // evaluated here. The error is *StepError, or *NeedRefsError if values must be loaded first.
 func (s *State) Dispatch(c Command, secrets SecretSource) (Dispatch, error) {
