@@ -2,6 +2,7 @@ package domain_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -296,6 +297,35 @@ func TestUndo(t *testing.T) {
 	require.Equal(t, domain.RunUndoing, g.s.Status)
 	g.endUndo("a", domain.OutcomeCompleted, 1)
 	require.Equal(t, domain.RunCancelled, g.s.Status)
+}
+
+// TestUndoOfItems takes the items of a forEach back, each with its own outputs.
+func TestUndoOfItems(t *testing.T) {
+	a := with(step("a"), func(s *domain.StepSpec) {
+		s.ForEach = &domain.ForEachSpec{In: "[1,2]", As: "item"}
+		s.Undo = &domain.UndoSpec{Uses: "b", Build: "b", With: map[string]json.RawMessage{"of": json.RawMessage(`"${steps.a.out}"`)}}
+	})
+	for _, lean := range []int{0, 1} {
+		plan, problems := domain.Compile(workflow(a, bare("c", "a")), domaintest.Compiler{})
+		require.Empty(t, problems)
+		g := &game{t: t, s: domain.NewState(domain.Run{ID: "run"}, plan), now: start}
+		g.s.Lean = lean
+		g.send(domain.EventStarted{})
+		for i := range int32(2) {
+			g.send(domain.EventAttempt{Step: 0, Path: []int32{i}, Attempt: 1, Outcome: domain.OutcomeCompleted,
+				Outputs: []domain.Values{{"out": domain.Value(fmt.Sprint(10 + i))}}})
+		}
+		g.end("c", domain.OutcomeFailed, 1)
+		for _, want := range []string{"11", "10"} {
+			require.Equal(t, domain.RunUndoing, g.s.Status)
+			x, err := g.s.Dispatch(g.last[len(g.last)-1], nil)
+			require.NoError(t, err)
+			require.Equal(t, want, string(x.Inputs["of"]))
+			g.endUndo("a", domain.OutcomeCompleted, 1, x.Path...)
+		}
+		require.Equal(t, domain.RunFailed, g.s.Status)
+		require.Zero(t, g.s.NotUndone())
+	}
 }
 
 func TestFailureHandler(t *testing.T) {

@@ -123,7 +123,7 @@ func (sc *Scope) Step(id string) (StepView, bool) {
 		return StepView{}, false
 	}
 	n, _ := sc.s.view(i, sc.path)
-	if err := sc.s.tooLarge(i, n); err != nil {
+	if err := sc.s.tooLarge(i, n); err != nil && !sc.own(i) {
 		return StepView{State: n.state, Error: n.err, TooLarge: err}, true
 	}
 	return sc.outputs(i), true
@@ -161,10 +161,13 @@ func (n *node) collectedSize() (size int64) {
 	return size
 }
 
+// own tells that a step is read by what takes one of its step runs back, which sees just that one.
+func (sc *Scope) own(i int32) bool { return sc.self != nil && sc.self.step == i }
+
 // outputs gives what a step gave, however large it is.
 func (sc *Scope) outputs(i int32) StepView {
 	v := sc.s.stepView(i, sc.path)
-	if sc.self != nil && sc.self.step == i {
+	if sc.own(i) {
 		v = StepView{State: sc.self.state, Outputs: sc.self.outputs, IsList: sc.self.list}
 	}
 	if sc.secrets != nil {
@@ -215,32 +218,47 @@ func (s *State) stepView(i int32, path []int32) StepView {
 		return StepView{State: n.state, Outputs: n.outputs, IsList: n.list, Error: n.err}
 	}
 	v := StepView{State: n.state, IsList: true, Error: n.err}
-	onError := s.Plan.Nodes[i].ForEach.OnError
-	next := int32(0)
-	n.ends(func(i int32, x itemEnd) bool {
-		v.Outputs = appendEmpty(v.Outputs, int(i-next))
-		next = i + 1
-		switch {
-		case x.uncaught() && onError == "skip":
-		case x.uncaught() && onError == "collect":
-			v.Outputs = append(v.Outputs, Values{"error": errorValue(x.Err)})
-		case x.Outputs == nil:
-			v.Outputs = append(v.Outputs, Values{})
-		default:
-			v.Outputs = append(v.Outputs, x.Outputs)
-		}
-		return true
-	})
-	v.Outputs = appendEmpty(v.Outputs, len(n.children)-int(next))
+	s.gave(n, func(o Values) { v.Outputs = append(v.Outputs, o) })
 	return v
 }
 
-// appendEmpty stands for items that gave nothing.
-func appendEmpty(outputs []Values, n int) []Values {
-	for range n {
-		outputs = append(outputs, Values{})
+// gave calls yield with what others see of each of a forEach's items, in order.
+func (s *State) gave(n *node, yield func(Values)) {
+	onError := s.Plan.Nodes[n.step].ForEach.OnError
+	see := func(x itemEnd) {
+		switch {
+		case x.uncaught() && onError == "skip":
+		case x.uncaught() && onError == "collect":
+			yield(Values{"error": errorValue(x.Err)})
+		case x.Outputs == nil:
+			yield(Values{})
+		default:
+			yield(x.Outputs)
+		}
 	}
-	return outputs
+	n.places(func(_ int32, c *node) bool {
+		if c == nil {
+			yield(Values{})
+		} else {
+			see(endOf(c))
+		}
+		return true
+	}, func(_ int32, x itemEnd) bool { see(x); return true })
+}
+
+// joined is the list of what a forEach's items gave. They are decoded one at a time.
+func (sc *Scope) joined(n *node) Value {
+	b := append(make(Value, 0, n.resultSize()+int64(8*len(n.children))), '[')
+	sc.s.gave(n, func(o Values) {
+		if sc.secrets != nil {
+			o = sc.unseal([]Values{o})[0]
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(b, objectOf(o)...)
+	})
+	return append(b, ']')
 }
 
 // errorValue is what expressions see of an error.
@@ -429,6 +447,12 @@ func (sc *Scope) resolveStep(r Ref) (Value, bool) {
 	i, ok := sc.s.Plan.StepIndex(r.Step)
 	if !ok {
 		return nil, false
+	}
+	if n, item := sc.s.view(i, sc.path); !sc.own(i) && item < 0 && n.kind == looping && n.state == StepCompleted {
+		if r.Name != "" {
+			return nil, false
+		}
+		return sc.joined(n), true
 	}
 	v := sc.outputs(i)
 	if v.State != StepCompleted {
