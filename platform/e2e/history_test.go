@@ -79,6 +79,7 @@ func TestBackfill(t *testing.T) {
 `)}))
 	deploy(t, p, dir, "report")
 	a := newAuthor(t, dir, "PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+	require.Regexp(t, `(?m)^report\s+nightly\s+0 6 \* \* \* Europe/Paris\s+\d{4}-\d\d-\d\dT0[45]:00:00Z\s+last\s+allow`, a.ok("workflow", "schedules"))
 	order := []string{"workflow", "backfill", "report", "--trigger", "nightly", "--from", "2026-03-27T00:00:00Z", "--to", "2026-04-01T00:00:00Z", "--concurrency", "2"}
 	require.Contains(t, a.ok(append(order, "--plan")...), "5 due times in that range")
 	for range 2 {

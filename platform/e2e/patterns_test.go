@@ -16,7 +16,7 @@ func TestPatterns(t *testing.T) {
 	p := start(t)
 	dir := filepath.Join(harness.Root(), "functions", "examples", "patterns")
 	deploy(t, p, dir, "pattern-switch", "pattern-loop", "pattern-wait", "pattern-order", "pattern-subworkflow", "pattern-catch", "pattern-undo",
-		"pattern-failed", "pattern-cache", "pattern-collect", "pattern-each", "pattern-limits")
+		"pattern-failed", "pattern-cache", "pattern-collect", "pattern-each", "pattern-schedule", "pattern-limits")
 	ctx := deadline(t, 3*time.Minute)
 	run := func(name, inputs string) harness.Run {
 		t.Helper()
@@ -52,6 +52,8 @@ func TestPatterns(t *testing.T) {
 	result("pattern-catch", `{}`, `{"parcel":"an apology: there is no book left","note":"no gift: there is no gift left"}`)
 	result("pattern-collect", `{}`, `{"parcels":["parcel with book-0","parcel with book-1","none","parcel with book-3"],"said":"4 of 4"}`)
 	result("pattern-each", `{}`, `{"parcels":["parcel with book","parcel with pen"]}`)
+
+	result("pattern-schedule", `{}`, `{"said":"good morning, today"}`)
 
 	undone := run("pattern-undo", `{}`)
 	require.Equal(t, "failed", undone.State)

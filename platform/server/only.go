@@ -9,8 +9,8 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/pg"
 )
 
-// onlyKey names the right to run every service on a store.
-const onlyKey = 0x70656c746f6e // "pelton"
+// onlyKey names the right to run every service on a store. The outbox's relay has a lock in the same database.
+const onlyKey = 0x70656c746f6e_01 // "pelton", 1
 
 // beOnly refuses to start every service on a store where another process does: messages stay in a
 // process, so that each would miss what the other does. One that died a moment ago is waited for.

@@ -69,12 +69,9 @@ func checkHTTP(with *doc.Node, w *Workflow) {
 		r.Wrong("leave it out", "the answer of a trigger of mode stream is its events")
 	}
 	if a := with.Get("auth"); a != nil {
-		if a.Text() == "signature" {
-			a.Wrong("use key or token", "signature is not supported yet by this version")
-		} else {
-			a.OneOf("key", "token", "none")
-		}
+		a.OneOf("key", "token", "none", "signature")
 	}
+	checkSignature(with)
 	if t := with.Get("timeout"); t != nil {
 		t.Duration()
 	}
@@ -88,6 +85,22 @@ func checkHTTP(with *doc.Node, w *Workflow) {
 		with.Get(name)
 	}
 	with.Only()
+}
+
+// checkSignature checks what belongs to `auth: signature`.
+func checkSignature(with *doc.Node) {
+	if with.Get("auth").Text() != "signature" {
+		for _, name := range []string{"secret", "scheme"} {
+			if n := with.Get(name); n != nil {
+				n.Wrong("add auth: signature, or leave it out", "only a trigger with auth: signature has it")
+			}
+		}
+		return
+	}
+	with.Need("secret", "name the project's secret that requests are signed with").Names(idPattern, idAllowed)
+	if s := with.Get("scheme"); s != nil {
+		s.OneOf("standard", "github")
+	}
 }
 
 // MaxJitter is how much later than its due time a schedule may be asked to fire.

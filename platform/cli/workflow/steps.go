@@ -44,17 +44,23 @@ func does(s studio.Step) string {
 	default:
 		out = s.Uses
 	}
-	if s.ForEach != "" {
-		out += ", for each of " + s.ForEach
+	if s.ForEach != nil {
+		out += ", " + forEach(*s.ForEach)
 	}
 	if s.Loop != nil {
 		out += fmt.Sprintf(", until %s, at most %d times", s.Loop.Until, s.Loop.Max)
+		if s.Loop.DelayMs > 0 {
+			out += ", " + span(s.Loop.DelayMs) + " apart"
+		}
 	}
 	if s.If != "" {
 		out += ", if " + s.If
 	}
 	if s.Undo != "" {
 		out += ", undone by " + s.Undo
+	}
+	for _, bound := range bounds(s) {
+		out += ", " + bound
 	}
 	return out
 }

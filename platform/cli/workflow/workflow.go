@@ -22,7 +22,7 @@ func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd.AddCommand(NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdCheck(f, nil),
 		newCmdLive(f, "deploy", "Make a revision live", nil),
 		newCmdLive(f, "rollback", "Make the revision before the live one live again", nil),
-		NewCmdUndeploy(f, nil), NewCmdBackfill(f, nil), NewCmdPause(f, nil), NewCmdResume(f, nil))
+		NewCmdUndeploy(f, nil), NewCmdSchedules(f, nil), NewCmdBackfill(f, nil), NewCmdPause(f, nil), NewCmdResume(f, nil))
 	return cmd
 }
 
@@ -136,6 +136,9 @@ func describe(out io.Writer, w sdk.Workflow, revisions []sdk.Revision, server st
 			rows = append(rows, []string{i.Name, i.Type, need})
 		}
 		factory.Table(out, "", []string{"INPUT", "TYPE", ""}, rows)
+	}
+	if w.Definition != nil && w.Definition.Policies != nil {
+		factory.Table(out, "", []string{"POLICY", ""}, policies(w.Definition.Policies))
 	}
 	var rows [][]string
 	for _, r := range revisions {

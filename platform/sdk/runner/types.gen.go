@@ -59,6 +59,21 @@ type Attempt struct {
 // AttemptState How far an attempt is.
 type AttemptState = string
 
+// BackfillRange The range of a schedule that an order is about.
+type BackfillRange struct {
+	// From The first due time may be then.
+	From time.Time `json:"from"`
+
+	// To Due times are before this.
+	To time.Time `json:"to"`
+
+	// Trigger The id of its cron trigger.
+	Trigger string `json:"trigger"`
+
+	// Workflow The workflow.
+	Workflow string `json:"workflow"`
+}
+
 // BackfillRequest A range of a schedule.
 type BackfillRequest struct {
 	// Concurrency How many of its runs may be under way at a time; left out, all.
@@ -82,6 +97,9 @@ type BackfillRequest struct {
 
 // Bulk An order for many runs.
 type Bulk struct {
+	// Backfill The range of a schedule that an order is about.
+	Backfill *BackfillRange `json:"backfill,omitempty"`
+
 	// CreatedAt When it was given.
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 
@@ -90,6 +108,9 @@ type Bulk struct {
 
 	// Failed How many of them refused.
 	Failed int `json:"failed"`
+
+	// Filter Which runs it is about, in lists of orders: the parameters of the search for runs, each with its values.
+	Filter map[string][]string `json:"filter,omitempty"`
 
 	// ID The id of the order.
 	ID string `json:"id,omitempty"`
@@ -660,6 +681,57 @@ type RunTrigger struct {
 
 	// Kind The kind of trigger; workflow is a step of another run, failure another run's failure.
 	Kind string `json:"kind"`
+}
+
+// Schedule A cron trigger of a deployed workflow.
+type Schedule struct {
+	// CatchUp Which missed due times are caught up.
+	CatchUp string `json:"catch_up"`
+
+	// Deployment The id of the deployment.
+	Deployment string `json:"deployment"`
+
+	// JitterMs Up to how much later its runs start in milliseconds, absent for not at all.
+	JitterMs int64 `json:"jitter_ms,omitempty"`
+
+	// LastDue The last due time that it has come to, absent for none yet.
+	LastDue *time.Time `json:"last_due,omitempty"`
+
+	// LastRun The last run that it started, absent for none yet.
+	LastRun string `json:"last_run,omitempty"`
+
+	// Next Its next due times, at most 5; none while the workflow is paused.
+	Next []time.Time `json:"next"`
+
+	// Overlap What becomes of a due time while the run before it is under way.
+	Overlap string `json:"overlap"`
+
+	// Paused A workflow that starts no runs for now.
+	Paused *Paused `json:"paused,omitempty"`
+
+	// Revision The number of its deployed revision.
+	Revision int `json:"revision"`
+
+	// Schedule The schedule as written.
+	Schedule string `json:"schedule"`
+
+	// Timezone Its time zone, absent for that of the server.
+	Timezone string `json:"timezone,omitempty"`
+
+	// Trigger The id of the trigger.
+	Trigger string `json:"trigger"`
+
+	// Workflow The workflow.
+	Workflow string `json:"workflow"`
+}
+
+// ScheduleList A page of schedules.
+type ScheduleList struct {
+	// Items The schedules.
+	Items []Schedule `json:"items"`
+
+	// NextCursor Never there.
+	NextCursor string `json:"next_cursor,omitempty"`
 }
 
 // Secret The name of a secret; its value is never shown.

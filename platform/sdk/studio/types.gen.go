@@ -199,8 +199,23 @@ type Approval struct {
 	// Approvers Who may decide; empty is whoever may operate runs.
 	Approvers []string `json:"approvers"`
 
+	// ReminderMs After which time they are asked again, in milliseconds.
+	ReminderMs int64 `json:"reminder_ms,omitempty"`
+
+	// TimeoutMs How long a consent before a step is waited for in milliseconds; absent it is for ever.
+	TimeoutMs int64 `json:"timeout_ms,omitempty"`
+
 	// Title The question, as written.
 	Title json.RawMessage `json:"title,omitempty"`
+}
+
+// Cache How long outputs are kept for other steps with the same build and key.
+type Cache struct {
+	// Key The key as written.
+	Key json.RawMessage `json:"key"`
+
+	// TTLMs How long in milliseconds.
+	TTLMs int64 `json:"ttl_ms"`
 }
 
 // Case One case of a switch.
@@ -243,6 +258,9 @@ type CompileRequest struct {
 type Definition struct {
 	// Inputs What a run takes.
 	Inputs []Item `json:"inputs"`
+
+	// Policies What holds for the runs of a workflow; what is absent was not written.
+	Policies *Policies `json:"policies,omitempty"`
 
 	// Result The names of what a run gives.
 	Result []string `json:"result"`
@@ -293,6 +311,21 @@ type Endpoint struct {
 	Trigger string `json:"trigger"`
 }
 
+// ForEach The list whose items a step runs for.
+type ForEach struct {
+	// As The name of an item in expressions.
+	As string `json:"as"`
+
+	// Concurrency How many items at a time, absent for all.
+	Concurrency int `json:"concurrency,omitempty"`
+
+	// In The list as written.
+	In string `json:"in"`
+
+	// OnError What becomes of failed items.
+	OnError string `json:"on_error"`
+}
+
 // Item One typed input or output.
 type Item struct {
 	// Accept The media types of files.
@@ -326,13 +359,88 @@ type Item struct {
 // ItemType The type of an input or output.
 type ItemType = string
 
+// Limit How many with one key may be under way at a time.
+type Limit struct {
+	// Key The key as written; absent there is one for all.
+	Key json.RawMessage `json:"key,omitempty"`
+
+	// Limit How many.
+	Limit int `json:"limit"`
+
+	// Policy What becomes of further runs; absent for steps, which always wait.
+	Policy string `json:"policy,omitempty"`
+}
+
 // Loop Until when a step is repeated.
 type Loop struct {
+	// DelayMs The pause before each further pass in milliseconds.
+	DelayMs int64 `json:"delay_ms,omitempty"`
+
 	// Max How many passes there may be.
 	Max int `json:"max"`
 
 	// Until The condition that ends the loop.
 	Until string `json:"until"`
+}
+
+// Policies What holds for the runs of a workflow; what is absent was not written.
+type Policies struct {
+	// Concurrency How many with one key may be under way at a time.
+	Concurrency *Limit `json:"concurrency,omitempty"`
+
+	// Durability Whether steps are kept so that a crash does not run them again.
+	Durability string `json:"durability,omitempty"`
+
+	// IdempotencyKey What makes a second start the same run, as written.
+	IdempotencyKey json.RawMessage `json:"idempotency_key,omitempty"`
+
+	// OnFailure The workflow that is started for each failed run.
+	OnFailure string `json:"on_failure,omitempty"`
+
+	// Priority Which runs start first: the higher ones.
+	Priority int `json:"priority,omitempty"`
+
+	// RateLimit How many runs may start in a time.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// TimeoutMs How long a run may take in milliseconds.
+	TimeoutMs int64 `json:"timeout_ms,omitempty"`
+}
+
+// RateLimit How many runs may start in a time.
+type RateLimit struct {
+	// Burst How many may start at once, absent for count.
+	Burst int `json:"burst,omitempty"`
+
+	// Count How many.
+	Count int `json:"count"`
+
+	// Key The key as written; absent there is one for all.
+	Key json.RawMessage `json:"key,omitempty"`
+
+	// PerMs The time in milliseconds.
+	PerMs int64 `json:"per_ms"`
+}
+
+// Retry How often a step is tried.
+type Retry struct {
+	// Attempts How often, the first time included.
+	Attempts int `json:"attempts"`
+
+	// BackoffMs The first pause in milliseconds.
+	BackoffMs int64 `json:"backoff_ms,omitempty"`
+
+	// CapMs The longest pause in milliseconds.
+	CapMs int64 `json:"cap_ms,omitempty"`
+
+	// Factor By how much pauses grow.
+	Factor float32 `json:"factor,omitempty"`
+
+	// Jitter Whether pauses vary, absent for no.
+	Jitter bool `json:"jitter,omitempty"`
+
+	// On The kinds of error that are tried again; empty is every kind but cancelled.
+	On []string `json:"on"`
 }
 
 // Revision One immutable state of a workflow with pinned builds; yaml and definition are absent in lists.
@@ -385,8 +493,8 @@ type Step struct {
 	// Approval What a person is asked.
 	Approval *Approval `json:"approval,omitempty"`
 
-	// Cached Whether outputs are kept for others with the same key.
-	Cached bool `json:"cached,omitempty"`
+	// Cache How long outputs are kept for other steps with the same build and key.
+	Cache *Cache `json:"cache,omitempty"`
 
 	// Cases The cases of the switch, in the order of the text.
 	Cases []Case `json:"cases,omitempty"`
@@ -397,6 +505,9 @@ type Step struct {
 	// Collect The step whose passages are gathered.
 	Collect string `json:"collect,omitempty"`
 
+	// Concurrency How many with one key may be under way at a time.
+	Concurrency *Limit `json:"concurrency,omitempty"`
+
 	// Default The steps that the switch chooses where no case fits.
 	Default []string `json:"default,omitempty"`
 
@@ -406,8 +517,8 @@ type Step struct {
 	// Effect What a step does to the world beyond its outputs; absent it is what the action says.
 	Effect Effect `json:"effect,omitempty"`
 
-	// ForEach The list whose items the step runs for.
-	ForEach string `json:"for_each,omitempty"`
+	// ForEach The list whose items a step runs for.
+	ForEach *ForEach `json:"for_each,omitempty"`
 
 	// ID The id of the step.
 	ID string `json:"id"`
@@ -427,8 +538,20 @@ type Step struct {
 	// Needs The steps that come before, stated and implied.
 	Needs []string `json:"needs"`
 
+	// Priority Which steps start first: the higher ones; absent it is the workflow's.
+	Priority int `json:"priority,omitempty"`
+
+	// Retry How often a step is tried.
+	Retry *Retry `json:"retry,omitempty"`
+
+	// StepTimeoutMs How long all attempts and pauses together may take in milliseconds.
+	StepTimeoutMs int64 `json:"step_timeout_ms,omitempty"`
+
 	// Switch The expression whose value chooses steps.
 	Switch string `json:"switch,omitempty"`
+
+	// TimeoutMs How long one attempt may take in milliseconds; absent it is what the action says.
+	TimeoutMs int64 `json:"timeout_ms,omitempty"`
 
 	// Title The title.
 	Title string `json:"title,omitempty"`

@@ -6,6 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { browser } from "./chromium.mjs";
+import { operating } from "./operate.mjs";
 import { Platform } from "./platform.mjs";
 
 const shots = resolve(dirname(fileURLToPath(import.meta.url)), "../../../build/screenshots");
@@ -367,6 +368,8 @@ test("an API key is shown once and can be revoked", async () => {
   await page.getByRole("cell", { name: "till", exact: true }).waitFor({ state: "detached" });
   assert.equal((await call()).status, 401);
 });
+
+operating({ page: () => page, platform: () => platform, go, shot, state, step, ended: (id) => platform.done(id) });
 
 test("what is not there says so, also in the dark", async () => {
   await go("/runs/0190b5c0-7c3e-7000-8000-000000000000");

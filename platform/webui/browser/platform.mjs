@@ -111,4 +111,15 @@ export class Platform {
   async run(workflow, inputs = {}) {
     return (await this.api("POST", "/runner/v1/projects/default/runs", { workflow, inputs })).id;
   }
+
+  /** Waits until a run has ended: its stream says so. */
+  async done(id) {
+    this.bearer ??= await this.token();
+    const answer = await fetch(`${this.url}/runner/v1/projects/default/runs/${id}/events`, {
+      headers: { Authorization: `Bearer ${this.bearer}` },
+      signal: AbortSignal.timeout(60_000),
+    });
+    for await (const part of answer.body.pipeThrough(new TextDecoderStream()))
+      if (part.includes('"type":"end"')) return;
+  }
 }

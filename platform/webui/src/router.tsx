@@ -1,25 +1,30 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, createRoute, createRouter, Outlet, redirect } from "@tanstack/react-router";
 import { me, projects } from "./api/queries";
+import { back, readSearch } from "./api/search";
 import { Empty, Failure } from "./components/basics";
 import { Frame } from "./components/frame";
+import { CostPage } from "./features/cost/cost";
 import { ApprovalsPage } from "./features/approvals/list";
 import { ActionPage } from "./features/library/action";
 import { LibraryPage } from "./features/library/list";
 import { LoginPage } from "./features/login/login";
 import { RepositoriesPage } from "./features/repositories/list";
 import { RepositoryPage } from "./features/repositories/repository";
+import { OrdersPage } from "./features/runs/bulks";
+import { FailuresPage } from "./features/runs/failures";
 import { RunsPage } from "./features/runs/list";
 import { RunPage } from "./features/runs/run";
+import { SchedulesPage } from "./features/schedules/list";
 import { KeysPage } from "./features/settings/keys";
 import { SecretsPage } from "./features/settings/secrets";
 import { WorkflowsPage } from "./features/workflows/list";
 import { WorkflowPage } from "./features/workflows/workflow";
 
 const text = (v: unknown): string | undefined => (typeof v === "string" && v !== "" ? v : undefined);
-const number = (v: unknown): number | undefined => {
-  const n = typeof v === "string" ? Number(v) : v;
-  return typeof n === "number" && Number.isInteger(n) && n >= 0 ? n : undefined;
+const span = (v: unknown): string | undefined => {
+  const t = text(v);
+  return t && back(t, 0) !== undefined ? t : undefined;
 };
 
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({ component: Outlet, notFoundComponent: Nowhere });
@@ -79,19 +84,42 @@ const pages = [
   createRoute({
     getParentRoute: () => project,
     path: "/runs",
-    validateSearch: (s: Record<string, unknown>): { workflow?: string; state?: string } => ({
-      workflow: text(s.workflow),
-      state: text(s.state),
-    }),
+    validateSearch: readSearch,
     component: RunsPage,
   }),
   createRoute({
     getParentRoute: () => project,
+    path: "/failures",
+    validateSearch: (s: Record<string, unknown>): { workflow?: string; since?: string } => ({
+      workflow: text(s.workflow),
+      since: span(s.since),
+    }),
+    component: FailuresPage,
+  }),
+  createRoute({ getParentRoute: () => project, path: "/orders", component: OrdersPage }),
+  createRoute({
+    getParentRoute: () => project,
+    path: "/schedules",
+    validateSearch: (s: Record<string, unknown>): { backfill?: string } => ({ backfill: text(s.backfill) }),
+    component: SchedulesPage,
+  }),
+  createRoute({
+    getParentRoute: () => project,
+    path: "/cost",
+    validateSearch: (s: Record<string, unknown>): { workflow?: string; since?: string; of?: string } => ({
+      workflow: text(s.workflow),
+      since: span(s.since),
+      of: text(s.of),
+    }),
+    component: CostPage,
+  }),
+  createRoute({
+    getParentRoute: () => project,
     path: "/runs/$id",
-    validateSearch: (s: Record<string, unknown>): { step?: string; tab?: string; attempt?: number } => ({
+    validateSearch: (s: Record<string, unknown>): { step?: string; tab?: string; again?: boolean } => ({
       step: text(s.step),
       tab: text(s.tab),
-      attempt: number(s.attempt),
+      again: s.again === true || undefined,
     }),
     component: RunPage,
   }),

@@ -57,7 +57,13 @@ export const stateColor: Record<string, string> = {
   skipped: "gray",
   cancelled: "gray",
   stopped: "gray",
+  done: "teal",
 };
+
+/** Colours of parts of a whole, of which the last is for the rest. */
+export const partColor = ["water.6", "indigo.5", "grape.5", "orange.5", "lime.6", "pink.5", "gray.5"].map(
+  (c) => `var(--mantine-color-${c.replace(".", "-")})`,
+);
 
 /** Colour of a phase in a run's timeline, by what comes to its end. */
 export const phaseColor: Record<string, string> = {

@@ -20,6 +20,8 @@ const maxBackfill = 10_000
 type Calendar interface {
 	// Due lists the due times of a cron trigger's settings in [from, to), at most limit + 1 of them.
 	Due(with json.RawMessage, from, to time.Time, limit int) ([]time.Time, error)
+	// Settings reads a cron trigger's settings.
+	Settings(with json.RawMessage) (ScheduleSettings, error)
 }
 
 // Backfill is a range of a schedule. Each due time has the event key that the schedule itself

@@ -216,6 +216,15 @@ func (s *Service) SourceCursor(ctx context.Context, deploymentID, trigger string
 	return s.deps.Store.SourceCursor(ctx, deploymentID, trigger)
 }
 
+// TriggerSecret gives a secret that requests are signed with. See UseCases.
+func (s *Service) TriggerSecret(project, name string) (string, error) {
+	text, ok := s.engine.secrets.of(project).Secret(name)
+	if !ok {
+		return "", fault.New(fault.Unavailable, "the secret %s, with which requests to this trigger are signed, is not set: an admin sets it with `pelton secret set %s`", name, name)
+	}
+	return text, nil
+}
+
 // SourceSettings evaluates the settings of a source trigger over the project's variables and
 // secrets as they are now; hide are the secrets among them. See UseCases.
 func (s *Service) SourceSettings(project string, t domain.TriggerSpec) (settings domain.Values, hide [][]byte, err error) {

@@ -105,6 +105,8 @@ type UseCases interface {
 	PutVariable(ctx context.Context, project, name string, value domain.Value) error
 	DeleteVariable(ctx context.Context, project, name string) error
 
+	// TriggerSecret gives the secret that requests to a trigger are signed with.
+	TriggerSecret(project, name string) (string, error)
 	// SourceSettings evaluates a source trigger's settings, whose expressions read variables and
 	// secrets; hide are the values to mask.
 	SourceSettings(project string, t domain.TriggerSpec) (settings domain.Values, hide [][]byte, err error)
@@ -118,6 +120,8 @@ type UseCases interface {
 	// has never fired. PutSchedule moves it on, never back; durable when it returns.
 	Schedule(ctx context.Context, project, workflow, trigger string) (s Schedule, found bool, err error)
 	PutSchedule(ctx context.Context, s Schedule) error
+	// Schedules lists the schedules of a project's live deployments with their next due times.
+	Schedules(ctx context.Context, project string) ([]ScheduleView, error)
 }
 
 // DeployWorkflow orders that a revision be made live.

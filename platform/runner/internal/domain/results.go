@@ -46,7 +46,7 @@ func (r *results) has(i int32) bool {
 }
 
 func (r *results) put(i int32, x itemEnd) {
-	var e encoder
+	e := encoder{b: make([]byte, 0, 8+len(x.Outputs)*4+int(sizeOf(x.Outputs)))}
 	e.uint(indexOf(stepStates, x.State))
 	e.bool(x.Caught)
 	e.stepError(x.Err)

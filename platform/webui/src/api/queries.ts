@@ -4,7 +4,10 @@ import type {
   Action,
   ApiKey,
   Build,
+  Bulk,
+  CostRow,
   Deployment,
+  Failure,
   List,
   Me,
   Named,
@@ -13,9 +16,12 @@ import type {
   Revision,
   Run,
   Scan,
+  Schedule,
   RunWait,
   Workflow,
 } from "./types";
+
+import { back, filterOf, type RunSearch } from "./search";
 
 // Keys begin with the service and the project, so that a service's event stream can put all of
 // them out of date at once.
@@ -71,8 +77,41 @@ export const builds = (p: string, params: { state?: string; action?: string } = 
   pages<Build>("repository", p, ["builds"], params);
 export const build = (p: string, id: string) => one<Build>("repository", p, "builds", id);
 
-export const runs = (p: string, params: { workflow?: string; state?: string }) =>
-  pages<Run>("runner", p, ["runs"], params);
+/** The runs that a search finds. What lies back from now is reckoned anew with every reading. */
+export const runs = (p: string, search: RunSearch) =>
+  infiniteQueryOptions({
+    queryKey: ["runner", p, "runs", "pages", search],
+    queryFn: ({ signal, pageParam }) => {
+      const q = new URLSearchParams([["limit", "50"]]);
+      for (const [name, values] of Object.entries(filterOf(search, Date.now())))
+        for (const v of values) q.append(name, v);
+      if (pageParam) q.set("cursor", pageParam);
+      return get<List<Run>>(`${path("runner", p, "runs")}?${q}`, signal);
+    },
+    initialPageParam: "",
+    getNextPageParam: (last) => last.next_cursor || undefined,
+  });
+/** Failed runs by their cause. It is a sum over the history: not one for every event of the stream. */
+export const failures = (p: string, workflow: string | undefined, since: string) =>
+  queryOptions({
+    queryKey: ["failures", p, workflow, since],
+    queryFn: ({ signal }) =>
+      get<List<Failure>>(
+        query(path("runner", p, "failures"), { workflow, from: back(since, Date.now()), limit: 200 }),
+        signal,
+      ),
+    refetchInterval: 5_000,
+  });
+/** What runs have used, by workflow and on demand by day. */
+export const cost = (p: string, since: string, by?: "day", workflow?: string) =>
+  queryOptions({
+    queryKey: ["cost", p, since, by, workflow],
+    queryFn: ({ signal }) =>
+      get<List<CostRow>>(query(path("runner", p, "cost"), { from: back(since, Date.now()), by, workflow }), signal),
+    refetchInterval: 30_000,
+  });
+export const bulks = (p: string) => one<List<Bulk>>("runner", p, "bulk");
+export const schedules = (p: string) => ({ ...one<List<Schedule>>("runner", p, "schedules"), refetchInterval: 15_000 });
 export const run = (p: string, id: string) => one<Run>("runner", p, "runs", id);
 /** What waits for somebody: the kinds "approval", "consent", "lost" for a person, "signal". */
 export const waits = (p: string, kinds: string[]) =>

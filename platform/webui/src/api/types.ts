@@ -41,14 +41,26 @@ export type WorkflowDeployment = Studio["Deployment"];
 export type Question = With<Studio["Approval"], { title?: Json }>;
 export type DefinitionWait = With<Studio["Wait"], { for?: Json; until?: Json; approval?: Question }>;
 export type Catch = With<Studio["Catch"], { outputs?: Json }>;
+export type Limit = With<Studio["Limit"], { key?: Json }>;
+export type Policies = With<
+  Studio["Policies"],
+  { idempotency_key?: Json; concurrency?: Limit; rate_limit?: With<Studio["RateLimit"], { key?: Json }> }
+>;
 export type DefinitionStep = With<
   Studio["Step"],
-  { with: Record<string, Json>; wait?: DefinitionWait; approval?: Question; catch?: Catch[] }
+  {
+    with: Record<string, Json>;
+    wait?: DefinitionWait;
+    approval?: Question;
+    catch?: Catch[];
+    cache?: With<Studio["Cache"], { key: Json }>;
+    concurrency?: Limit;
+  }
 >;
 export type DefinitionTrigger = With<Studio["Trigger"], { with?: Json }>;
 export type Definition = With<
   Studio["Definition"],
-  { inputs: Item[]; triggers: DefinitionTrigger[]; steps: DefinitionStep[] }
+  { inputs: Item[]; triggers: DefinitionTrigger[]; steps: DefinitionStep[]; policies?: Policies }
 >;
 export type Workflow = With<Studio["Workflow"], { definition?: Definition }>;
 export type Revision = With<Studio["Revision"], { definition?: Definition }>;
@@ -84,6 +96,12 @@ export type RunEvent = With<
   { run?: Run; step_run?: StepRun; attempt?: Attempt; output?: OutputPart }
 >;
 export type ProjectEvent = Runner["ProjectEvent"];
+export type Cost = Runner["Cost"];
+export type CostRow = Runner["CostRow"];
+export type Failure = Runner["Failure"];
+export type Schedule = Runner["Schedule"];
+export type Bulk = Runner["Bulk"];
+export type BulkKind = Runner["BulkRequest"]["kind"];
 export type Named = { name: string; value?: Json; updated_at: string };
 
 /** A file or directory by reference. */

@@ -21,7 +21,7 @@ import { ago } from "./format";
 
 export function StateBadge({ state, title }: { state: string; title?: string }) {
   const badge = (
-    <Badge variant="light" color={stateColor[state] ?? "gray"} tt="none" data-state={state}>
+    <Badge variant="light" color={stateColor[state] ?? "gray"} tt="none" miw="max-content" data-state={state}>
       {state}
     </Badge>
   );

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, brief, bytes, counted, duration, millis, place, short } from "./format";
+import { ago, ahead, brief, bytes, counted, duration, millis, place, short } from "./format";
 
 describe("what people read", () => {
   it.each([
@@ -11,6 +11,14 @@ describe("what people read", () => {
     [61_000, "1 min 1 s"],
     [7_380_000, "2 h 3 min"],
   ])("duration %s", (ms, want) => expect(duration(ms)).toBe(want));
+
+  it.each([
+    [0, "now"],
+    [30, "in 30 s"],
+    [300, "in 5 min"],
+    [12_000, "in 3 h 20 min"],
+    [187_200, "in 2 d 4 h"],
+  ])("%s s ahead", (s, want) => expect(ahead(new Date(s * 1000).toISOString(), 0)).toBe(want));
 
   it.each([
     [0, "0 B"],

@@ -45,6 +45,19 @@ export function ago(at: string, now: number): string {
   return days === 1 ? "yesterday" : `${days} days ago`;
 }
 
+/** in 5 min, in 3 h 20 min, in 2 d 4 h */
+export function ahead(at: string, now: number): string {
+  const s = Math.round((Date.parse(at) - now) / 1000);
+  if (s < 1) return "now";
+  if (s < 60) return `in ${s} s`;
+  const min = Math.round(s / 60);
+  if (min < 60) return `in ${min} min`;
+  const rest = (n: number, unit: string) => (n > 0 ? ` ${n} ${unit}` : "");
+  if (min < 1440) return `in ${Math.floor(min / 60)} h${rest(min % 60, "min")}`;
+  const h = Math.round(min / 60);
+  return `in ${Math.floor(h / 24)} d${rest(h % 24, "h")}`;
+}
+
 export const isFile = (v: unknown): v is FileRef =>
   typeof v === "object" && v !== null && ("$file" in v || "$dir" in v) && "size" in v;
 

@@ -14,6 +14,8 @@ import { useDisclosure } from "@mantine/hooks";
 import {
   IconBook2,
   IconBrandGit,
+  IconCalendarClock,
+  IconChartBar,
   IconKey,
   IconListDetails,
   IconLock,
@@ -33,8 +35,10 @@ import { useWaitingCount } from "../features/approvals/count";
 
 const places = [
   { to: "/$project/workflows", label: "Workflows", icon: IconSitemap },
-  { to: "/$project/runs", label: "Runs", icon: IconListDetails },
+  { to: "/$project/runs", label: "Runs", icon: IconListDetails, also: ["/$project/failures", "/$project/orders"] },
+  { to: "/$project/schedules", label: "Schedules", icon: IconCalendarClock },
   { to: "/$project/approvals", label: "Approvals", icon: IconUserCheck },
+  { to: "/$project/cost", label: "Cost", icon: IconChartBar },
   { to: "/$project/library", label: "Library", icon: IconBook2 },
   { to: "/$project/repositories", label: "Repositories", icon: IconBrandGit },
   { to: "/$project/secrets", label: "Secrets & variables", icon: IconLock },
@@ -66,7 +70,7 @@ export function Frame() {
   return (
     <AppShell
       header={{ height: 52 }}
-      navbar={{ width: 220, breakpoint: "sm", collapsed: { mobile: !opened } }}
+      navbar={{ width: 236, breakpoint: "sm", collapsed: { mobile: !opened } }}
       padding="lg"
     >
       <AppShell.Header px="md">
@@ -93,7 +97,7 @@ export function Frame() {
         </Group>
       </AppShell.Header>
       <AppShell.Navbar p="xs">
-        {places.map(({ to, label, icon: Icon }) => (
+        {places.map(({ to, label, icon: Icon, ...place }) => (
           <NavLink
             key={to}
             label={label}
@@ -112,7 +116,9 @@ export function Frame() {
                 </Badge>
               )
             }
-            active={here.startsWith(to.replace("$project", project))}
+            active={[to, ...("also" in place ? place.also : [])].some((p) =>
+              here.startsWith(p.replace("$project", project)),
+            )}
             renderRoot={(props) => <Link to={to} params={{ project }} {...props} onClick={close} />}
           />
         ))}

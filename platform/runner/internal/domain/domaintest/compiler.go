@@ -184,9 +184,9 @@ func (x *expression) eval(text string, sc *domain.Scope) (domain.Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		items, serr := domain.SplitList(v)
-		if serr != nil {
-			return nil, serr
+		var items []json.RawMessage
+		if json.Unmarshal(v, &items) != nil || items == nil {
+			return nil, &domain.StepError{Kind: "invalid_input", Message: "a list is wanted"}
 		}
 		return domain.Value(fmt.Sprint(len(items))), nil
 	}

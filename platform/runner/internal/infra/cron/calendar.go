@@ -3,6 +3,8 @@ package cron
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
 )
 
 // Calendar implements app.Calendar.
@@ -19,4 +21,10 @@ func (Calendar) Due(with json.RawMessage, from, to time.Time, limit int) ([]time
 		out = append(out, t)
 	}
 	return out, nil
+}
+
+// Settings implements app.Calendar.
+func (Calendar) Settings(with json.RawMessage) (app.ScheduleSettings, error) {
+	s, err := parse(with)
+	return app.ScheduleSettings{Schedule: s.written, Timezone: s.timezone, CatchUp: s.catchUp, Overlap: s.overlap, Jitter: s.jitter}, err
 }

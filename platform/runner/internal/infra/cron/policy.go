@@ -18,13 +18,16 @@ const (
 	catchUpLast = "last" // the default
 	catchUpAll  = "all"
 
-	overlapSkip   = "skip" // the default is to allow it
+	overlapAllow  = "allow" // the default
+	overlapSkip   = "skip"
 	overlapCancel = "cancel-previous"
 )
 
 // settings are those of a cron trigger.
 type settings struct {
 	spec     string // schedule and time zone: a change of them begins anew
+	written  string // the schedule alone
+	timezone string
 	schedule parser.Schedule
 	catchUp  string
 	overlap  string
@@ -37,12 +40,15 @@ func parse(with json.RawMessage) (settings, error) {
 	if err := json.Unmarshal(with, &c); err != nil {
 		return settings{}, err
 	}
-	s := settings{spec: c.Schedule, catchUp: c.CatchUp, overlap: c.Overlap}
+	s := settings{spec: c.Schedule, written: c.Schedule, timezone: c.Timezone, catchUp: c.CatchUp, overlap: c.Overlap}
 	if c.Timezone != "" {
 		s.spec = "CRON_TZ=" + c.Timezone + " " + s.spec
 	}
 	if s.catchUp == "" {
 		s.catchUp = catchUpLast
+	}
+	if s.overlap == "" {
+		s.overlap = overlapAllow
 	}
 	var err error
 	if c.Jitter != "" {

@@ -189,6 +189,41 @@ type bulkJSON struct {
 	Problem   string     `json:"problem,omitempty"`
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
+
+	Filter   map[string][]string `json:"filter,omitempty"` // which runs it is about
+	Backfill *backfillJSON       `json:"backfill,omitempty"`
+}
+
+// backfillJSON is the range of a schedule that an order is about.
+type backfillJSON struct {
+	Workflow string    `json:"workflow"`
+	Trigger  string    `json:"trigger"`
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+}
+
+// filterOf is a search as it was asked for: search read backwards.
+func filterOf(q app.RunQuery) map[string][]string {
+	out := map[string][]string{}
+	states := make([]string, len(q.States))
+	for i, s := range q.States {
+		states[i] = string(s)
+	}
+	for name, text := range map[string]string{"workflow": q.Workflow, "state": strings.Join(states, ","), "error": q.Error, "kind": q.Kind, "group": q.Group,
+		"trigger": q.Trigger, "retry_of": q.RetryOf} {
+		if text != "" {
+			out[name] = []string{text}
+		}
+	}
+	for name, at := range map[string]time.Time{"from": q.From, "to": q.To} {
+		if !at.IsZero() {
+			out[name] = []string{utc(at).Format(time.RFC3339Nano)}
+		}
+	}
+	if len(q.Inputs) > 0 {
+		out["input"] = q.Inputs
+	}
+	return out
 }
 
 func (a *API) orderBulk(w http.ResponseWriter, r *http.Request) error {
@@ -274,7 +309,12 @@ func (a *API) listBulk(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := make([]bulkJSON, len(list))
 	for i, b := range list {
-		out[i] = bulkJSON{b.ID, b.Kind, b.State, b.Done, b.Failed, b.Problem, when(b.CreatedAt), when(b.EndedAt)}
+		out[i] = bulkJSON{ID: b.ID, Kind: b.Kind, State: b.State, Runs: b.Done, Failed: b.Failed, Problem: b.Problem, CreatedAt: when(b.CreatedAt), EndedAt: when(b.EndedAt)}
+		if f := b.Backfill; f != nil {
+			out[i].Backfill = &backfillJSON{f.Workflow, f.Trigger, utc(f.From), utc(f.To)}
+		} else {
+			out[i].Filter = filterOf(b.Query)
+		}
 	}
 	return httpx.WriteJSON(w, http.StatusOK, httpx.NewList(out, ""))
 }

@@ -62,6 +62,7 @@ func (a *API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/cost", authn.Viewer, a.cost)
 	route("POST "+prefix+"/bulk", authn.Operator, a.orderBulk)
 	route("POST "+prefix+"/backfill", authn.Operator, a.backfill)
+	route("GET "+prefix+"/schedules", authn.Viewer, a.listSchedules)
 	route("GET "+prefix+"/bulk", authn.Viewer, a.listBulk)
 	route("DELETE "+prefix+"/bulk/{id}", authn.Operator, a.stopBulk)
 	route("GET "+prefix+"/caps", authn.Viewer, a.getCaps)

@@ -236,7 +236,7 @@ func (a *API) trigger(ctx context.Context, project, run string) (*route, error) 
 	return &route{deployment: dep, with: settings{Auth: "key"}}, nil
 }
 
-func (a *API) linked(r *http.Request) (*route, string, string, error) {
+func (a *API) linked(w http.ResponseWriter, r *http.Request) (*route, string, string, error) {
 	project, run := r.PathValue("project"), r.PathValue("id")
 	if !id.Valid(run) {
 		return nil, "", "", fault.New(fault.NotFound, "there is no run %q", run)
@@ -245,12 +245,13 @@ func (a *API) linked(r *http.Request) (*route, string, string, error) {
 	if err != nil {
 		return nil, "", "", err
 	}
-	return t, project, run, a.allowed(r, project, t.with.Auth)
+	_, err = a.allowed(w, r, project, t)
+	return t, project, run, err
 }
 
 // result is the result link: 202 while the run goes on, then what a synchronous call would have got.
 func (a *API) result(w http.ResponseWriter, r *http.Request) error {
-	t, project, run, err := a.linked(r)
+	t, project, run, err := a.linked(w, r)
 	if err != nil {
 		return err
 	}
@@ -267,7 +268,7 @@ func (a *API) result(w http.ResponseWriter, r *http.Request) error {
 
 // file serves a file of a run's result, to those who may call its trigger.
 func (a *API) file(w http.ResponseWriter, r *http.Request) error {
-	_, project, run, err := a.linked(r)
+	_, project, run, err := a.linked(w, r)
 	if err != nil {
 		return err
 	}
@@ -318,7 +319,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, project string, s s
 // openapi describes the project's triggers.
 func (a *API) openapi(w http.ResponseWriter, r *http.Request) error {
 	project := r.PathValue("project")
-	if err := a.allowed(r, project, "key"); err != nil {
+	if _, err := a.allowed(w, r, project, &route{with: settings{Auth: "key"}}); err != nil {
 		return err
 	}
 	paths := map[string]map[string]any{}
@@ -395,7 +396,7 @@ func operation(t *route) map[string]any {
 	if t.with.Method != http.MethodGet && len(properties) > 0 {
 		op["requestBody"] = map[string]any{"content": map[string]any{"application/json": map[string]any{"schema": body}, "multipart/form-data": map[string]any{"schema": body}}}
 	}
-	if t.with.Auth != "none" {
+	if t.with.Auth == "key" || t.with.Auth == "token" {
 		op["security"] = []map[string][]string{{"key": {}}}
 	}
 	return op

@@ -61,6 +61,8 @@ type settings struct {
 	Stream   string          `json:"stream"` // mode stream: the step whose outputs are sent, "" = every step's
 	Timeout  span            `json:"timeout"`
 	Auth     string          `json:"auth"`
+	Secret   string          `json:"secret"` // auth signature: the project's secret that requests are signed with
+	Scheme   string          `json:"scheme"` // auth signature: standard or github
 	MaxBytes size            `json:"maxBytes"`
 	Response json.RawMessage `json:"response"`
 }
@@ -225,8 +227,12 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	if found == nil {
 		return fault.New(fault.NotFound, "no deployed workflow of project %s listens to %s: `pelton workflow list` shows what is deployed", project, r.URL.Path)
 	}
-	if err := a.allowed(r, project, found.with.Auth); err != nil {
+	key, err := a.allowed(w, r, project, found)
+	if err != nil {
 		return err
+	}
+	if own := r.Header.Get("Idempotency-Key"); own != "" {
+		key = own
 	}
 	if a.draining.Load() {
 		return fault.New(fault.Unavailable, "the platform is stopping: call again in a moment")
@@ -237,7 +243,7 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	}
 	// The request is complete: a caller who hangs up now has started the run all the same.
 	started, err := a.UseCases.StartRun(context.WithoutCancel(r.Context()), app.StartRun{Project: project, DeploymentID: found.deployment.ID, Inputs: inputs, Event: event,
-		Trigger: app.Trigger{Kind: "http", ID: found.trigger.ID}, IdempotencyKey: r.Header.Get("Idempotency-Key"), Traceparent: r.Header.Get("Traceparent")})
+		Trigger: app.Trigger{Kind: "http", ID: found.trigger.ID}, IdempotencyKey: key, Traceparent: r.Header.Get("Traceparent")})
 	if err != nil {
 		return err
 	}
@@ -306,22 +312,26 @@ func wrongMethod(w http.ResponseWriter, r *http.Request, methods []string) error
 	return nil
 }
 
-// allowed checks the credential that the trigger wants.
-func (a *API) allowed(r *http.Request, project, auth string) error {
-	if auth == "none" {
-		return nil
+// allowed checks the credential that the trigger wants. A signed request may have a key under which its
+// run is to be the only one.
+func (a *API) allowed(w http.ResponseWriter, r *http.Request, project string, t *route) (key string, err error) {
+	switch t.with.Auth {
+	case "none":
+		return "", nil
+	case "signature":
+		return a.signed(w, r, project, t)
 	}
 	p, err := a.Verify.Authenticate(r)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if auth == "token" && p.Key {
-		return fault.New(fault.Forbidden, "this trigger wants a person's token, not an API key")
+	if t.with.Auth == "token" && p.Key {
+		return "", fault.New(fault.Forbidden, "this trigger wants a person's token, not an API key")
 	}
 	if p.Role(project) < authn.Operator {
-		return fault.New(fault.Forbidden, "starting runs needs the role operator in project %s: ask an admin of the project", project)
+		return "", fault.New(fault.Forbidden, "starting runs needs the role operator in project %s: ask an admin of the project", project)
 	}
-	return nil
+	return "", nil
 }
 
 func (a *API) accepted(w http.ResponseWriter, project, run string) error {

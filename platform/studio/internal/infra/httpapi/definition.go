@@ -12,6 +12,7 @@ type definitionJSON struct {
 	Triggers []triggerJSON   `json:"triggers"`
 	Steps    []stepJSON      `json:"steps"`
 	Result   []string        `json:"result"`
+	Policies *policiesJSON   `json:"policies,omitempty"`
 }
 
 type triggerJSON struct {
@@ -28,7 +29,7 @@ type stepJSON struct {
 	Needs    []string                   `json:"needs"`
 	If       string                     `json:"if,omitempty"`
 	Join     string                     `json:"join,omitempty"`
-	ForEach  string                     `json:"for_each,omitempty"`
+	ForEach  *forEachJSON               `json:"for_each,omitempty"`
 	With     map[string]json.RawMessage `json:"with"`
 	Workflow string                     `json:"workflow,omitempty"`
 	Detach   bool                       `json:"detach,omitempty"`
@@ -42,7 +43,7 @@ type stepJSON struct {
 	Undo     string                     `json:"undo,omitempty"`
 	Effect   string                     `json:"effect,omitempty"`
 	Approval *approvalJSON              `json:"approval,omitempty"`
-	Cached   bool                       `json:"cached,omitempty"`
+	boundsJSON
 }
 
 type waitJSON struct {
@@ -55,8 +56,17 @@ type waitJSON struct {
 }
 
 type approvalJSON struct {
-	Title     json.RawMessage `json:"title,omitempty"`
-	Approvers []string        `json:"approvers"`
+	Title      json.RawMessage `json:"title,omitempty"`
+	Approvers  []string        `json:"approvers"`
+	ReminderMS int64           `json:"reminder_ms,omitempty"`
+	TimeoutMS  int64           `json:"timeout_ms,omitempty"`
+}
+
+type forEachJSON struct {
+	In          string `json:"in"`
+	As          string `json:"as"`
+	Concurrency int    `json:"concurrency,omitempty"`
+	OnError     string `json:"on_error"`
 }
 
 type caseJSON struct {
@@ -65,8 +75,9 @@ type caseJSON struct {
 }
 
 type loopJSON struct {
-	Until string `json:"until"`
-	Max   int    `json:"max"`
+	Until   string `json:"until"`
+	Max     int    `json:"max"`
+	DelayMS int64  `json:"delay_ms,omitempty"`
 }
 
 type catchJSON struct {
@@ -91,6 +102,7 @@ func definitionOf(w workflow.Workflow) (*definitionJSON, error) {
 	for _, v := range w.Result {
 		d.Result = append(d.Result, v.Name)
 	}
+	d.Policies = policiesOf(w)
 	return d, nil
 }
 
@@ -98,16 +110,16 @@ func stepOf(s workflow.Step) stepJSON {
 	x := stepJSON{
 		ID: s.ID, Title: s.Title, Kind: s.Kind, Uses: s.Uses, Needs: listOf(s.Needs), If: s.If, Join: s.Join, With: map[string]json.RawMessage{},
 		Workflow: s.Workflow, Detach: s.Detach, Switch: s.Switch, Default: s.Default, Collect: s.Collect,
-		Effect: s.Effect, Approval: approvalOf(s.Approval), Cached: s.Cache != nil,
+		Effect: s.Effect, Approval: approvalOf(s.Approval), boundsJSON: boundsOf(s),
 	}
 	for _, v := range s.With {
 		x.With[v.Name] = v.JSON
 	}
-	if s.ForEach != nil {
-		x.ForEach = s.ForEach.In
+	if f := s.ForEach; f != nil {
+		x.ForEach = &forEachJSON{f.In, f.As, f.Concurrency, f.OnError}
 	}
-	if s.Loop != nil {
-		x.Loop = &loopJSON{s.Loop.Until, s.Loop.Max}
+	if l := s.Loop; l != nil {
+		x.Loop = &loopJSON{l.Until, l.Max, l.Delay.Milliseconds()}
 	}
 	if s.Undo != nil {
 		x.Undo = s.Undo.Uses
@@ -128,7 +140,7 @@ func approvalOf(a *workflow.Approval) *approvalJSON {
 	if a == nil {
 		return nil
 	}
-	return &approvalJSON{Title: rawOf(a.Title), Approvers: listOf(a.Approvers)}
+	return &approvalJSON{Title: rawOf(a.Title), Approvers: listOf(a.Approvers), ReminderMS: a.Reminder.Milliseconds(), TimeoutMS: a.Timeout.Milliseconds()}
 }
 
 func rawOf(v *workflow.Value) json.RawMessage {

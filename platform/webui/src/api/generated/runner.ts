@@ -673,6 +673,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/schedules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List schedules
+         * @description Lists the cron triggers of what is deployed with their next due times, all on one page; this needs the role viewer.
+         */
+        get: operations["listSchedules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/secrets": {
         parameters: {
             query?: never;
@@ -927,6 +950,23 @@ export interface components {
          * @enum {string}
          */
         AttemptState: "started" | "completed" | "failed" | "lost" | "cancelled";
+        /** @description The range of a schedule that an order is about. */
+        BackfillRange: {
+            /**
+             * Format: date-time
+             * @description The first due time may be then.
+             */
+            from: string;
+            /**
+             * Format: date-time
+             * @description Due times are before this.
+             */
+            to: string;
+            /** @description The id of its cron trigger. */
+            trigger: string;
+            /** @description The workflow. */
+            workflow: string;
+        };
         /** @description A range of a schedule. */
         BackfillRequest: {
             /** @description How many of its runs may be under way at a time; left out, all. */
@@ -950,6 +990,7 @@ export interface components {
         };
         /** @description An order for many runs. */
         Bulk: {
+            backfill?: components["schemas"]["BackfillRange"];
             /**
              * Format: date-time
              * @description When it was given.
@@ -962,6 +1003,10 @@ export interface components {
             ended_at?: string;
             /** @description How many of them refused. */
             failed: number;
+            /** @description Which runs it is about, in lists of orders: the parameters of the search for runs, each with its values. */
+            filter?: {
+                [key: string]: string[];
+            };
             /**
              * Format: uuid
              * @description The id of the order.
@@ -1533,6 +1578,62 @@ export interface components {
              * @enum {string}
              */
             kind: "manual" | "http" | "cron" | "source" | "workflow" | "failure";
+        };
+        /** @description A cron trigger of a deployed workflow. */
+        Schedule: {
+            /**
+             * @description Which missed due times are caught up.
+             * @enum {string}
+             */
+            catch_up: "none" | "last" | "all";
+            /**
+             * Format: uuid
+             * @description The id of the deployment.
+             */
+            deployment: string;
+            /**
+             * Format: int64
+             * @description Up to how much later its runs start in milliseconds, absent for not at all.
+             */
+            jitter_ms?: number;
+            /**
+             * Format: date-time
+             * @description The last due time that it has come to, absent for none yet.
+             */
+            last_due?: string;
+            /** @description The last run that it started, absent for none yet. */
+            last_run?: string;
+            /** @description Its next due times, at most 5; none while the workflow is paused. */
+            next: string[];
+            /**
+             * @description What becomes of a due time while the run before it is under way.
+             * @enum {string}
+             */
+            overlap: "allow" | "skip" | "cancel-previous";
+            paused?: components["schemas"]["Paused"];
+            /** @description The number of its deployed revision. */
+            revision: number;
+            /**
+             * @description The schedule as written.
+             * @example 0 6 * * *
+             */
+            schedule: string;
+            /**
+             * @description Its time zone, absent for that of the server.
+             * @example Europe/Paris
+             */
+            timezone?: string;
+            /** @description The id of the trigger. */
+            trigger: string;
+            /** @description The workflow. */
+            workflow: string;
+        };
+        /** @description A page of schedules. */
+        ScheduleList: {
+            /** @description The schedules. */
+            items: components["schemas"]["Schedule"][];
+            /** @description Never there. */
+            next_cursor?: string;
         };
         /** @description The name of a secret; its value is never shown. */
         Secret: {
@@ -3365,6 +3466,41 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             422: components["responses"]["Unprocessable"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listSchedules: {
+        parameters: {
+            query?: {
+                /** @description The next_cursor of the page before, unchanged; empty for the first page. */
+                cursor?: components["parameters"]["cursor"];
+                /** @description How many items a page has at most. */
+                limit?: components["parameters"]["limit"];
+            };
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The schedules. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];

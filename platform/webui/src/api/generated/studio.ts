@@ -582,8 +582,28 @@ export interface components {
         Approval: {
             /** @description Who may decide; empty is whoever may operate runs. */
             approvers: string[];
+            /**
+             * Format: int64
+             * @description After which time they are asked again, in milliseconds.
+             */
+            reminder_ms?: number;
+            /**
+             * Format: int64
+             * @description How long a consent before a step is waited for in milliseconds; absent it is for ever.
+             */
+            timeout_ms?: number;
             /** @description The question, as written. */
             title?: unknown;
+        };
+        /** @description How long outputs are kept for other steps with the same build and key. */
+        Cache: {
+            /** @description The key as written. */
+            key: unknown;
+            /**
+             * Format: int64
+             * @description How long in milliseconds.
+             */
+            ttl_ms: number;
         };
         /** @description One case of a switch. */
         Case: {
@@ -622,6 +642,7 @@ export interface components {
         Definition: {
             /** @description What a run takes. */
             inputs: components["schemas"]["Item"][];
+            policies?: components["schemas"]["Policies"];
             /** @description The names of what a run gives. */
             result: string[];
             /** @description The steps. */
@@ -674,6 +695,20 @@ export interface components {
             /** @description The id of the trigger. */
             trigger: string;
         };
+        /** @description The list whose items a step runs for. */
+        ForEach: {
+            /** @description The name of an item in expressions. */
+            as: string;
+            /** @description How many items at a time, absent for all. */
+            concurrency?: number;
+            /** @description The list as written. */
+            in: string;
+            /**
+             * @description What becomes of failed items.
+             * @enum {string}
+             */
+            on_error: "fail" | "skip" | "collect";
+        };
         /** @description One typed input or output. */
         Item: {
             /** @description The media types of files. */
@@ -699,12 +734,50 @@ export interface components {
          * @enum {string}
          */
         ItemType: "string" | "longstring" | "password" | "integer" | "float" | "boolean" | "enum" | "bytes" | "json" | "list" | "file" | "directory";
+        /** @description How many with one key may be under way at a time. */
+        Limit: {
+            /** @description The key as written; absent there is one for all. */
+            key?: unknown;
+            /** @description How many. */
+            limit: number;
+            /**
+             * @description What becomes of further runs; absent for steps, which always wait.
+             * @enum {string}
+             */
+            policy?: "queue" | "skip" | "cancel-oldest";
+        };
         /** @description Until when a step is repeated. */
         Loop: {
+            /**
+             * Format: int64
+             * @description The pause before each further pass in milliseconds.
+             */
+            delay_ms?: number;
             /** @description How many passes there may be. */
             max: number;
             /** @description The condition that ends the loop. */
             until: string;
+        };
+        /** @description What holds for the runs of a workflow; what is absent was not written. */
+        Policies: {
+            concurrency?: components["schemas"]["Limit"];
+            /**
+             * @description Whether steps are kept so that a crash does not run them again.
+             * @enum {string}
+             */
+            durability?: "strict" | "none";
+            /** @description What makes a second start the same run, as written. */
+            idempotency_key?: unknown;
+            /** @description The workflow that is started for each failed run. */
+            on_failure?: string;
+            /** @description Which runs start first: the higher ones. */
+            priority?: number;
+            rate_limit?: components["schemas"]["RateLimit"];
+            /**
+             * Format: int64
+             * @description How long a run may take in milliseconds.
+             */
+            timeout_ms?: number;
         };
         /** @description An error answer as RFC 9457 defines it. */
         Problem: {
@@ -745,6 +818,41 @@ export interface components {
             message: string;
             /** @description What to do about it. */
             remedy?: string;
+        };
+        /** @description How many runs may start in a time. */
+        RateLimit: {
+            /** @description How many may start at once, absent for count. */
+            burst?: number;
+            /** @description How many. */
+            count: number;
+            /** @description The key as written; absent there is one for all. */
+            key?: unknown;
+            /**
+             * Format: int64
+             * @description The time in milliseconds.
+             */
+            per_ms: number;
+        };
+        /** @description How often a step is tried. */
+        Retry: {
+            /** @description How often, the first time included. */
+            attempts: number;
+            /**
+             * Format: int64
+             * @description The first pause in milliseconds.
+             */
+            backoff_ms?: number;
+            /**
+             * Format: int64
+             * @description The longest pause in milliseconds.
+             */
+            cap_ms?: number;
+            /** @description By how much pauses grow. */
+            factor?: number;
+            /** @description Whether pauses vary, absent for no. */
+            jitter?: boolean;
+            /** @description The kinds of error that are tried again; empty is every kind but cancelled. */
+            on: string[];
         };
         /** @description One immutable state of a workflow with pinned builds; yaml and definition are absent in lists. */
         Revision: {
@@ -797,21 +905,20 @@ export interface components {
         /** @description One step of a workflow. */
         Step: {
             approval?: components["schemas"]["Approval"];
-            /** @description Whether outputs are kept for others with the same key. */
-            cached?: boolean;
+            cache?: components["schemas"]["Cache"];
             /** @description The cases of the switch, in the order of the text. */
             cases?: components["schemas"]["Case"][];
             /** @description What becomes of failures, in the order in which it is tried; continueOnError is the last. */
             catch?: components["schemas"]["Catch"][];
             /** @description The step whose passages are gathered. */
             collect?: string;
+            concurrency?: components["schemas"]["Limit"];
             /** @description The steps that the switch chooses where no case fits. */
             default?: string[];
             /** @description Whether the end of that workflow is not waited for. */
             detach?: boolean;
             effect?: components["schemas"]["Effect"];
-            /** @description The list whose items the step runs for. */
-            for_each?: string;
+            for_each?: components["schemas"]["ForEach"];
             /** @description The id of the step. */
             id: string;
             /** @description The condition. */
@@ -822,8 +929,21 @@ export interface components {
             loop?: components["schemas"]["Loop"];
             /** @description The steps that come before, stated and implied. */
             needs: string[];
+            /** @description Which steps start first: the higher ones; absent it is the workflow's. */
+            priority?: number;
+            retry?: components["schemas"]["Retry"];
+            /**
+             * Format: int64
+             * @description How long all attempts and pauses together may take in milliseconds.
+             */
+            step_timeout_ms?: number;
             /** @description The expression whose value chooses steps. */
             switch?: string;
+            /**
+             * Format: int64
+             * @description How long one attempt may take in milliseconds; absent it is what the action says.
+             */
+            timeout_ms?: number;
             /** @description The title. */
             title?: string;
             /** @description The action that takes back what the step did, as written. */

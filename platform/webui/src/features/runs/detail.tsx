@@ -7,6 +7,8 @@ import { between, bytes, duration, place } from "../../components/format";
 import { Values } from "../../components/value";
 import { stateColor } from "../../theme";
 import { Logs } from "./logs";
+import { amount, costOf, costWords } from "./usage";
+import { Cause } from "./waiting";
 import { Retry } from "./orders";
 import type { RunView } from "./use-run";
 
@@ -95,7 +97,16 @@ export function StepRunDetails({ project, run, onLog, tab, setTab, step: s }: Pr
             takes {s.undoes} back
           </Badge>
         )}
-        {s.reason && !s.wait && <Text size="sm">{s.reason}</Text>}
+        {s.wait ? (
+          <Cause project={project} wait={s.wait} reason={s.reason} />
+        ) : (
+          s.reason && <Text size="sm">{s.reason}</Text>
+        )}
+        {s.attempts.length > 0 && (
+          <Text size="sm" c="dimmed" className="nowrap" title="of all its attempts" data-cost={s.step}>
+            {costWords(costOf(s.attempts))}
+          </Text>
+        )}
         {s.child && (
           <Text size="sm">
             <Link to="/$project/runs/$id" params={{ project, id: s.child }}>
@@ -160,7 +171,12 @@ function AttemptBox({ attempt: a }: { attempt: Attempt }) {
     ["took", duration(between(a.started_at, a.finished_at))],
     ["instance", a.instance ?? ""],
     ["CPU", a.usage?.cpu_micros ? duration(a.usage.cpu_micros / 1000) : ""],
-    ["memory", a.usage?.max_rss_bytes ? bytes(a.usage.max_rss_bytes) : ""],
+    [
+      "memory",
+      a.usage?.max_rss_bytes
+        ? `${bytes(a.usage.max_rss_bytes)} at most, ${amount(costOf([a]).gib_seconds)} GiB seconds`
+        : "",
+    ],
     ["progress", a.progress > 0 ? `${Math.round(100 * a.progress)} % ${a.note ?? ""}` : ""],
     ["execution", a.execution],
   ];

@@ -1,75 +1,56 @@
-import { Button, Group, Select, Table, Text } from "@mantine/core";
+import { Table, Text, Tooltip } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { runs, workflows } from "../../api/queries";
+import { type RunSearch, searches } from "../../api/search";
 import type { Run } from "../../api/types";
 import { Ago, Empty, Head, StateBadge, useNow } from "../../components/basics";
 import { between, duration } from "../../components/format";
 import { Paged } from "../../components/list";
+import { BulkMenu } from "./bulk";
+import { Filter } from "./filter";
+import { Sections } from "./sections";
 import { ended } from "./state";
+import { amount, costWords } from "./usage";
 
 const route = getRouteApi("/$project/runs");
-const states = ["queued", "running", "waiting", "paused", "undoing", "cancelling", "completed", "failed", "cancelled"];
 
 export function RunsPage() {
   const { project } = route.useParams();
-  const { workflow, state } = route.useSearch();
+  const search = route.useSearch();
   const navigate = route.useNavigate();
   const names = useQuery(workflows(project)).data?.items.map((w) => w.name) ?? [];
-  const known = workflow && !names.includes(workflow) ? [workflow, ...names] : names;
-  const set = (change: { workflow?: string; state?: string }) =>
-    void navigate({ search: (s) => ({ ...s, ...change }), replace: true });
+  const known = search.workflow && !names.includes(search.workflow) ? [search.workflow, ...names] : names;
   return (
     <>
       <Head
         title="Runs"
         about="Newest first, as they happen."
-        actions={
-          <>
-            <Select
-              aria-label="workflow"
-              placeholder="every workflow"
-              data={known}
-              value={workflow ?? null}
-              clearable
-              searchable
-              size="xs"
-              onChange={(v) => set({ workflow: v ?? undefined })}
-            />
-            <Select
-              aria-label="state"
-              placeholder="every state"
-              data={states}
-              value={state ?? null}
-              clearable
-              size="xs"
-              onChange={(v) => set({ state: v ?? undefined })}
-            />
-            {(workflow || state) && (
-              <Button size="xs" variant="subtle" onClick={() => set({ workflow: undefined, state: undefined })}>
-                Clear
-              </Button>
-            )}
-          </>
-        }
+        actions={<BulkMenu project={project} search={search} />}
       />
-      <RunTable project={project} workflow={workflow} state={state} />
+      <Sections project={project} here="runs" />
+      <Filter
+        search={search}
+        workflows={known}
+        set={(change) => void navigate({ search: (s) => ({ ...s, ...change }), replace: true })}
+      />
+      <RunTable project={project} search={search} />
     </>
   );
 }
 
-export function RunTable({ project, workflow, state }: { project: string; workflow?: string; state?: string }) {
+export function RunTable({ project, search }: { project: string; search: RunSearch }) {
   return (
     <Paged
-      query={runs(project, { workflow, state })}
+      query={runs(project, search)}
       empty={
-        <Empty title={workflow || state ? "No such runs" : "No runs yet"}>
+        <Empty title={searches(search) ? "No such runs" : "No runs yet"}>
           A run is started by a trigger, with Start on a workflow, or with pelton run start.
         </Empty>
       }
     >
       {(items) => (
-        <Table.ScrollContainer minWidth={700}>
+        <Table.ScrollContainer minWidth={760}>
           <Table className="panel">
             <Table.Thead>
               <Table.Tr>
@@ -78,6 +59,7 @@ export function RunTable({ project, workflow, state }: { project: string; workfl
                 <Table.Th>Started by</Table.Th>
                 <Table.Th>When</Table.Th>
                 <Table.Th>Took</Table.Th>
+                <Table.Th ta="right">CPU</Table.Th>
                 <Table.Th>Run</Table.Th>
               </Table.Tr>
             </Table.Thead>
@@ -121,15 +103,22 @@ function Row({ project, run: r }: { project: string; run: Run }) {
       <Table.Td>
         <Ago at={r.created_at} />
       </Table.Td>
-      <Table.Td>
+      <Table.Td className="nowrap">
         <Took run={r} />
       </Table.Td>
+      <Table.Td ta="right">
+        {r.cost && (
+          <Tooltip label={costWords(r.cost)}>
+            <Text span size="sm" className="nowrap">
+              {amount(r.cost.cpu_seconds)} s
+            </Text>
+          </Tooltip>
+        )}
+      </Table.Td>
       <Table.Td>
-        <Group gap={4}>
-          <Text size="xs" c="dimmed" ff="monospace">
-            {r.id.slice(0, 8)}…{r.id.slice(-4)}
-          </Text>
-        </Group>
+        <Text size="xs" c="dimmed" ff="monospace" className="nowrap">
+          {r.id.slice(0, 8)}…{r.id.slice(-4)}
+        </Text>
       </Table.Td>
     </Table.Tr>
   );

@@ -1,6 +1,6 @@
 import { Button, Menu } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
-import { IconPlayerPause, IconPlayerPlay, IconPlayerStop, IconRefresh } from "@tabler/icons-react";
+import { IconCopy, IconPlayerPause, IconPlayerPlay, IconPlayerStop, IconRefresh } from "@tabler/icons-react";
 import { useMutation } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
@@ -19,12 +19,35 @@ interface Props {
 export function Orders({ project, run }: Props) {
   const may = useMay("operator");
   if (!may) return null;
-  if (ended(run.state)) return run.state === "completed" ? null : <Retry project={project} run={run} label="Retry" />;
+  if (ended(run.state))
+    return (
+      <>
+        <Again />
+        {run.state !== "completed" && <Retry project={project} run={run} label="Retry" />}
+      </>
+    );
   return (
     <>
+      <Again />
       <PauseOrResume project={project} run={run} />
       <Cancel project={project} run={run} />
     </>
+  );
+}
+
+/** Opens the form that starts a new run with this one's inputs. */
+function Again() {
+  const navigate = useNavigate({ from: "/$project/runs/$id" });
+  return (
+    <Button
+      size="xs"
+      variant="default"
+      leftSection={<IconCopy size={14} />}
+      title="Start a new run with these inputs, edited or not"
+      onClick={() => void navigate({ search: (s) => ({ ...s, again: true }), replace: true })}
+    >
+      Run again
+    </Button>
   );
 }
 

@@ -1,4 +1,4 @@
-import { Alert, Badge, Group, Stack, Text } from "@mantine/core";
+import { Alert, Badge, Group, Stack, Text, Tooltip } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo } from "react";
@@ -6,14 +6,15 @@ import { revision } from "../../api/queries";
 import type { Run } from "../../api/types";
 import { Ago, Copyable, Failure, Head, StateBadge, useNow, Waiting } from "../../components/basics";
 import { WorkflowGraph } from "../workflows/graph";
+import { AgainDrawer } from "./again";
 import { ErrorBox, RunDetails, StepRunDetails } from "./detail";
 import { Took } from "./list";
 import { Orders } from "./orders";
 import { ended, keyOf, marks } from "./state";
 import { Timeline } from "./timeline";
+import { costWords, runCost } from "./usage";
 import { useRun } from "./use-run";
-import { Holders, WaitingSteps } from "./waiting";
-import { cause } from "./waits";
+import { Cause, WaitingSteps } from "./waiting";
 
 const route = getRouteApi("/$project/runs/$id");
 
@@ -52,6 +53,12 @@ export function RunPage() {
             <span>
               took <Took run={run} />
             </span>
+            ·
+            <Tooltip label="Processor time, and memory times time, of all its attempts">
+              <span className="nowrap" data-cost>
+                {costWords(runCost(run))}
+              </span>
+            </Tooltip>
           </Group>
         }
         actions={<Orders project={project} run={run} />}
@@ -77,6 +84,14 @@ export function RunPage() {
           <Copyable text={run.id} />
         </Group>
       </Stack>
+      {search.again && (
+        <AgainDrawer
+          key={run.id}
+          project={project}
+          run={run}
+          close={() => void navigate({ search: (s) => ({ ...s, again: undefined }), replace: true })}
+        />
+      )}
     </>
   );
 }
@@ -96,7 +111,7 @@ function Graph({
   const m = useMemo(() => marks(run), [run]);
   const d = q.data?.definition;
   if (!d || d.steps.length < 2) return null; // one step has no graph worth the room
-  return <WorkflowGraph definition={d} marks={m} chosen={chosen} choose={choose} />;
+  return <WorkflowGraph project={project} definition={d} marks={m} chosen={chosen} choose={choose} />;
 }
 
 function StartedBy({ project, run }: { project: string; run: Run }) {
@@ -105,6 +120,15 @@ function StartedBy({ project, run }: { project: string; run: Run }) {
     return (
       <>
         started by {run.trigger.kind} {run.trigger.id}
+        {run.retry_of && (
+          <>
+            {" "}
+            · repeats{" "}
+            <Link to="/$project/runs/$id" params={{ project, id: run.retry_of }}>
+              run …{run.retry_of.slice(-4)}
+            </Link>
+          </>
+        )}
       </>
     );
   const link = (
@@ -127,14 +151,15 @@ function Around({ project, run }: { project: string; run: Run }) {
     <>
       {run.state === "queued" && (
         <Alert color="gray">
-          <Group gap="sm">
-            <Text size="sm">
-              {run.wait
-                ? `It waits to start: ${cause(run.wait)}`
-                : "It waits for its turn: as many runs as allowed are under way."}
-            </Text>
-            {run.wait && <Holders project={project} wait={run.wait} />}
-          </Group>
+          <Text size="sm" component="div">
+            {run.wait ? (
+              <>
+                It waits to start: <Cause project={project} wait={run.wait} />
+              </>
+            ) : (
+              "It waits for its turn: as many runs as allowed are under way."
+            )}
+          </Text>
         </Alert>
       )}
       {run.state === "paused" && (

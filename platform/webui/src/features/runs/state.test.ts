@@ -153,6 +153,24 @@ describe("the graph", () => {
     expect(m.s?.note).toBe("skipped: need failed");
   });
 
+  it("tells what a switch chose and which trigger started it", () => {
+    const route = { kind: "switch" as const, state: "completed" as const, started_at: at(0), finished_at: at(1) };
+    const r = run([
+      step("a", { ...route, outputs: { case: "order" } }),
+      step("b", { ...route, outputs: { case: null } }),
+      step("c", { kind: "workflow", state: "running", child: "x" }),
+    ]);
+    const m = marks({ ...r, trigger: { kind: "http", id: "web" }, state: "completed" });
+    expect(m.a?.note).toBe("chose order");
+    expect(m.b?.note).toBe("otherwise");
+    expect(m.c?.child).toBe("x");
+    expect(m["trigger:web"]?.state).toBe("completed");
+    expect(m["result:"]?.state).toBe("completed");
+    expect(marks({ ...r, state: "failed" })["result:"]?.state).toBe("skipped");
+    expect(marks({ ...r, state: "running" })["result:"]).toBeUndefined();
+    expect(marks({ ...r, trigger: { kind: "failure", id: "x" } })["trigger:x"]).toBeUndefined();
+  });
+
   it("marks what was caught and what was taken back", () => {
     const m = marks(
       run([

@@ -1,6 +1,7 @@
 import { millis } from "../../components/format";
 import type { Attempt, Phase, Run, RunEvent, StepRun, StepState } from "../../api/types";
 import { place } from "../../components/format";
+import { cause } from "./waits";
 
 // What the run view knows, as pure functions over the server's events, so that it can be tested
 // without a browser. The server's order is kept; an event about something unknown adds it.
@@ -111,6 +112,26 @@ const weight: StepState[] = ["failed", "running", "waiting", "queued", "cancelle
 export interface StepMark {
   state: StepState | "caught";
   note?: string;
+  child?: string;
+}
+
+/** What a switch has chosen, in words. */
+const choice = (s: StepRun): string | undefined => {
+  const o = s.outputs as { case?: unknown } | undefined;
+  if (s.kind !== "switch" || s.state !== "completed" || !o) return undefined;
+  return o.case === null || o.case === undefined ? "otherwise" : `chose ${String(o.case)}`;
+};
+
+/** One line on a step run: how it went, what it chose, what it waits for. */
+function noteOf(s: StepRun, state: StepState): string {
+  const chosen = choice(s);
+  if (chosen) return chosen;
+  if (s.started_at && s.finished_at) {
+    const ms = millis(s.finished_at) - millis(s.started_at);
+    return `${state} · ${ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`}`;
+  }
+  if (s.wait) return cause(s.wait, s.reason);
+  return s.reason ? `${state}: ${s.reason}` : state;
 }
 
 /** One state for each step of the graph, over all of its items. */
@@ -124,23 +145,21 @@ export function marks(run: Run): Record<string, StepMark> {
     const state = weight.find((w) => items.some((s) => s.state === w)) ?? "pending";
     const done = items.filter((s) => s.state === "completed").length;
     const one = items.length === 1 ? items[0] : undefined;
-    const ms = one?.started_at && one.finished_at ? millis(one.finished_at) - millis(one.started_at) : undefined;
     out[step] = {
       state,
-      note: one
-        ? ms !== undefined
-          ? `${state} · ${ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`}`
-          : one.reason
-            ? `${state}: ${one.reason}`
-            : state
-        : `${done} of ${items.length} completed`,
+      note: one ? noteOf(one, state) : `${done} of ${items.length} completed`,
     };
+    if (one?.child) out[step].child = one.child;
     if (one?.caught && state === "failed")
       out[step] = { state: "caught", note: `caught: ${one.error?.kind ?? "an error"}` };
   }
+  if (run.trigger.id && ["http", "cron", "source"].includes(run.trigger.kind))
+    out[`trigger:${run.trigger.id}`] = { state: "completed" };
+  if (ended(run.state)) out["result:"] = { state: run.state === "completed" ? "completed" : "skipped" };
   for (const s of run.steps ?? [])
     if (s.undoes && (s.state === "completed" || s.state === "failed"))
       out[s.undoes] = {
+        ...out[s.undoes],
         state: out[s.undoes]?.state ?? "completed",
         note: s.state === "completed" ? "taken back" : "could not be taken back",
       };

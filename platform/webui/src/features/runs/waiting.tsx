@@ -6,7 +6,7 @@ import { place } from "../../components/format";
 import { useMay } from "../../components/frame";
 import { Decision, SignalButton } from "./decide";
 import { keyOf } from "./state";
-import { asksPerson, cause, countdown, outside, waiting } from "./waits";
+import { asksPerson, causeAround, countdown, outside, waiting } from "./waits";
 
 /** What a run waits for: each step with its cause, its time, and what lets it go on. */
 export function WaitingSteps({ project, run, choose }: { project: string; run: Run; choose: (key: string) => void }) {
@@ -51,8 +51,7 @@ function WaitingStep(props: {
           {s.title || s.step}
           {place(s.item_path)}
         </Anchor>
-        <Text size="sm">{cause(s.wait, s.reason)}</Text>
-        <Holders project={project} wait={s.wait} />
+        <Cause project={project} wait={s.wait} reason={s.reason} />
         {left && (
           <Text size="sm" c="dimmed" title={s.wait.until && new Date(s.wait.until).toLocaleString()}>
             {left}
@@ -65,15 +64,25 @@ function WaitingStep(props: {
   );
 }
 
-/** Links to the runs that hold what is waited for. */
-export function Holders({ project, wait }: { project: string; wait: StepWait }) {
-  return (wait.held_by ?? []).slice(0, 5).map((id) => (
-    <Text key={id} size="sm">
-      <Link to="/$project/runs/$id" params={{ project, id: id.slice(0, 36) }}>
-        run …{id.slice(0, 36).slice(-4)}
-      </Link>
+/** The cause in words, with links to the runs that hold what is waited for. */
+export function Cause({ project, wait, reason }: { project: string; wait: StepWait; reason?: string }) {
+  const [before, after] = causeAround(wait, reason);
+  const holders = wait.held_by ?? [];
+  return (
+    <Text size="sm" component="span">
+      {before}
+      {holders.slice(0, 5).map((id, i) => (
+        <span key={id}>
+          {i > 0 ? ", " : " "}
+          <Link to="/$project/runs/$id" params={{ project, id: id.slice(0, 36) }}>
+            run …{id.slice(0, 36).slice(-4)}
+          </Link>
+        </span>
+      ))}
+      {holders.length > 5 && ` and ${holders.length - 5} more`}
+      {after}
     </Text>
-  ));
+  );
 }
 
 const label: Record<StepWait["kind"], string> = {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Run } from "../../api/types";
-import { cause, countdown, mayDecide, waiting } from "./waits";
+import { cause, causeAround, countdown, mayDecide, waiting } from "./waits";
 
 const at = (s: number) => new Date(Date.UTC(2026, 0, 1) + 1000 * s).toISOString();
 
@@ -9,9 +9,25 @@ describe("a wait", () => {
     expect(cause({ kind: "signal", text: "payment" })).toBe("waits for the signal payment");
     expect(cause({ kind: "approval", text: "Ship?" })).toBe("Ship?");
     expect(cause({ kind: "slot", text: "key k is held by run r", position: 2 })).toBe(
-      "key k is held by run r, place 2",
+      "key k is held by run r, place 2 in the queue",
     );
+    expect(cause({ kind: "slot", text: "k" }, "key k is held by run r")).toBe("key k is held by run r");
     expect(cause({ kind: "slot" }, "waiting for its turn")).toBe("waiting for its turn");
+  });
+
+  it("leaves room for links to the runs that hold what is waited for", () => {
+    const id = "01a211ba-d844-7845-9e25-a4c9ce52c6f9";
+    const slot = { kind: "slot" as const, held_by: [id, id], position: 3 };
+    expect(causeAround({ ...slot, text: `key k: 2 of 2 taken, by runs ${id}, ${id}` })).toEqual([
+      "key k: 2 of 2 taken, by",
+      ", place 3 in the queue",
+    ]);
+    expect(causeAround({ ...slot, position: 1, text: "k" }, `key k is held by run ${id}/call`)).toEqual([
+      "key k is held by",
+      "",
+    ]);
+    expect(causeAround({ kind: "slot" }, "key k is not known yet")).toEqual(["key k is not known yet", ""]);
+    expect(causeAround({ kind: "signal", text: "paid" })).toEqual(["waits for the signal paid", ""]);
   });
 
   it("counts down", () => {

@@ -21,7 +21,7 @@ export function cause(w: StepWait, reason?: string): string {
     case "lost":
       return w.text || "its attempt was lost: may it be tried again?";
     case "slot":
-      return (w.text || reason || "waits for its turn") + (w.position && w.position > 1 ? `, place ${w.position}` : "");
+      return (reason || w.text || "waits for its turn") + inQueue(w);
     case "time":
       return "waits until its time has come";
     case "retry":
@@ -31,6 +31,16 @@ export function cause(w: StepWait, reason?: string): string {
     case "cache":
       return "asks the cache";
   }
+}
+
+const inQueue = (w: StepWait) => (w.position && w.position > 1 ? `, place ${w.position} in the queue` : "");
+
+/** The cause around the runs that hold what is waited for, which are to be named between the two. */
+export function causeAround(w: StepWait, reason?: string): [string, string] {
+  const words = cause(w, reason);
+  if (w.kind !== "slot" || !w.held_by?.length) return [words, ""];
+  const named = /^(.*\bby) runs? [0-9a-f]{8}-[0-9a-f-]{27}/.exec(words);
+  return named ? [named[1]!, inQueue(w)] : [words, ""];
 }
 
 /** What the end of the time means, and how far away it is. */

@@ -1,11 +1,13 @@
 import { ActionIcon, Button, Group, Menu } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
-import { IconDotsVertical, IconPlayerPlay, IconPlayerStop, IconRocket } from "@tabler/icons-react";
+import { IconDotsVertical, IconPlayerPause, IconPlayerPlay, IconPlayerStop, IconRocket } from "@tabler/icons-react";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
 import { call, path, textOf } from "../../api/client";
 import type { Workflow } from "../../api/types";
 import { useMay } from "../../components/frame";
+import { PauseDialog, usePause, usePaused } from "./pause";
 
 /** Deploys, rolls back or undeploys, and brings the lists up to date. */
 export function useDeploy(project: string, name: string) {
@@ -18,7 +20,8 @@ export function useDeploy(project: string, name: string) {
         order.revision ? { revision: order.revision } : undefined,
       ),
     onError: (e) => notifications.show({ color: "red", title: "Not done", message: textOf(e), autoClose: 10_000 }),
-    onSettled: () => queries.invalidateQueries({ queryKey: ["studio", project] }),
+    onSettled: () =>
+      Promise.all(["studio", "runner"].map((s) => queries.invalidateQueries({ queryKey: [s, project] }))),
   });
 }
 
@@ -33,7 +36,10 @@ export function DeployActions({
 }) {
   const may = useMay("operator");
   const deploy = useDeploy(project, w.name);
+  const resume = usePause(project, w.name);
   const navigate = useNavigate();
+  const [pausing, setPausing] = useState(false);
+  const paused = usePaused(project)[w.name];
   const live = w.deployment?.state === "live";
   const newest = live && w.deployment?.revision === w.revision;
   if (!may) return null;
@@ -46,6 +52,8 @@ export function DeployActions({
           size="xs"
           variant={compact ? "light" : "filled"}
           leftSection={<IconPlayerPlay size={14} />}
+          disabled={!!paused}
+          title={paused && "It is paused"}
           onClick={start}
         >
           Start
@@ -70,6 +78,16 @@ export function DeployActions({
             </ActionIcon>
           </Menu.Target>
           <Menu.Dropdown>
+            {live && !paused && (
+              <Menu.Item leftSection={<IconPlayerPause size={16} />} onClick={() => setPausing(true)}>
+                Pause…
+              </Menu.Item>
+            )}
+            {paused && (
+              <Menu.Item leftSection={<IconPlayerPlay size={16} />} onClick={() => resume.mutate({ verb: "resume" })}>
+                Resume
+              </Menu.Item>
+            )}
             <Menu.Item
               color="red"
               leftSection={<IconPlayerStop size={16} />}
@@ -80,6 +98,7 @@ export function DeployActions({
           </Menu.Dropdown>
         </Menu>
       )}
+      {pausing && <PauseDialog project={project} workflow={w.name} close={() => setPausing(false)} />}
     </Group>
   );
 }

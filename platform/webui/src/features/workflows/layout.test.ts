@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Definition } from "../../api/types";
-import { arrange } from "./layout";
+import { arrange, wayOf } from "./layout";
 
 const step = (id: string, ...needs: string[]) => ({ id, kind: "action" as const, uses: id, needs, with: {} });
 const diamond: Definition = {
@@ -16,6 +16,8 @@ it("goes from the triggers through the steps to the result", () => {
   expect(x("trigger:a")).toBeLessThan(x("a"));
   expect(x("a")).toBeLessThan(x("b"));
   expect(x("b")).toBe(x("c"));
+  const upright = arrange(diamond, "TB").nodes;
+  expect(upright.find((n) => n.id === "b")!.y).toBe(upright.find((n) => n.id === "c")!.y);
   expect(x("d")).toBeLessThan(x("result:"));
   expect(wires).toContainEqual({ from: "trigger:a", to: "a" });
   expect(wires).toContainEqual({ from: "d", to: "result:" });
@@ -75,4 +77,15 @@ it("says which case of a switch takes which way", () => {
   expect(wires).toContainEqual({ from: "route", to: "label", label: "order" }); // chosen: never left out
   expect(wires).toContainEqual({ from: "route", to: "other", label: "otherwise" });
   expect(wires).toContainEqual({ from: "book", to: "end" });
+});
+
+it("tells the ways that a run took from those that it did not", () => {
+  expect(wayOf("completed", "running")).toBe("taken");
+  expect(wayOf("caught", "completed")).toBe("taken");
+  expect(wayOf("completed", "skipped")).toBe("left");
+  expect(wayOf("skipped", "completed")).toBe("left"); // a join of any
+  expect(wayOf("running", "pending")).toBe("open");
+  expect(wayOf("completed", "pending")).toBe("open");
+  expect(wayOf("failed", "completed")).toBe("open"); // if: always()
+  expect(wayOf(undefined, "completed")).toBe("open");
 });

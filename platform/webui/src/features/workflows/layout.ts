@@ -1,5 +1,6 @@
 import dagre from "@dagrejs/dagre";
 import type { Definition, DefinitionStep } from "../../api/types";
+import { marks } from "./words";
 
 export interface Placed {
   id: string;
@@ -15,19 +16,41 @@ export interface Wire {
   label?: string;
 }
 
-export const nodeWidth = 190;
-export const nodeHeight = 64;
+/** Of a wire in a run: it was taken, will not be, or nobody knows yet. */
+export type Way = "taken" | "left" | "open";
 
-/** Places a definition's triggers, steps and result from left to right. Ids of triggers and of the
- * result are marked, so that a step of the same name is another node. */
-export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height: number } {
+const passed = new Set(["completed", "caught"]);
+
+/** The way of a run between two nodes, by their states. */
+export function wayOf(from: string | undefined, to: string | undefined): Way {
+  if (to === "skipped" || from === "skipped") return "left";
+  if (from === undefined || !passed.has(from)) return "open";
+  return to === undefined || to === "pending" || to === "cancelled" ? "open" : "taken";
+}
+
+/** Of a step's node, and of what stands at the ends. */
+export const nodeWidth = { trigger: 136, step: 184, result: 136 };
+/** Of a node, and of one with a row of marks below. */
+const heights = { plain: 64, marked: 84 };
+
+export interface Layout {
+  nodes: Placed[];
+  wires: Wire[];
+  width: number;
+  height: number;
+}
+
+/** Places a definition's triggers, steps and result from left to right, or from top to bottom where
+ * there is no width. Ids of triggers and of the result are marked, so that a step of the same name
+ * is another node. */
+export function arrange(d: Definition, rankdir: "LR" | "TB" = "LR"): Layout {
   const g = new dagre.graphlib.Graph();
-  g.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 44, marginx: 12, marginy: 12 });
+  g.setGraph({ rankdir, nodesep: 24, ranksep: 36, marginx: 8, marginy: 8 });
   g.setDefaultEdgeLabel(() => ({}));
   const kinds = new Map<string, Placed["kind"]>();
-  const add = (id: string, kind: Placed["kind"]) => {
+  const add = (id: string, kind: Placed["kind"], height = heights.plain) => {
     kinds.set(id, kind);
-    g.setNode(id, { width: nodeWidth, height: nodeHeight });
+    g.setNode(id, { width: nodeWidth[kind], height });
   };
   const wires: Wire[] = [];
   const labels = new Map(d.steps.map((s) => [s.id, ways(s)]));
@@ -37,7 +60,7 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
     wires.push(label === undefined ? { from, to } : { from, to, label });
   };
   for (const t of d.triggers) add(`trigger:${t.id}`, "trigger");
-  for (const s of d.steps) add(s.id, "step");
+  for (const s of d.steps) add(s.id, "step", marks(s).length > 0 ? heights.marked : heights.plain);
   if (d.result.length > 0) add("result:", "result");
   const needed = new Set(d.steps.flatMap((s) => s.needs));
   for (const s of d.steps) {
@@ -51,10 +74,10 @@ export function arrange(d: Definition): { nodes: Placed[]; wires: Wire[]; height
   dagre.layout(g);
   const nodes = [...kinds].map(([id, kind]) => {
     const n = g.node(id);
-    return { id, kind, x: n.x - nodeWidth / 2, y: n.y - nodeHeight / 2 };
+    return { id, kind, x: n.x - n.width / 2, y: n.y - n.height / 2 };
   });
-  const height = Math.max(0, ...nodes.map((n) => n.y + nodeHeight)) - Math.min(...nodes.map((n) => n.y), Infinity);
-  return { nodes, wires: drawn, height: Number.isFinite(height) ? height : 0 };
+  const { width = 0, height = 0 } = nodes.length > 0 ? g.graph() : {};
+  return { nodes, wires: drawn, width, height };
 }
 
 /** Which case of a switch chooses which step. */

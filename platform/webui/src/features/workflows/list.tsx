@@ -7,6 +7,7 @@ import type { Workflow } from "../../api/types";
 import { Ago, Empty, Failure, Head, StateBadge, Waiting } from "../../components/basics";
 import { useProject } from "../../components/frame";
 import { DeployActions } from "./deploy";
+import { usePaused } from "./pause";
 
 export function WorkflowsPage() {
   const project = useProject();
@@ -27,6 +28,7 @@ export function WorkflowsPage() {
 }
 
 function Rows({ project, items }: { project: string; items: Workflow[] }) {
+  const paused = usePaused(project);
   if (items.length === 0)
     return (
       <Empty title="No workflows yet">
@@ -62,6 +64,7 @@ function Rows({ project, items }: { project: string; items: Workflow[] }) {
                 {w.deployment ? (
                   <Group gap={6}>
                     <StateBadge state={w.deployment.state} title={w.deployment.reason} />
+                    {paused[w.name] && <StateBadge state="paused" title={paused[w.name]?.reason} />}
                     <Text size="sm" c="dimmed">
                       revision {w.deployment.revision}
                       {w.deployment.revision !== w.revision && ` (newest is ${w.revision})`}

@@ -1,7 +1,8 @@
-import { Badge, Group, Stack, Table, Text } from "@mantine/core";
+import { Group, Stack, Table, Text } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
 import type { Definition, DefinitionStep } from "../../api/types";
-import { does, notes, written } from "./words";
+import { effectIcon, kindIcon, markIcon } from "./icons";
+import { does, settings, written } from "./words";
 
 /** What a step is: its action, conditions and where its inputs come from. */
 export function StepDetails({ project, definition, step }: { project: string; definition: Definition; step?: string }) {
@@ -12,23 +13,15 @@ export function StepDetails({ project, definition, step }: { project: string; de
         Choose a step to see what it is given.
       </Text>
     );
+  const Icon = kindIcon(s.kind);
   return (
     <Stack gap="xs" className="panel" p="md">
       <Group gap="sm">
+        <Icon size={18} stroke={1.6} />
         <Text fw={600}>{s.title ?? s.id}</Text>
         <Text size="sm">
           <Work project={project} s={s} />
         </Text>
-        {s.if && (
-          <Badge variant="light" color="yellow" tt="none">
-            if {s.if}
-          </Badge>
-        )}
-        {s.for_each && (
-          <Badge variant="light" tt="none">
-            for each of {s.for_each}
-          </Badge>
-        )}
         {s.needs.length > 0 && (
           <Text size="sm" c="dimmed">
             after {s.needs.join(", ")}
@@ -36,11 +29,12 @@ export function StepDetails({ project, definition, step }: { project: string; de
         )}
       </Group>
       <Ways s={s} />
-      {notes(s).map((line) => (
-        <Text key={line} size="sm">
-          {line}
+      <Settings s={s} />
+      {Object.keys(s.with).length > 0 && (
+        <Text size="xs" fw={600} c="dimmed" mt={4}>
+          Inputs
         </Text>
-      ))}
+      )}
       <Table withRowBorders={false}>
         <Table.Tbody>
           {Object.entries(s.with).map(([name, v]) => (
@@ -60,6 +54,36 @@ export function StepDetails({ project, definition, step }: { project: string; de
         </Table.Tbody>
       </Table>
     </Stack>
+  );
+}
+
+/** What holds for the step, a row each, by its name in the text. */
+function Settings({ s }: { s: DefinitionStep }) {
+  const all = settings(s);
+  if (all.length === 0) return null;
+  return (
+    <Table withRowBorders={false} verticalSpacing={3} highlightOnHover={false}>
+      <Table.Tbody>
+        {all.map((x, i) => {
+          const Icon = x.kind === "effect" ? effectIcon(s.effect) : markIcon[x.kind];
+          return (
+            <Table.Tr key={i}>
+              <Table.Td w={180}>
+                <Group gap={6} wrap="nowrap" c="dimmed">
+                  <Icon size={15} stroke={1.7} />
+                  <Text size="sm">{x.name}</Text>
+                </Group>
+              </Table.Td>
+              <Table.Td>
+                <Text size="sm" style={{ wordBreak: "break-word" }}>
+                  {x.words}
+                </Text>
+              </Table.Td>
+            </Table.Tr>
+          );
+        })}
+      </Table.Tbody>
+    </Table>
   );
 }
 

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { DefinitionStep } from "../../api/types";
-import { does, marks, notes } from "./words";
+import { does, marks, policies, settings } from "./words";
 
 const step = (more: Partial<DefinitionStep>): DefinitionStep => ({
   id: "a",
@@ -28,29 +28,72 @@ it("says what each kind of step does", () => {
   );
 });
 
-it("marks what a step has besides", () => {
-  expect(marks(step({ if: "x", for_each: "y", undo: "z" }))).toEqual(["if", "for each", "undo"]);
-  expect(marks(step({ loop: { until: "x", max: 9 } }))).toEqual(["up to 9×"]);
-  expect(marks(step({ kind: "switch" }))).toEqual(["switch"]);
+it("marks what a step has besides, once for each kind", () => {
+  const s = step({
+    if: "x",
+    for_each: { in: "${[1]}", as: "x", concurrency: 4, on_error: "collect" },
+    timeout_ms: 90_000,
+    step_timeout_ms: 2 * 86_400_000,
+    undo: "z",
+  });
+  expect(marks(s).map((m) => m.kind)).toEqual(["if", "each", "timeout", "undo"]);
+  expect(marks(s)[1]?.words).toBe("once for each x of ${[1]}, 4 at a time; failed items stay as errors");
+  expect(marks(s)[2]?.words).toBe(
+    "an attempt takes at most 1 min 30 s; all attempts and pauses together take at most 2 d",
+  );
+  expect(marks(step({}))).toEqual([]);
 });
 
-it("tells what is done about failures and effects", () => {
+it("tells all that holds for a step", () => {
   expect(
-    notes(
+    settings(
       step({
         join: "any",
+        loop: { until: "pass.last.done", max: 9, delay_ms: 2000 },
         catch: [{ on: ["timeout"], outputs: { n: 1 } }, { on: [] }],
         undo: "refund",
         effect: "write",
-        approval: { title: "Pay?", approvers: ["ada"] },
+        approval: { title: "Pay?", approvers: ["ada"], timeout_ms: 3_600_000 },
+        retry: { attempts: 3, on: ["busy"], backoff_ms: 1500, factor: 2, cap_ms: 60_000, jitter: true },
+        cache: { key: "${inputs.q}", ttl_ms: 5_400_000 },
+        concurrency: { limit: 2, key: "${inputs.customer}" },
+        priority: 0,
       }),
-    ),
+    ).map((x) => [x.name, x.words]),
   ).toEqual([
-    "runs once any of the steps before completed",
-    'on timeout completes with {"n":1}',
-    "the run goes on after any error",
-    "is taken back by refund",
-    "asks ada first: Pay?",
-    "effect: write",
+    ["join", "runs once any of the steps before completed"],
+    ["loop", "repeats until pass.last.done, at most 9 times, 2 s apart"],
+    ["approval", "asks ada first: Pay?, waits at most 1 h"],
+    ["effect", "write"],
+    ["retry", "3 attempts on busy; pauses of 1.5 s, growing ×2 up to 1 min, varied"],
+    ["cache", "keeps its outputs for 1 h 30 min per ${inputs.q}"],
+    ["concurrency", "at most 2 at a time per ${inputs.customer}, in all runs"],
+    ["priority", "0"],
+    ["catch", 'on timeout completes with {"n":1}'],
+    ["catch", "the run goes on after any error"],
+    ["undo", "is taken back by refund"],
   ]);
+  expect(settings(step({ retry: { attempts: 1, on: [] } }))).toEqual([]);
+});
+
+it("tells what holds for runs", () => {
+  const p = policies({
+    timeout_ms: 604_800_000,
+    priority: -3,
+    idempotency_key: "${inputs.order}",
+    concurrency: { key: "${inputs.customer}", limit: 1, policy: "cancel-oldest" },
+    rate_limit: { count: 10, per_ms: 60_000, burst: 20 },
+    on_failure: "notify",
+    durability: "none",
+  });
+  expect(p.map((x) => x.words)).toEqual([
+    "1 run at a time per ${inputs.customer}, the oldest is cancelled",
+    "10 starts in 1 min, 20 at once",
+    "one run per ${inputs.order}",
+    "at most 7 d",
+    "priority -3",
+    "a failure starts",
+    "runs are kept once they have ended",
+  ]);
+  expect(policies(undefined)).toEqual([]);
 });

@@ -11,7 +11,9 @@ import { Paged } from "../../components/list";
 import { RunTable } from "../runs/list";
 import { curl } from "./curl";
 import { DeployActions, useDeploy } from "./deploy";
+import { Facts } from "./facts";
 import { WorkflowGraph } from "./graph";
+import { Paused, usePaused } from "./pause";
 import { StartDrawer } from "./start";
 import { StepDetails } from "./step";
 
@@ -23,6 +25,7 @@ export function WorkflowPage() {
   const navigate = route.useNavigate();
   useLive("studio", project);
   const q = useQuery(workflow(project, name));
+  const paused = usePaused(project)[name];
   if (q.isPending) return <Waiting />;
   if (q.isError) return <Failure error={q.error} retry={() => void q.refetch()} />;
   const w = q.data;
@@ -31,8 +34,10 @@ export function WorkflowPage() {
     <>
       <Head title={name} about={<About w={w} />} actions={<DeployActions project={project} workflow={w} />}>
         {w.deployment && <StateBadge state={w.deployment.state} title={w.deployment.reason} />}
+        {paused && <StateBadge state="paused" />}
       </Head>
       <Stack>
+        {paused && <Paused project={project} workflow={name} paused={paused} />}
         {w.deployment?.state === "failed" && w.deployment.reason && (
           <Alert color="red" title="It could not be deployed" role="alert">
             <Text size="sm" style={{ whiteSpace: "pre-wrap" }}>
@@ -41,6 +46,7 @@ export function WorkflowPage() {
           </Alert>
         )}
         <ProblemList problems={w.problems} />
+        <Facts project={project} w={w} />
         <Endpoints w={w} />
         <Tabs
           value={tab}
@@ -57,6 +63,7 @@ export function WorkflowPage() {
             {w.definition && w.definition.steps.length > 0 ? (
               <Stack>
                 <WorkflowGraph
+                  project={project}
                   definition={w.definition}
                   chosen={search.step}
                   choose={(step) => void navigate({ search: (s) => ({ ...s, step }), replace: true })}
@@ -74,7 +81,7 @@ export function WorkflowPage() {
             <Revisions project={project} w={w} />
           </Tabs.Panel>
           <Tabs.Panel value="runs">
-            <RunTable project={project} workflow={name} />
+            <RunTable project={project} search={{ workflow: name }} />
           </Tabs.Panel>
         </Tabs>
       </Stack>
