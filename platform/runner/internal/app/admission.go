@@ -240,7 +240,7 @@ func (r *liveRun) stepRequests(c domain.Claim, caps Caps) []shared.Request {
 func (sh *shard) acquire(r *liveRun, c domain.Command) {
 	_, step, path := r.s.Target(c)
 	list := r.stepRequests(r.s.ClaimOf(c), sh.e.caps.of(r.s.Project))
-	sh.askPlaces(r, list, 0, func(sh *shard) { sh.event(r, domain.EventGranted{Step: step, Path: path}) })
+	sh.askPlaces(r, list, 0, func(sh *shard) { sh.event(r, domain.EventGranted{Step: step, Path: path, Ask: c.Attempt}) })
 }
 
 // askPlaces asks for one place after the other.

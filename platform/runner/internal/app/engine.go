@@ -108,6 +108,7 @@ type liveRun struct {
 	waited   bool             // it has slept or waited for somebody, as far as is known here
 	brief    bool             // durability none: nothing is written before its end
 	kept     []byte           // brief: its row so far
+	since    unsnapped
 }
 
 // queued keeps what an entry sets going once it is durable.
@@ -247,6 +248,7 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 	if amend != nil {
 		amend(q)
 	}
+	sh.snapshot(q)
 	if r.brief {
 		sh.keepBrief(r, q)
 		return

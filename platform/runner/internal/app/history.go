@@ -62,10 +62,6 @@ func (s *Service) overlay(ctx context.Context, items []RunSummary) error {
 	return nil
 }
 
-// largeRun is the number of step runs from which a live run's detail is made of its journal
-// instead of on its shard, where other runs would wait for it.
-const largeRun = 500
-
 // GetRun gives one run with everything that happened to it. See UseCases.
 func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail, error) {
 	d, found, err := s.detailHere(ctx, project, runID)
@@ -98,7 +94,7 @@ func (s *Service) GetRun(ctx context.Context, project, runID string) (RunDetail,
 func (s *Service) detailHere(ctx context.Context, project, runID string) (RunDetail, bool, error) {
 	var d RunDetail
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
-		if r.s.Nodes() < largeRun {
+		if r.s.Nodes() < domain.LargeRun {
 			d = detail(r.ended(), r.s, r.sinks)
 		}
 	})

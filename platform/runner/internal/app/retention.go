@@ -57,7 +57,7 @@ type Expired struct {
 	Project   string
 	Before    time.Time // they ended before
 	Workflows []string  // only of these, nil = of all
-	Except    []string  // not of these
+	Except    []string  // without Workflows: not of these
 }
 
 // WorkflowRetention is how long the runs of a workflow are kept, 0 = as long as the project says.

@@ -98,6 +98,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	}
 	defer release()
 	r := s.newRun(sum, plan)
+	r.s.Lean = domain.LargeRun
 	r.brief = s.brief(dep) && dedup == nil && o.Cursor == nil && o.id == "" && o.keep == nil
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err

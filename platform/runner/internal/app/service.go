@@ -406,20 +406,21 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	if err != nil {
 		return err
 	}
-	r := s.newRun(l.RunSummary, plan)
-	for i, row := range l.Rows {
-		if err := r.s.Replay(row); err != nil {
-			return fmt.Errorf("row %d: %w", i+1, err)
-		}
+	r, err := s.restore(ctx, l, plan)
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	r.gone = s.countIn(l.Project)
 	s.mu.Unlock()
-	r.seq, r.stored, r.asleep, r.waited = int64(len(l.Rows)), l.State, l.Asleep, true
+	r.stored, r.asleep, r.waited = l.State, l.Asleep, true
 	r.logSeq.Store(l.LastLog)
 	r.logged = map[string]int64{}
+	underWay := r.s.UnderWay()
 	for _, c := range l.Logged {
-		r.logged[domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt)] = c.Lines
+		if id := domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt); underWay[id] {
+			r.logged[id] = c.Lines
+		}
 	}
 	s.adoptPlaces(r)
 	sh := s.engine.shardOf(l.ID)

@@ -32,7 +32,8 @@ type Entry struct {
 	Cursor    *SourceCursor
 	Rate      *RateUse        // what the start of the run takes
 	End       *RunSummary     // the run's last row
-	Waited    bool            // with End: the run has slept or waited for somebody, of which rows may be left
+	Waited    bool            // with End: the run has slept, waited for somebody or has a snapshot, of which rows may be left
+	Snapshot  []byte          // the run's state with this row, for a take-over; it replaces the one before
 	Command   string          // the inbox command that this row carries out
 	State     domain.RunState // what lists show from now on, "" = as before
 	Sleep     *Sleep          // from now on the run only waits, and may leave memory
@@ -89,11 +90,14 @@ type SourceCursor struct {
 // LiveRun is a run that has not ended, as a take-over finds it.
 type LiveRun struct {
 	RunSummary
-	Rows    [][]byte // its journal, by seq
-	LastLog int64    // cursor of its last log record
-	Logged  []LogCount
-	Owner   int64 // fence of the incarnation that acts for it
-	Asleep  bool  // it only waits
+	// Snapshot is its state after the row SnapshotSeq (see domain.State.Restore), nil and 0 = none.
+	Snapshot    []byte
+	SnapshotSeq int64
+	Rows        [][]byte // its journal after the snapshot, by seq
+	LastLog     int64    // cursor of its last log record
+	Logged      []LogCount
+	Owner       int64 // fence of the incarnation that acts for it
+	Asleep      bool  // it only waits
 }
 
 // LogCount is how many log records of an attempt are durable: after a take-over the

@@ -144,7 +144,7 @@ func (s *State) item(f *Fact) *node {
 	switch {
 	case p == nil || i < 0:
 		return nil
-	case p.kind == looping && int(i) < len(p.children):
+	case p.kind == looping && int(i) < len(p.children) && !p.results.has(i):
 	case p.kind == repeating && int(i) == len(p.children):
 		p.children = append(p.children, nil)
 		p.wait, p.due, p.state = WaitNone, 0, StepRunning
@@ -169,9 +169,14 @@ func (s *State) undoNode(f *Fact) *node {
 	if n == nil {
 		return nil
 	}
-	n.undo = &node{step: f.Step, opener: -1, other: -1, state: StepPending, kind: leaf, undoes: true, path: n.path, item: n.item, parent: n.parent}
+	n.undo = newUndo(f.Step, n)
 	s.nodes++
 	return n.undo
+}
+
+// newUndo is the place of what takes n back.
+func newUndo(step int32, n *node) *node {
+	return &node{step: step, opener: -1, other: -1, state: StepPending, kind: leaf, undoes: true, path: n.path, item: n.item, parent: n.parent}
 }
 
 func (s *State) applyExpanded(n *node, f *Fact) {
@@ -269,6 +274,7 @@ func (s *State) end(n *node, st StepState, at int64) {
 		}
 	}
 	s.childEnded(n.parent)
+	s.condense(n)
 }
 
 // childEnded counts down towards the root; nil is the run itself.

@@ -2,6 +2,8 @@ package domain_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -219,6 +221,33 @@ func TestForEachOnError(t *testing.T) {
 	}
 }
 
+// TestLargeResults lets expressions see what items gave up to 1 MiB, and passes more on whole.
+func TestLargeResults(t *testing.T) {
+	big := domain.Value(`"` + strings.Repeat("x", 300<<10) + `"`)
+	for items, want := range map[int]domain.StepState{3: domain.StepCompleted, 4: domain.StepFailed} {
+		each := with(step("a"), func(s *domain.StepSpec) {
+			s.ForEach = &domain.ForEachSpec{In: "[1" + strings.Repeat(",1", items-1) + "]"}
+		})
+		pass := with(domain.StepSpec{ID: "whole", Uses: "b", Build: "b", Needs: []string{"a"}}, func(s *domain.StepSpec) {
+			s.With = map[string]json.RawMessage{"list": json.RawMessage(`"${steps.a}"`)}
+		})
+		count := with(step("count"), func(s *domain.StepSpec) {
+			s.Needs, s.With = []string{"a"}, map[string]json.RawMessage{"n": json.RawMessage(`"${size(steps.a)}"`)}
+		})
+		g := play(t, workflow(each, pass, count))
+		for i := range items {
+			g.send(domain.EventAttempt{Step: 0, Path: []int32{int32(i)}, Attempt: 1, Outcome: domain.OutcomeCompleted, Outputs: []domain.Values{{"out": big}}})
+		}
+		g.end("whole", domain.OutcomeCompleted, 1)
+		if want == domain.StepCompleted {
+			g.end("count", domain.OutcomeCompleted, 1)
+			require.Equal(t, "completed", g.look("count[]"))
+			continue
+		}
+		require.Contains(t, g.look("count[]"), "failed: value_too_large: with.n: the results of a are 1228820 bytes together; an expression can read at most 1048576. Pass the list on whole (${steps.a} as an input of an action)")
+	}
+}
+
 func TestCollect(t *testing.T) {
 	d := workflow(step("a"), step("b", "a"), domain.StepSpec{ID: "all", Kind: "collect", Collect: "b", Needs: []string{"b"}}, with(step("c"), func(s *domain.StepSpec) {
 		s.Needs = []string{"all"}
@@ -270,6 +299,35 @@ func TestUndo(t *testing.T) {
 	require.Equal(t, domain.RunCancelled, g.s.Status)
 }
 
+// TestUndoOfItems takes the items of a forEach back, each with its own outputs.
+func TestUndoOfItems(t *testing.T) {
+	a := with(step("a"), func(s *domain.StepSpec) {
+		s.ForEach = &domain.ForEachSpec{In: "[1,2]", As: "item"}
+		s.Undo = &domain.UndoSpec{Uses: "b", Build: "b", With: map[string]json.RawMessage{"of": json.RawMessage(`"${steps.a.out}"`)}}
+	})
+	for _, lean := range []int{0, 1} {
+		plan, problems := domain.Compile(workflow(a, bare("c", "a")), domaintest.Compiler{})
+		require.Empty(t, problems)
+		g := &game{t: t, s: domain.NewState(domain.Run{ID: "run"}, plan), now: start}
+		g.s.Lean = lean
+		g.send(domain.EventStarted{})
+		for i := range int32(2) {
+			g.send(domain.EventAttempt{Step: 0, Path: []int32{i}, Attempt: 1, Outcome: domain.OutcomeCompleted,
+				Outputs: []domain.Values{{"out": domain.Value(fmt.Sprint(10 + i))}}})
+		}
+		g.end("c", domain.OutcomeFailed, 1)
+		for _, want := range []string{"11", "10"} {
+			require.Equal(t, domain.RunUndoing, g.s.Status)
+			x, err := g.s.Dispatch(g.last[len(g.last)-1], nil)
+			require.NoError(t, err)
+			require.Equal(t, want, string(x.Inputs["of"]))
+			g.endUndo("a", domain.OutcomeCompleted, 1, x.Path...)
+		}
+		require.Equal(t, domain.RunFailed, g.s.Status)
+		require.Zero(t, g.s.NotUndone())
+	}
+}
+
 func TestFailureHandler(t *testing.T) {
 	d := workflow(step("a"))
 	d.OnFailure = "notify"
@@ -295,10 +353,10 @@ func TestSlots(t *testing.T) {
 	require.Len(t, c, 1)
 	require.Equal(t, 2, c[0].Limit)
 	require.False(t, c[0].Held)
-	g.send(domain.EventGranted{Step: 0})
+	g.send(domain.EventGranted{Step: 0, Ask: 1})
 	require.True(t, g.told(domain.CommandStart))
 	require.True(t, g.s.Claims()[0].Held)
-	g.send(domain.EventGranted{Step: 0})
+	g.send(domain.EventGranted{Step: 0, Ask: 1})
 	require.Empty(t, g.last)
 	g.end("a", domain.OutcomeCompleted, 1)
 	require.True(t, g.told(domain.CommandRelease))

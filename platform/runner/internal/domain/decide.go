@@ -237,8 +237,20 @@ func (t *turn) endStep(n *node, st StepState, reason string, other int32, err *S
 // endAt ends a step run that may have no node yet.
 func (t *turn) endAt(step int32, path []int32, st StepState, reason string, other int32, err *StepError) {
 	t.emit(&Fact{Kind: FactStepEnded, Step: step, Path: path, State: st, Reason: reason, Other: other, Err: err})
+	t.wakeAt(step, path)
+}
+
+// wakeAt queues what may go on now that the step run at a place is decided. It may be an item of which
+// only its end is kept.
+func (t *turn) wakeAt(step int32, path []int32) {
 	if n := t.s.find(step, path); n != nil {
 		t.wake(n)
+		return
+	}
+	if last := len(path) - 1; last >= 0 {
+		if p := t.s.find(step, path[:last]); p != nil && p.results.has(path[last]) {
+			t.queue = append(t.queue, p)
+		}
 	}
 }
 

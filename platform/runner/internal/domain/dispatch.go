@@ -36,6 +36,17 @@ func (s *State) Target(c Command) (execution string, step int32, path []int32) {
 	return ExecutionID(s.ID, s.Plan.Nodes[n.step].Spec.ID, n.path, c.Attempt), n.step, n.path
 }
 
+// UnderWay are the executions of the attempts that are started and have not ended.
+func (s *State) UnderWay() map[string]bool {
+	ids := map[string]bool{}
+	for _, n := range s.active {
+		if n.inFlight {
+			ids[ExecutionID(s.ID, s.Plan.Nodes[n.step].Spec.ID, n.path, n.attempt)] = true
+		}
+	}
+	return ids
+}
+
 // Dispatch makes the attempt of a CommandStart or CommandAttach. Tainted inputs are
 // evaluated here. The error is *StepError, or *NeedRefsError if values must be loaded first.
 func (s *State) Dispatch(c Command, secrets SecretSource) (Dispatch, error) {
@@ -119,6 +130,10 @@ func (s *State) inputScope(n *node) (*Scope, error) {
 		sc.loop = loopAt(i, last)
 		return sc, nil
 	}
+	if n.given != nil {
+		sc.item = n.given
+		return sc, nil
+	}
 	if n.parent.items == nil {
 		t := turn{s: s}
 		items, _, err := t.loopItems(n.parent, &s.Plan.Nodes[n.step])
@@ -127,9 +142,7 @@ func (s *State) inputScope(n *node) (*Scope, error) {
 		}
 		n.parent.items = items
 	}
-	if i := n.path[len(n.path)-1]; int(i) < len(n.parent.items) {
-		sc.item = n.parent.items[i]
-	}
+	sc.item = n.parent.items.item(int(n.path[len(n.path)-1]))
 	return sc, nil
 }
 
@@ -189,7 +202,8 @@ type StepRunView struct {
 }
 
 // StepRuns gives every step run in the order of the file, then by item path. A step that
-// runs once per item of a passage shows as its items only.
+// runs once per item of a passage shows as its items only. Of condensed items (see Lean) only the
+// end is shown.
 func (s *State) StepRuns(yield func(StepRunView)) {
 	var walk func(n *node)
 	walk = func(n *node) {
@@ -202,9 +216,14 @@ func (s *State) StepRuns(yield func(StepRunView)) {
 				yield(s.stepRun(n.undo))
 			}
 		}
-		for _, c := range n.children {
-			walk(c)
-		}
+		n.places(func(_ int32, c *node) bool { walk(c); return true }, func(i int32, x itemEnd) bool {
+			v := StepRunView{Step: n.step, Path: childPath(n.path, i), State: x.State, Items: -1, Err: x.Err, Caught: x.Caught}
+			if x.Outputs != nil {
+				v.Outputs = Mask([]Values{x.Outputs})
+			}
+			yield(v)
+			return true
+		})
 	}
 	for _, r := range s.roots {
 		walk(r)

@@ -14,11 +14,7 @@ func (t *turn) eval(e Expression, sc *Scope) (Value, error) {
 		return v, nil
 	}
 	if r, ok := e.Ref(); ok {
-		v, ok := sc.Resolve(r)
-		if !ok {
-			return Value("null"), nil
-		}
-		return sc.Load(v)
+		return sc.Read(r)
 	}
 	return e.Eval(sc)
 }

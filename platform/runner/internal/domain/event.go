@@ -67,10 +67,12 @@ type (
 	EventAdmitted struct{}
 	// EventRefused says that the run shall not start.
 	EventRefused struct{ Reason string }
-	// EventGranted gives a step run its place.
+	// EventGranted gives a step run its place. Ask is the Attempt of the CommandAcquire that it answers:
+	// one from before a pause, which gave that place back, does not count.
 	EventGranted struct {
 		Step int32
 		Path []int32
+		Ask  int32
 	}
 	// EventLookedUp is the cache's answer.
 	EventLookedUp struct {

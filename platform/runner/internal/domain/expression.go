@@ -95,15 +95,6 @@ func errf(kind, format string, args ...any) *StepError {
 // Error makes StepError usable as an error.
 func (e *StepError) Error() string { return e.Kind + ": " + e.Message }
 
-// SplitList cuts a JSON array into its elements without decoding them.
-func SplitList(v Value) ([]Value, *StepError) {
-	var items []json.RawMessage
-	if err := json.Unmarshal(v, &items); err != nil || items == nil {
-		return nil, errf("invalid_input", "a list is wanted, this is %s", describe(v))
-	}
-	return items, nil
-}
-
 // JoinList makes a JSON array of values.
 func JoinList(items []Value) Value {
 	n := 2

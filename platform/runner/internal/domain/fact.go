@@ -221,12 +221,24 @@ func (e *encoder) attemptEnded(f *Fact) {
 	e.outputs(f.Outputs)
 	e.stepError(f.Err)
 	e.string(f.Instance)
-	e.int(f.Usage.CPUMicros)
-	e.int(f.Usage.MaxRSS)
-	e.int(f.Usage.WallMicros)
-	e.uint(uint64(len(f.Phases)))
+	e.usage(f.Usage)
+	e.phases(f.Phases)
+}
+
+func (e *encoder) usage(u Usage) {
+	e.int(u.CPUMicros)
+	e.int(u.MaxRSS)
+	e.int(u.WallMicros)
+}
+
+func (d *decoder) usage() Usage {
+	return Usage{CPUMicros: d.int(), MaxRSS: d.int(), WallMicros: d.int()}
+}
+
+func (e *encoder) phases(phases []Phase) {
+	e.uint(uint64(len(phases)))
 	last := int64(0)
-	for _, p := range f.Phases {
+	for _, p := range phases {
 		k := indexOf(phaseKinds, p.Kind)
 		e.uint(k)
 		if k == 0 {
@@ -357,16 +369,20 @@ func (d *decoder) attemptEnded(f *Fact) {
 	f.Attempt, f.Outcome, f.IsList = int32(d.uint()), Outcome(d.uint()), d.bool()
 	f.Outputs = d.outputs()
 	f.Err, f.Instance = d.stepError(), d.string()
-	f.Usage = Usage{CPUMicros: d.int(), MaxRSS: d.int(), WallMicros: d.int()}
-	n := d.count()
+	f.Usage = d.usage()
+	f.Phases = d.phases()
+}
+
+func (d *decoder) phases() (phases []Phase) {
 	last := int64(0)
-	for range n {
+	for range d.count() {
 		kind := d.uint()
 		name := at(phaseKinds, kind)
 		if kind == 0 {
 			name = d.string()
 		}
 		last += d.int()
-		f.Phases = append(f.Phases, Phase{name, last})
+		phases = append(phases, Phase{name, last})
 	}
+	return phases
 }

@@ -78,4 +78,14 @@ func (t *turn) keepItems(old *State, step int32, path []int32, was *node) {
 			t.keepNode(old, step, childPath(path, int32(i)), c)
 		}
 	}
+	was.results.all(func(i int32, x itemEnd) bool {
+		if x.State == StepCompleted {
+			f := Fact{Kind: FactStepEnded, Step: step, Path: childPath(path, i), State: x.State, Reason: ReasonKept, Other: -1}
+			if x.Outputs != nil {
+				f.Outputs = []Values{x.Outputs}
+			}
+			t.emit(&f)
+		}
+		return true
+	})
 }

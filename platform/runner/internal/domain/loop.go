@@ -11,23 +11,23 @@ func (t *turn) openLoop(n *node, p *PlanStep) {
 	if t.failedOrWaiting(n, n, "forEach.in", err) {
 		return
 	}
-	t.emit(&Fact{Kind: FactForEach, Step: n.step, Path: n.path, N: int32(len(items)), List: computed})
+	t.emit(&Fact{Kind: FactForEach, Step: n.step, Path: n.path, N: int32(items.count), List: computed})
 	n.items = items
 	t.advanceLoop(n)
 }
 
 // loopItems gives the items, and the list itself if an expression made it.
-func (t *turn) loopItems(n *node, p *PlanStep) ([]Value, Value, error) {
+func (t *turn) loopItems(n *node, p *PlanStep) (*itemList, Value, error) {
 	e := p.ForEach.In
 	list := n.listOf
 	if list == nil {
-		v, err := t.eval(e, t.s.scope(n, nil))
+		v, err := t.listOf(e, t.s.scope(n, nil))
 		if err != nil {
 			return nil, nil, err
 		}
 		list = v
 	}
-	items, serr := SplitList(list)
+	items, serr := readList(list)
 	if serr != nil {
 		return nil, nil, serr
 	}
@@ -37,6 +37,19 @@ func (t *turn) loopItems(n *node, p *PlanStep) ([]Value, Value, error) {
 		return items, nil, nil
 	}
 	return items, list, nil
+}
+
+// listOf evaluates the list of a forEach. One that is only passed on may be of any size.
+func (t *turn) listOf(e Expression, sc *Scope) (Value, error) {
+	r, ok := e.Ref()
+	if !ok {
+		return t.eval(e, sc)
+	}
+	v, ok := sc.Resolve(r)
+	if !ok {
+		return Value("null"), nil
+	}
+	return sc.Load(v)
 }
 
 // advanceLoop starts as many items as concurrency allows and ends the loop.
@@ -52,7 +65,7 @@ func (t *turn) advanceLoop(n *node) {
 	}
 	stops := p.ForEach.OnError == "" || p.ForEach.OnError == "fail"
 	for (n.failed == 0 || !stops) && n.next < total {
-		if n.children[n.next] != nil { // kept from an earlier run
+		if n.children[n.next] != nil || n.results.has(n.next) { // kept from an earlier run, or begun before a restart
 			n.next++
 			continue
 		}
@@ -64,9 +77,12 @@ func (t *turn) advanceLoop(n *node) {
 			return
 		}
 		path := childPath(n.path, n.next)
-		sc := t.s.scope(n, n.items[n.next])
+		sc := t.s.scope(n, n.items.item(int(n.next)))
 		if err := t.enter(nil, n.step, path, sc); err != nil && !t.childFailed(n, path, sc, err) {
 			return
+		}
+		if c := n.children[n.next]; c != nil {
+			c.given = sc.item
 		}
 	}
 	switch {
@@ -92,12 +108,17 @@ func (t *turn) childFailed(n *node, path []int32, sc *Scope, err error) bool {
 
 // firstError is the first child's error, with its place.
 func (s *State) firstError(n *node, what string) *StepError {
-	for i, c := range n.children {
-		if c != nil && c.uncaught() {
-			e := *c.err
+	var first *StepError
+	n.ends(func(i int32, x itemEnd) bool {
+		if x.uncaught() {
+			e := *x.Err
 			e.Message = fmt.Sprintf("%s %d: %s", what, i, e.Message)
-			return &e
+			first = &e
 		}
+		return first == nil
+	})
+	if first != nil {
+		return first
 	}
 	return errf("internal", "it failed without saying why")
 }

@@ -74,16 +74,19 @@ type node struct {
 	next     int32 // forEach: the next item to start
 	failed   int32 // children that failed and were not caught
 	live     int32 // items and passes that were begun and have not ended
+	asks     int32 // how often this incarnation asked for its place
 	active   int32 // place in State.active + 1, 0 = not there
 	other    int32 // the step that a skip is about
 	path     []int32
 	parent   *node
-	undo     *node // what takes it back
-	children []*node
+	undo     *node   // what takes it back
+	children []*node // nil: not begun, or in results
 	computed []Computed
 	outputs  []Values
-	items    []Value // forEach: not journalled unless computed; cut from the list on demand
-	listOf   Value   // forEach: the computed list
+	items    *itemList // forEach: not journalled unless computed; made of the list on demand
+	results  *results  // forEach: ends of items that are no children any more
+	given    Value     // a forEach's item: its value, while it is at hand
+	listOf   Value     // forEach: the computed list
 	err      *StepError
 	reason   string
 	text     string // of what it waits: the signal's name, the question, the key

@@ -12,6 +12,9 @@ const (
 	// LostLimit is how many attempts of one step run may be lost with their instance
 	// before the step fails. Lost attempts do not count against retry.attempts.
 	LostLimit = 3
+	// LargeRun is the number of places from which on a run's state is lean while it is under way, and
+	// what people see of it is made of its journal.
+	LargeRun = 500
 	// MaxPasses bounds the passes of a loop.
 	MaxPasses = 10_000
 )

@@ -46,6 +46,8 @@ type StepView struct {
 	Outputs []Values
 	IsList  bool // a forEach: Outputs is the ordered list of its items' outputs
 	Error   *StepError
+	// TooLarge is set instead of Outputs if they are more than an expression can read.
+	TooLarge *StepError
 }
 
 // Event is the event of a trigger mapping.
@@ -120,14 +122,58 @@ func (sc *Scope) Step(id string) (StepView, bool) {
 	if !ok {
 		return StepView{}, false
 	}
+	n, _ := sc.s.view(i, sc.path)
+	if err := sc.s.tooLarge(i, n); err != nil && !sc.own(i) {
+		return StepView{State: n.state, Error: n.err, TooLarge: err}, true
+	}
+	return sc.outputs(i), true
+}
+
+// tooLarge tells that a list that a step gave is more than an expression can read.
+func (s *State) tooLarge(i int32, n *node) *StepError {
+	size := int64(0)
+	switch {
+	case n.kind == looping:
+		size = n.resultSize()
+	case s.Plan.Nodes[i].Collect >= 0 && n.state == StepCompleted:
+		of, _ := s.view(s.Plan.Nodes[i].Collect, n.path)
+		size = of.collectedSize()
+	case n.list:
+		size = n.collectedSize()
+	}
+	if size <= MaxLoaded {
+		return nil
+	}
+	id := s.Plan.Nodes[i].Spec.ID
+	return errf("value_too_large", "the results of %s are %d bytes together; an expression can read at most %d. Pass the list on whole (${steps.%s} as an input of an action), or let its items give less", id, size, MaxLoaded, id)
+}
+
+// collectedSize is about how large the outputs of a step and of its passages are, in bytes.
+func (n *node) collectedSize() (size int64) {
+	for _, o := range n.outputs {
+		size += sizeOf(o)
+	}
+	if n.kind == expanded {
+		for _, c := range n.children {
+			size += c.collectedSize()
+		}
+	}
+	return size
+}
+
+// own tells that a step is read by what takes one of its step runs back, which sees just that one.
+func (sc *Scope) own(i int32) bool { return sc.self != nil && sc.self.step == i }
+
+// outputs gives what a step gave, however large it is.
+func (sc *Scope) outputs(i int32) StepView {
 	v := sc.s.stepView(i, sc.path)
-	if sc.self != nil && sc.self.step == i {
+	if sc.own(i) {
 		v = StepView{State: sc.self.state, Outputs: sc.self.outputs, IsList: sc.self.list}
 	}
 	if sc.secrets != nil {
 		v.Outputs = sc.unseal(v.Outputs)
 	}
-	return v, true
+	return v
 }
 
 // unseal opens the passwords among outputs, for what is sent and not kept.
@@ -172,19 +218,47 @@ func (s *State) stepView(i int32, path []int32) StepView {
 		return StepView{State: n.state, Outputs: n.outputs, IsList: n.list, Error: n.err}
 	}
 	v := StepView{State: n.state, IsList: true, Error: n.err}
-	onError := s.Plan.Nodes[i].ForEach.OnError
-	for _, c := range n.children {
+	s.gave(n, func(o Values) { v.Outputs = append(v.Outputs, o) })
+	return v
+}
+
+// gave calls yield with what others see of each of a forEach's items, in order.
+func (s *State) gave(n *node, yield func(Values)) {
+	onError := s.Plan.Nodes[n.step].ForEach.OnError
+	see := func(x itemEnd) {
 		switch {
-		case c != nil && c.uncaught() && onError == "skip":
-		case c != nil && c.uncaught() && onError == "collect":
-			v.Outputs = append(v.Outputs, Values{"error": errorValue(c.err)})
-		case c == nil || len(c.outputs) == 0:
-			v.Outputs = append(v.Outputs, Values{})
+		case x.uncaught() && onError == "skip":
+		case x.uncaught() && onError == "collect":
+			yield(Values{"error": errorValue(x.Err)})
+		case x.Outputs == nil:
+			yield(Values{})
 		default:
-			v.Outputs = append(v.Outputs, c.outputs[0])
+			yield(x.Outputs)
 		}
 	}
-	return v
+	n.places(func(_ int32, c *node) bool {
+		if c == nil {
+			yield(Values{})
+		} else {
+			see(endOf(c))
+		}
+		return true
+	}, func(_ int32, x itemEnd) bool { see(x); return true })
+}
+
+// joined is the list of what a forEach's items gave. They are decoded one at a time.
+func (sc *Scope) joined(n *node) Value {
+	b := append(make(Value, 0, n.resultSize()+int64(8*len(n.children))), '[')
+	sc.s.gave(n, func(o Values) {
+		if sc.secrets != nil {
+			o = sc.unseal([]Values{o})[0]
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(b, objectOf(o)...)
+	})
+	return append(b, ']')
 }
 
 // errorValue is what expressions see of an error.
@@ -211,14 +285,17 @@ func (sc *Scope) Failed() bool {
 
 // FailedStep is failed("x"): the step failed, caught or not.
 func (sc *Scope) FailedStep(id string) bool {
-	v, ok := sc.Step(id)
-	return ok && v.State == StepFailed
+	n := sc.at(id)
+	return n != nil && n.state == StepFailed
 }
 
 // ErrorOf is errorOf("x"): the error of a step that failed, or whose failure catch replaced.
 func (sc *Scope) ErrorOf(id string) (*StepError, bool) {
-	v, ok := sc.Step(id)
-	return v.Error, ok && v.Error != nil
+	n := sc.at(id)
+	if n == nil {
+		return nil, false
+	}
+	return n.err, n.err != nil
 }
 
 // Loop is the pass of a loop's step: its index from 0, and the outputs of the pass before.
@@ -234,8 +311,21 @@ func (sc *Scope) Error() *StepError { return sc.err }
 
 // Skipped is skipped("x").
 func (sc *Scope) Skipped(id string) bool {
-	v, ok := sc.Step(id)
-	return ok && v.State == StepSkipped
+	n := sc.at(id)
+	return n != nil && n.state == StepSkipped
+}
+
+// at is the place of a step that the scope sees, nil if there is no such step.
+func (sc *Scope) at(id string) *node {
+	if sc.s == nil {
+		return nil
+	}
+	i, ok := sc.s.Plan.StepIndex(id)
+	if !ok {
+		return nil
+	}
+	n, _ := sc.s.view(i, sc.path)
+	return n
 }
 
 // Secret reads a secret; only tainted expressions evaluated at dispatch can.
@@ -316,6 +406,21 @@ func (sc *Scope) Resolve(r Ref) (Value, bool) {
 	return nil, false
 }
 
+// Read gives what a plain reference points at to an expression, which can read at most MaxLoaded
+// bytes of it: what lies in the filestore is loaded (see Load). It is null if there is nothing.
+func (sc *Scope) Read(r Ref) (Value, error) {
+	if r.Root == "steps" && sc.s != nil {
+		if v, ok := sc.Step(r.Step); ok && v.TooLarge != nil {
+			return nil, v.TooLarge
+		}
+	}
+	v, ok := sc.Resolve(r)
+	if !ok {
+		return Value("null"), nil
+	}
+	return sc.Load(v)
+}
+
 // resolvePlace gives what only some places have: a loop's pass, the error of a catch.
 func (sc *Scope) resolvePlace(r Ref) (Value, bool) {
 	switch {
@@ -336,8 +441,21 @@ func (sc *Scope) resolvePlace(r Ref) (Value, bool) {
 }
 
 func (sc *Scope) resolveStep(r Ref) (Value, bool) {
-	v, ok := sc.Step(r.Step)
-	if !ok || v.State != StepCompleted {
+	if sc.s == nil {
+		return nil, false
+	}
+	i, ok := sc.s.Plan.StepIndex(r.Step)
+	if !ok {
+		return nil, false
+	}
+	if n, item := sc.s.view(i, sc.path); !sc.own(i) && item < 0 && n.kind == looping && n.state == StepCompleted {
+		if r.Name != "" {
+			return nil, false
+		}
+		return sc.joined(n), true
+	}
+	v := sc.outputs(i)
+	if v.State != StepCompleted {
 		return nil, false
 	}
 	if v.IsList {

@@ -170,9 +170,14 @@ func (s *State) Fingerprint() string {
 		}
 		b.WriteByte('\n')
 		walk(n.undo)
-		for _, c := range n.children {
-			walk(c)
-		}
+		n.places(func(_ int32, c *node) bool { walk(c); return true }, func(i int32, x itemEnd) bool {
+			fmt.Fprintf(&b, "%d%v.%d %s caught=%v err=%v", n.step, n.path, i, x.State, x.Caught, x.Err)
+			for _, k := range sortedKeys(x.Outputs) {
+				fmt.Fprintf(&b, " %s=%s", k, x.Outputs[k])
+			}
+			b.WriteByte('\n')
+			return true
+		})
 	}
 	for _, r := range s.roots {
 		walk(r)

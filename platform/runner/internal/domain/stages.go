@@ -113,13 +113,14 @@ func (t *turn) ask(n *node) {
 		return
 	}
 	n.granted, n.missed = false, false
-	t.cmds = append(t.cmds, Command{Kind: kind, node: n})
+	n.asks++
+	t.cmds = append(t.cmds, Command{Kind: kind, Attempt: n.asks, node: n})
 }
 
 // granted starts a step run that has got its place.
 func (t *turn) granted(e EventGranted) {
 	n := t.s.find(e.Step, e.Path)
-	if n == nil || n.wait != WaitSlot || n.granted {
+	if n == nil || n.wait != WaitSlot || n.granted || e.Ask != n.asks {
 		return
 	}
 	if t.s.Paused || t.s.stopping(n) {
@@ -185,7 +186,7 @@ func (t *turn) choose(step int32, path []int32, p *PlanStep, sc *Scope) error {
 		chosen = appendJSONString(nil, text)
 	}
 	t.emit(&Fact{Kind: FactStepEnded, Step: step, Path: path, State: StepCompleted, Other: -1, Outputs: []Values{{"case": chosen}}})
-	t.wake(t.s.find(step, path))
+	t.wakeAt(step, path)
 	return nil
 }
 
@@ -228,7 +229,7 @@ func (t *turn) failAt(step int32, path []int32, err *StepError, sc *Scope) {
 			}
 		}
 		t.emit(&f)
-		t.wake(t.s.find(step, path))
+		t.wakeAt(step, path)
 		return
 	}
 	t.endAt(step, path, StepFailed, "", -1, err)

@@ -49,6 +49,9 @@ type State struct {
 	// Capped tells that the project or the server has limits of its own: every action step then
 	// asks for its place. What follows of it is recorded.
 	Capped bool
+	// Lean is the number of places from which on nothing is kept of a forEach's items that have ended
+	// but their ends: enough to go on with the run, not to show its items. 0 = never.
+	Lean int
 
 	roots      []*node
 	open       int     // roots that have not ended
@@ -178,5 +181,6 @@ func (s *State) Replay(row []byte) error {
 			return err
 		}
 	}
+	s.freed = nil // a keeper that starts anew is told what is held, not what no longer is
 	return nil
 }

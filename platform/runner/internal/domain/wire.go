@@ -58,6 +58,19 @@ func (e *encoder) values(v Values) {
 	}
 }
 
+// ordered is values with the keys in order, for what is compared.
+func (e *encoder) ordered(v Values) {
+	if len(v) < 2 {
+		e.values(v)
+		return
+	}
+	e.uint(uint64(len(v)) + 1)
+	for _, k := range sortedKeys(v) {
+		e.string(k)
+		e.value(v[k])
+	}
+}
+
 var errShort = errors.New("the row ends in the middle of a field")
 
 type decoder struct {

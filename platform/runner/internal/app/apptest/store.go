@@ -159,6 +159,7 @@ func Store(t *testing.T, open func(t *testing.T) Database) {
 		require.NoError(t, err)
 		require.Len(t, items, 1)
 	})
+	t.Run("a run is read from its newest snapshot on", func(t *testing.T) { storeSnapshots(t, open(t)) })
 	t.Run("unfinished runs and commands are found again", func(t *testing.T) { storeUnfinished(t, open(t)) })
 	t.Run("a lease is renewed until it has run out, and then taken over once", func(t *testing.T) { storeLeases(t, open(t)) })
 	t.Run("two heirs at once: every run has one owner", func(t *testing.T) { storeHeirs(t, open(t)) })
@@ -217,6 +218,35 @@ func storeRuns(t *testing.T, db Database) {
 	require.Equal(t, starts[19].Run, list(app.RunQuery{Project: "p", Limit: 10, Cursor: page[9]})[0])
 	require.Len(t, list(app.RunQuery{Project: "p", Workflow: "w1", Limit: 100}), 15)
 	require.Equal(t, []string{starts[0].Run}, list(app.RunQuery{Project: "p", State: domain.RunFailed, Limit: 100}))
+}
+
+func storeSnapshots(t *testing.T, db Database) {
+	j := begin(t, db)
+	a, b := startEntry("p", "w"), startEntry("p", "w")
+	row := func(seq int64, row, snapshot string) *app.Entry {
+		e := &app.Entry{Run: a.Run, Seq: seq, Row: []byte(row)}
+		if snapshot != "" {
+			e.Snapshot = []byte(snapshot)
+		}
+		return e
+	}
+	require.NoError(t, errors.Join(j.put(a, b, row(2, "2", "up to 2"), row(3, "3", "up to 3"), row(4, "4", ""))...))
+	var live []app.LiveRun
+	require.NoError(t, db.Store.Unfinished(t.Context(), []string{a.Run, b.Run}, func(l app.LiveRun) error { live = append(live, l); return nil }))
+	require.Len(t, live, 2)
+	require.Equal(t, "up to 3", string(live[0].Snapshot))
+	require.EqualValues(t, 3, live[0].SnapshotSeq)
+	require.Equal(t, [][]byte{[]byte("4")}, live[0].Rows)
+	require.Nil(t, live[1].Snapshot)
+	require.Equal(t, [][]byte{[]byte("first")}, live[1].Rows)
+	require.NoError(t, errors.Join(j.put(row(5, "5", "up to 5"))...))
+	l, err := db.Store.LiveRun(t.Context(), a.Run)
+	require.NoError(t, err)
+	require.Equal(t, "up to 5", string(l.Snapshot))
+	require.Empty(t, l.Rows)
+	rows, err := db.Store.RunRows(t.Context(), a.Run)
+	require.NoError(t, err)
+	require.Len(t, rows, 5, "the journal stays whole")
 }
 
 func storeUnfinished(t *testing.T, db Database) {

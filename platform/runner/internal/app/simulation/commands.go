@@ -80,7 +80,7 @@ func (r *run) acquire(c domain.Command) {
 		key = "step/" + r.s.Plan.Workflow + "/" + p.Spec.ID
 	}
 	r.w.places.Acquire(limits.Request{ID: domain.IdempotencyKey(r.s.ID, p.Spec.ID, path), Priority: claim.Priority, Holder: r.s.ID,
-		Claims: []limits.Claim{{Key: key, Limit: claim.Limit}}, Granted: func() { r.later(domain.EventGranted{Step: step, Path: path}) }})
+		Claims: []limits.Claim{{Key: key, Limit: claim.Limit}}, Granted: func() { r.later(domain.EventGranted{Step: step, Path: path, Ask: c.Attempt}) }})
 }
 
 // dispatch lets a stub, a sub-workflow or the real action answer an attempt.

@@ -184,9 +184,9 @@ func (x *expression) eval(text string, sc *domain.Scope) (domain.Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		items, serr := domain.SplitList(v)
-		if serr != nil {
-			return nil, serr
+		var items []json.RawMessage
+		if json.Unmarshal(v, &items) != nil || items == nil {
+			return nil, &domain.StepError{Kind: "invalid_input", Message: "a list is wanted"}
 		}
 		return domain.Value(fmt.Sprint(len(items))), nil
 	}
@@ -210,11 +210,7 @@ func (x *expression) eval(text string, sc *domain.Scope) (domain.Value, error) {
 		_ = json.Unmarshal(sc.Trigger(), &m)
 		return m[r.ref.Name], nil
 	}
-	v, ok := sc.Resolve(*r.ref)
-	if !ok {
-		return domain.Value("null"), nil
-	}
-	return sc.Load(v)
+	return sc.Read(*r.ref)
 }
 
 func boolean(b bool) domain.Value {

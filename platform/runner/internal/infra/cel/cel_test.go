@@ -3,6 +3,7 @@ package cel_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +79,27 @@ func result(t *testing.T, written string, needs ...string) (domain.Value, *domai
 		return nil, e
 	}
 	return x.Inputs["x"], nil
+}
+
+// TestLargeList reads the results of a forEach that are more than an expression can read.
+func TestLargeList(t *testing.T) {
+	d := domain.Definition{Workflow: "w", Steps: []domain.StepSpec{
+		{ID: "each", Kind: "action", Build: "b", ForEach: &domain.ForEachSpec{In: "[1,2]", As: "item"}},
+		{ID: "count", Kind: "action", Build: "b", Needs: []string{"each"}, If: "steps.each.size() > 1"},
+	}, Builds: []domain.Build{{Digest: "b", Action: "b@1", Outputs: []domain.Item{{Name: "text", Type: "string"}}}}}
+	plan, problems := domain.Compile(d, cel.New())
+	require.Empty(t, problems)
+	st := domain.NewState(domain.Run{ID: "run-1"}, plan)
+	_, err := st.Handle(domain.EventStarted{}, time.UnixMicro(1e15), 0)
+	require.NoError(t, err)
+	for i := range int32(2) {
+		_, err := st.Handle(domain.EventAttempt{Step: 0, Path: []int32{i}, Attempt: 1, Outcome: domain.OutcomeCompleted,
+			Outputs: []domain.Values{{"text": domain.Value(`"` + strings.Repeat("x", 600<<10) + `"`)}}}, time.UnixMicro(1e15), 0)
+		require.NoError(t, err)
+	}
+	require.Equal(t, domain.RunFailed, st.Status)
+	require.Equal(t, "value_too_large", st.Err.Kind)
+	require.Contains(t, st.Err.Message, "the results of each are")
 }
 
 type secrets struct{}

@@ -103,6 +103,9 @@ func (a activation) step(id string) (ref.Val, bool) {
 	if !ok {
 		return nil, false
 	}
+	if v.TooLarge != nil {
+		return types.WrapErr(v.TooLarge), true
+	}
 	if v.IsList {
 		items := make([]ref.Val, len(v.Outputs))
 		for i, o := range v.Outputs {

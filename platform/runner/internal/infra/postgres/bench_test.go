@@ -198,6 +198,68 @@ func BenchmarkForEach(b *testing.B) {
 	}
 }
 
+// holding answers like instant, but for the last of n items, which stays under way.
+type holding struct {
+	*instant
+	last     int32
+	left     atomic.Int64 // ends that are not durable yet
+	done     chan struct{}
+	attached chan struct{}
+}
+
+func (h *holding) Start(e app.Execution, s app.Sink) {
+	if e.ItemPath[0] != h.last {
+		h.instant.Start(e, s)
+	}
+}
+
+func (h *holding) Forget(string) {
+	if h.left.Add(-1) == 0 {
+		close(h.done)
+	}
+}
+
+func (h *holding) Attach(app.Execution, app.Sink) { h.attached <- struct{}{} }
+
+// BenchmarkLongRun measures a run of 100,000 items of which all but one have ended: what each costs in
+// memory, and how long a restart takes to go on with the run.
+func BenchmarkLongRun(b *testing.B) {
+	const items = 100_000
+	pool := pgtest.New(b, "runner", postgres.Migrations, "migrations")
+	h := &holding{instant: newInstant(b), last: items - 1, attached: make(chan struct{}, 1)}
+	r := apptest.StartWith(b, on(b, pool), h)
+	s := apptest.Step("each", "n", `"${item}"`)
+	s.ForEach = &domain.ForEachSpec{In: "${inputs.list}", As: "item", Concurrency: 64}
+	d := apptest.Workflow("w", s)
+	d.Inputs = []domain.Item{{Name: "list", Type: "list"}}
+	r.Deploy(d)
+	list := domain.Value("[1" + strings.Repeat(",1", items-1) + "]")
+	for b.Loop() {
+		h.left.Store(items - 1)
+		h.done = make(chan struct{})
+		before, begun := heap(), time.Now()
+		run := r.Begin("w", domain.Values{"list": list})
+		<-h.done
+		b.ReportMetric(items/time.Since(begun).Seconds(), "items/s")
+		b.ReportMetric(float64(int64(heap())-int64(before))/items, "B/item")
+		r.Stop()
+		begun = time.Now()
+		r.Again()
+		<-h.attached
+		b.ReportMetric(time.Since(begun).Seconds(), "s/restart")
+		require.NoError(b, r.Cancel(b.Context(), "p", run, "", ""))
+	}
+}
+
+// heap is what the process holds, in bytes.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 // BenchmarkWaiting measures runs that wait for a day: their start, what each costs in memory, and
 // how long a restart takes.
 func BenchmarkWaiting(b *testing.B) {
@@ -206,13 +268,6 @@ func BenchmarkWaiting(b *testing.B) {
 	r := apptest.StartWith(b, on(b, pool), newInstant(b))
 	d := apptest.Workflow("w", domain.StepSpec{ID: "day", Kind: "wait", Wait: &domain.WaitSpec{For: []byte(`"1d"`)}})
 	r.Deploy(d)
-	heap := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	for b.Loop() {
 		before, begun := heap(), time.Now()
 		var left atomic.Int64

@@ -89,15 +89,15 @@ func (s *Store) locked(ctx context.Context, what string, do func(c *pgxpool.Conn
 
 // RemoveExpired removes ended runs of a project. See app.History.
 func (s *Store) RemoveExpired(ctx context.Context, x app.Expired, limit int) (n int, err error) {
-	only, except := x.Workflows, x.Except
-	if only == nil {
-		only = []string{}
+	name, flows := "expired_runs", x.Except
+	if len(x.Workflows) > 0 {
+		name, flows = "expired_runs_of", x.Workflows
 	}
-	if except == nil {
-		except = []string{}
+	if flows == nil {
+		flows = []string{}
 	}
 	err = pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, s.q["expired_runs"], x.Project, firstID(x.Before), x.Before, only, except, limit)
+		rows, err := tx.Query(ctx, s.q[name], x.Project, firstID(x.Before), x.Before, flows, limit)
 		if err != nil {
 			return err
 		}

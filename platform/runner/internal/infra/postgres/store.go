@@ -173,11 +173,27 @@ func (s *Store) Unfinished(ctx context.Context, runs []string, yield func(app.Li
 }
 
 func (s *Store) addRows(ctx context.Context, ids []string, live map[string]*app.LiveRun) error {
+	type snapshot struct {
+		Run   string
+		Seq   int64
+		State []byte
+	}
+	snapshots, err := collect[snapshot](ctx, s, "snapshot", "snapshots_of", ids)
+	if err != nil {
+		return err
+	}
+	for _, x := range snapshots {
+		live[x.Run].Snapshot, live[x.Run].SnapshotSeq = x.State, x.Seq
+	}
+	after := make([]int64, len(ids))
+	for i, id := range ids {
+		after[i] = live[id].SnapshotSeq
+	}
 	type row struct {
 		Run string
 		Row []byte
 	}
-	rows, err := collect[row](ctx, s, "journal", "rows_of_runs", ids)
+	rows, err := collect[row](ctx, s, "journal", "rows_of_runs", ids, after)
 	if err != nil {
 		return err
 	}

@@ -175,6 +175,28 @@ func (c *waitColumns) queue(b *pgx.Batch, q map[string]string) {
 	}
 }
 
+// snapshotColumns gathers the snapshots of a batch.
+type snapshotColumns struct {
+	ids     []pgtype.UUID
+	entries []*app.Entry
+}
+
+func (c *snapshotColumns) add(id uuid.UUID, e *app.Entry) {
+	c.ids, c.entries = append(c.ids, pgtype.UUID{Bytes: id, Valid: true}), append(c.entries, e)
+}
+
+func (c *snapshotColumns) queue(b *pgx.Batch, q map[string]string) {
+	if len(c.ids) == 0 {
+		return
+	}
+	ids, entries := lastOf(c.ids, c.entries)
+	seqs, states := make([]int64, len(ids)), make([][]byte, len(ids))
+	for i, e := range entries {
+		seqs[i], states[i] = e.Seq, e.Snapshot
+	}
+	b.Queue(q["put_snapshots"], pgtype.FlatArray[pgtype.UUID](ids), seqs, states)
+}
+
 func nonNilPath(p []int32) []int32 {
 	if p == nil {
 		return []int32{}

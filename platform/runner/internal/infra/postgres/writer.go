@@ -114,7 +114,7 @@ func (j *Journal) take() []*app.Entry {
 	defer j.mu.Unlock()
 	n, size := 0, 0
 	for n < len(j.queue) && n < batchEntries && (n == 0 || size < batchBytes) {
-		size += len(j.queue[n].Row)
+		size += len(j.queue[n].Row) + len(j.queue[n].Snapshot)
 		n++
 	}
 	batch := j.queue[:n:n]
@@ -238,6 +238,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	var ends, wholeEnds endColumns
 	var refs refColumns
 	var waits waitColumns
+	var snapshots snapshotColumns
 	var commands []string
 	var claims, cursors, rates []*app.Entry
 	plain = true
@@ -266,6 +267,9 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		if e.Sleep != nil || e.Wake || e.State != "" || e.Waits != nil {
 			waits.add(id, e)
 		}
+		if e.Snapshot != nil {
+			snapshots.add(id, e)
+		}
 		if e.Command != "" {
 			commands = append(commands, e.Command)
 		}
@@ -279,7 +283,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			rates = append(rates, e)
 		}
 	}
-	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors)+len(rates) == 0 {
+	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors)+len(rates)+len(snapshots.ids) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -306,6 +310,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		b.Queue(q["use_rate"], e.Rate.Project, e.Rate.Key, e.Rate.Every)
 	}
 	waits.queue(b, q)
+	snapshots.queue(b, q)
 	if len(commands) > 0 {
 		b.Queue(q["delete_commands"], commands)
 	}

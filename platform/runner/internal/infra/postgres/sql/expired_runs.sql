@@ -1,5 +1,4 @@
 SELECT r.id::text FROM run r
-WHERE r.project = $1 AND r.id < $2 AND r.finished_at < $3
-    AND (cardinality($4::text[]) = 0 OR r.workflow = ANY ($4::text[])) AND NOT r.workflow = ANY ($5::text[])
+WHERE r.project = $1 AND r.id < $2 AND r.finished_at < $3 AND NOT r.workflow = ANY ($4::text[])
     AND NOT run_needed(r.id, r.parent, r.trigger_kind, r.created_at)
-ORDER BY r.id LIMIT $6 FOR UPDATE OF r SKIP LOCKED
+ORDER BY r.id LIMIT $5 FOR UPDATE OF r SKIP LOCKED

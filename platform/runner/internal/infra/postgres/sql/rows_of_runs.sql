@@ -1,1 +1,4 @@
-SELECT run::text AS run, row FROM journal WHERE run = ANY ($1::uuid[]) ORDER BY run, seq
+SELECT u.run::text AS run, j.row
+FROM unnest($1::uuid[], $2::bigint[]) AS u (run, after),
+    LATERAL (SELECT seq, row FROM journal WHERE journal.run = u.run AND seq > u.after ORDER BY seq OFFSET 0) AS j
+ORDER BY u.run, j.seq
