@@ -28,9 +28,10 @@ type Bucket struct {
 
 	uploads *minio.Client // signs URLs for uploads; Guard may change it, before anybody asks for one
 
-	mu      sync.Mutex
-	checked time.Time
-	last    error
+	mu       sync.Mutex
+	checking bool
+	checked  time.Time
+	last     error
 }
 
 // Open makes a Bucket without asking the store for anything. The errors are of the settings.
@@ -64,20 +65,30 @@ func client(c Config, creds *credentials.Credentials) (*minio.Client, error) {
 	return minio.New(c.Endpoint, &minio.Options{Creds: creds, Secure: !c.Insecure, Region: c.Region, MaxRetries: 3})
 }
 
-// Ready tells in words why the bucket cannot be used, nil if it can; what it found is good for 5 s.
-func (b *Bucket) Ready(ctx context.Context) error {
+// Check asks the store whether the bucket can be used; the error is in words.
+func (b *Bucket) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	// A listing tells more than a question without a body can: what is wrong with the credentials.
+	for o := range b.ListObjects(ctx, b.Config.Bucket, minio.ListObjectsOptions{Prefix: b.Config.Prefix, MaxKeys: 1}) {
+		return b.Words(o.Err)
+	}
+	return b.Words(ctx.Err())
+}
+
+// Ready tells, at once, in words why the bucket could not be used some seconds ago, nil if it could.
+func (b *Bucket) Ready() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if time.Since(b.checked) < 5*time.Second {
-		return b.last
+	if !b.checking && time.Since(b.checked) > 3*time.Second {
+		b.checking = true
+		go func() {
+			err := b.Check(context.Background())
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.last, b.checked, b.checking = err, time.Now(), false
+		}()
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	there, err := b.BucketExists(ctx, b.Config.Bucket)
-	if err == nil && !there {
-		err = minio.ErrorResponse{Code: minio.NoSuchBucket}
-	}
-	b.last, b.checked = b.Words(err), time.Now()
 	return b.last
 }
 

@@ -36,14 +36,14 @@ func Open(ctx context.Context, c s3.Config) (Store, error) {
 	if err != nil {
 		return Store{}, err
 	}
-	if err := b.Ready(ctx); err != nil {
+	if err := b.Check(ctx); err != nil {
 		return Store{}, err
 	}
 	return Store{b}, b.Guard(ctx)
 }
 
-// Ready tells in words why the store cannot be used, nil if it can.
-func (s Store) Ready() error { return s.b.Ready(context.Background()) }
+// Ready tells, at once, in words why the store cannot be used, nil if it can.
+func (s Store) Ready() error { return s.b.Ready() }
 
 const (
 	small    = 1 << 20  // up to so many bytes are put in one piece, out of memory
