@@ -2,6 +2,8 @@ package s3files_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -83,4 +85,24 @@ func TestPutAgainWhileRemoved(t *testing.T) {
 		wg.Wait()
 	}
 	t.Logf("removed %d times while it was put again", removed)
+}
+
+// credentials writes a file of them and gives its path.
+func credentials(t *testing.T, access, secret string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "s3.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("access_key: "+access+"\nsecret_key: "+secret+"\n"), 0o600))
+	return file
+}
+
+// TestTidy: what a sender that broke off left goes once it is old.
+func TestTidy(t *testing.T) {
+	s := open(t)
+	put(t, s, []byte("never finished"))
+	require.NoError(t, s.Tidy(t.Context(), "p", time.Now().Add(-time.Minute)))
+	require.NoError(t, s.Finish(t.Context(), "p", upload, digest([]byte("never finished")), 1))
+	put(t, s, []byte("not finished either"))
+	require.NoError(t, s.Tidy(t.Context(), "p", time.Now().Add(time.Minute)))
+	require.Error(t, s.Finish(t.Context(), "p", upload, digest([]byte("not finished either")), 1))
+	require.NoError(t, s.Tidy(t.Context(), "none", time.Now()))
 }

@@ -86,11 +86,8 @@ func (s Store) Keep(ctx context.Context, project, digest string) (bool, error) {
 	if err != nil {
 		return false, nil //nolint:nilerr // what is no digest is not there
 	}
-	info, err := s.b.StatObject(ctx, s.b.Config.Bucket, key, minio.StatObjectOptions{})
-	if err == nil {
-		// A copy onto itself makes it young; the store moves no bytes for it.
-		err = s.compose(ctx, key, piece{key, info.ETag})
-	}
+	// A copy onto itself makes it young; the store moves no bytes for it.
+	err = s.compose(ctx, key, piece{key: key})
 	if s3.NotFound(err) {
 		return false, nil
 	}
