@@ -22,16 +22,36 @@ import (
 // start starts a platform that ends with the test.
 func start(t *testing.T, args ...string) *harness.Platform {
 	t.Helper()
+	return startIn(t, newHome(t), args...)
+}
+
+// newHome is a folder for a platform, which removes it.
+func newHome(t *testing.T) string {
+	t.Helper()
 	home, err := os.MkdirTemp("", "pelton-e2e-") //nolint:usetesting // short, and reachable for other users
 	require.NoError(t, err)
-	return startIn(t, home, args...)
+	return home
 }
 
 // startIn starts a platform in a home that ends with the test too.
 func startIn(t *testing.T, home string, args ...string) *harness.Platform {
 	t.Helper()
+	var files harness.Files
+	switch kind := os.Getenv("PELTON_E2E_FILES"); kind {
+	case "":
+	case "s3":
+		files, _ = bucket(t)
+	default:
+		t.Fatalf("PELTON_E2E_FILES: is %s: set it to s3, or leave it out", kind)
+	}
+	return startOn(t, home, files, args...)
+}
+
+// startOn starts a platform on a filestore.
+func startOn(t *testing.T, home string, files harness.Files, args ...string) *harness.Platform {
+	t.Helper()
 	require.NoError(t, os.Chmod(home, 0o755))
-	p, err := harness.Start(deadline(t, 2*time.Minute), harness.Options{Home: home, Args: args, Split: backends(t), Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }})
+	p, err := harness.Start(deadline(t, 2*time.Minute), harness.Options{Home: home, Args: args, Files: files, Split: backends(t), Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil && !t.Failed() {

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,10 +47,15 @@ type Options struct {
 	Replica string
 	// Split starts a process for each service. Defaults to nil: one peltond runs them all.
 	Split *Split
+	// Files is the filestore. Defaults to a folder of the home.
+	Files Files
 	// Violation takes every answer that HTTP gets and the service's OpenAPI document does not
 	// describe; it is called concurrently. Defaults to nil: answers are not checked.
 	Violation func(error)
 }
+
+// Files are the settings of a filestore.
+type Files struct{ URL, Credentials string }
 
 var build struct {
 	once sync.Once
@@ -102,6 +108,10 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 		o.Listen = "127.0.0.1:0"
 	}
 	p := &Platform{Home: o.Home, options: o}
+	if o.Files.URL != "" {
+		o.Env = append(slices.Clip(o.Env), "PELTON_FILES="+o.Files.URL, "PELTON_S3_CREDENTIALS="+o.Files.Credentials)
+		p.options.Env, p.options.Files = o.Env, Files{} // a restart has them in its environment
+	}
 	if o.Split != nil {
 		return p, p.startSplit(ctx)
 	}

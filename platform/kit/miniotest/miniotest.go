@@ -7,11 +7,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,17 +138,20 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 }
 
+// healthy tells that the server answers and knows its users, which it reads last.
 func (s *Server) healthy(ctx context.Context) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/minio/health/ready", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Addr+"/", strings.NewReader("Action=AssumeRole&Version=2011-06-15"))
 	if err != nil {
 		return false
 	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return false
 	}
-	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return err == nil && resp.StatusCode < http.StatusInternalServerError && !strings.Contains(string(text), "not initialized")
 }
 
 func (s *Server) tail() string {
@@ -178,6 +183,9 @@ func (s *Server) Bucket(t testing.TB) string {
 	}
 	return name
 }
+
+// Folder is where the objects of a bucket lie, each a folder under its key.
+func (s *Server) Folder(bucket string) string { return filepath.Join(s.dir, "data", bucket) }
 
 // URL is that of a bucket, as the setting files has it.
 func (s *Server) URL(bucket string) string { return "s3://" + s.Addr + "/" + bucket + "?tls=false" }

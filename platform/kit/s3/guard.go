@@ -38,8 +38,13 @@ func (b *Bucket) Guard(ctx context.Context) error {
 	}
 	sum := sha256.Sum256([]byte("x"))
 	if _, err := b.uploads.PresignHeader(ctx, http.MethodPut, b.Config.Bucket, target, time.Minute, nil, nil); err != nil {
-		if answer := (credentials.ErrorResponse{}); !errors.As(err, &answer) {
+		answer := credentials.ErrorResponse{}
+		if !errors.As(err, &answer) {
 			return b.Words(err)
+		}
+		// MinIO answers so before it has read its users.
+		if busy := answer.STSError; busy.Code == "InternalError" || busy.Code == "ServiceUnavailable" || strings.Contains(busy.Message, "not initialized") {
+			return fault.Wrap(err, fault.Unavailable, "the store at %s still starts", b.Config.Endpoint)
 		}
 		b.uploads = b.Client // the store knows no such sessions
 	}
@@ -66,7 +71,7 @@ func (b *Bucket) Guard(ctx context.Context) error {
 		}
 	}
 	if copied {
-		return fault.New(fault.Invalid, "files: the store at %s lets a signed upload copy any object: actions could read files of other projects. Use a store that gives temporary credentials (STS AssumeRole with a policy)", b.Config.Endpoint)
+		return fault.New(fault.Invalid, "files: the store at %s lets a signed upload copy any object: actions could read files of other projects. Let it give temporary credentials (STS AssumeRole with a policy); MinIO does so to a user, not to a service account", b.Config.Endpoint)
 	}
 	return nil
 }
