@@ -1309,6 +1309,7 @@ type FileGrant struct {
 	Urls          []*FileURL             `protobuf:"bytes,4,rep,name=urls,proto3" json:"urls,omitempty"`                             // fetch: one for GET; pieces: one for PUT each
 	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`                            // fetch: of the blob
 	PieceSize     int64                  `protobuf:"varint,6,opt,name=piece_size,json=pieceSize,proto3" json:"piece_size,omitempty"` // keep: of every piece but the last, should it be missing
+	Later         bool                   `protobuf:"varint,7,opt,name=later,proto3" json:"later,omitempty"`                          // with error: it may do later
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1383,6 +1384,13 @@ func (x *FileGrant) GetPieceSize() int64 {
 		return x.PieceSize
 	}
 	return 0
+}
+
+func (x *FileGrant) GetLater() bool {
+	if x != nil {
+		return x.Later
+	}
+	return false
 }
 
 // FileURL is good for one request, with these headers, for at least 30 minutes.
@@ -2598,7 +2606,7 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"FileFinish\x12\x16\n" +
 	"\x06upload\x18\x01 \x01(\tR\x06upload\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x16\n" +
-	"\x06pieces\x18\x03 \x01(\x05R\x06pieces\"\xa7\x01\n" +
+	"\x06pieces\x18\x03 \x01(\x05R\x06pieces\"\xbd\x01\n" +
 	"\tFileGrant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x18\n" +
@@ -2606,7 +2614,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x04urls\x18\x04 \x03(\v2\x13.wrapper.v1.FileURLR\x04urls\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x1d\n" +
 	"\n" +
-	"piece_size\x18\x06 \x01(\x03R\tpieceSize\"\x93\x01\n" +
+	"piece_size\x18\x06 \x01(\x03R\tpieceSize\x12\x14\n" +
+	"\x05later\x18\a \x01(\bR\x05later\"\x93\x01\n" +
 	"\aFileURL\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12:\n" +
 	"\aheaders\x18\x02 \x03(\v2 .wrapper.v1.FileURL.HeadersEntryR\aheaders\x1a:\n" +

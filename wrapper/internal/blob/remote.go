@@ -20,29 +20,26 @@ import (
 // Ask asks the runner. An answer that says no is an error.
 type Ask func(ctx context.Context, q *pb.FileAsk) (*pb.FileGrant, error)
 
-// RefusedError tells that the runner said no.
-type RefusedError struct{ Reason string }
-
-func (e *RefusedError) Error() string { return e.Reason }
-
 // remote is a store elsewhere. What is read and put is checked by its digest at both ends.
 type remote struct {
 	ctx context.Context //nolint:containedctx // of the execution that has the store
 	ask Ask
 	tmp string
+
+	pause time.Duration // half the one before the second attempt; it doubles
 }
 
 // OpenRemote makes a Store that is elsewhere; everything ends with ctx. Below tmp lies what has to be
 // complete before it can be put.
 func OpenRemote(ctx context.Context, ask Ask, tmp string) *Store {
-	return &Store{remote: &remote{ctx: ctx, ask: ask, tmp: tmp}}
+	return &Store{remote: &remote{ctx: ctx, ask: ask, tmp: tmp, pause: 25 * time.Millisecond}}
 }
 
 // Remote tells whether the store is elsewhere.
 func (s *Store) Remote() bool { return s != nil && s.remote != nil }
 
 const (
-	attempts = 4  // of each transfer
+	attempts = 8  // of each transfer: for some seconds
 	urls     = 16 // asked for at a time
 )
 
@@ -57,11 +54,11 @@ var client = &http.Client{
 }
 
 // DownError tells that the store cannot be used now.
-type DownError struct{ reason string }
+type DownError struct{ Reason string }
 
-func (e *DownError) Error() string { return "the filestore " + e.reason }
+func (e *DownError) Error() string { return e.Reason }
 
-// statusError is an answer of the store that is no success.
+// statusError is an answer of the store that will be the same again.
 type statusError struct {
 	status int
 	text   string
@@ -99,11 +96,14 @@ func (r *remote) do(method string, u *pb.FileURL, body io.Reader, size int64, he
 		err = u.Err
 	}
 	if err != nil {
-		return nil, &DownError{"cannot be reached: " + err.Error()}
+		return nil, &DownError{"the filestore cannot be reached: " + err.Error()}
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 		resp.Body.Close()
+		if resp.StatusCode >= http.StatusInternalServerError {
+			return nil, &DownError{fmt.Sprintf("the filestore answers %d: %s", resp.StatusCode, text)}
+		}
 		return nil, &statusError{resp.StatusCode, string(text)}
 	}
 	return resp, nil
@@ -112,10 +112,10 @@ func (r *remote) do(method string, u *pb.FileURL, body io.Reader, size int64, he
 // again tells, after a pause, whether a transfer that failed is worth another attempt.
 func (r *remote) again(n int, err error) bool {
 	var answer *statusError
-	if r.ctx.Err() != nil || n >= attempts || (errors.As(err, &answer) && answer.status < http.StatusInternalServerError) {
+	if r.ctx.Err() != nil || n >= attempts || errors.As(err, &answer) {
 		return false
 	}
-	t := time.NewTimer(time.Duration(1<<n) * 100 * time.Millisecond)
+	t := time.NewTimer(r.pause << n)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -193,7 +193,7 @@ func (d *download) Read(p []byte) (int, error) {
 			if d.r.ctx.Err() != nil {
 				return 0, d.r.ctx.Err()
 			}
-			return 0, &DownError{"broke off: " + err.Error()}
+			return 0, &DownError{"the filestore broke off: " + err.Error()}
 		}
 		if err := d.connect(); err != nil {
 			return 0, err

@@ -52,8 +52,11 @@ func (x *execution) ask(ctx context.Context, q *pb.FileAsk) (*pb.FileGrant, erro
 		}
 		select {
 		case g := <-answer:
-			if g.GetError() != "" {
-				return nil, &blob.RefusedError{Reason: g.GetError()}
+			switch {
+			case g.GetLater():
+				return nil, &blob.DownError{Reason: g.GetError()}
+			case g.GetError() != "":
+				return nil, errors.New(g.GetError())
 			}
 			return g, nil
 		case <-again.C:

@@ -52,7 +52,7 @@ func (i *instance) grant(execution string, ask *pb.FileAsk) {
 		defer cancel()
 		g, err := granted(ctx, p.r.cfg.Transfers, p.r.cfg.Files, project, ask)
 		if err != nil {
-			g = &pb.FileGrant{Error: err.Error()}
+			g = &pb.FileGrant{Error: err.Error(), Later: fault.Is(err, fault.Unavailable)}
 		}
 		g.Id = ask.GetId()
 		p.mu.Lock()

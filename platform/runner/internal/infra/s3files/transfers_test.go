@@ -167,9 +167,9 @@ func TestWords(t *testing.T) {
 	good := config(t)
 	for says, change := range map[string]func(*s3.Config){
 		`has no bucket "no-such-bucket": create it`: func(c *s3.Config) { c.Bucket = "no-such-bucket" },
-		"cannot be reached":                          func(c *s3.Config) { c.Endpoint = "127.0.0.1:1" },
-		"s3.credentials: cannot be read":             func(c *s3.Config) { c.Credentials = "/nowhere" },
-		"does not know the access key":               func(c *s3.Config) { c.Credentials = credentials(t, "nobody", "not the secret") },
+		"cannot be reached":                         func(c *s3.Config) { c.Endpoint = "127.0.0.1:1" },
+		"s3.credentials: cannot be read":            func(c *s3.Config) { c.Credentials = "/nowhere" },
+		"does not know the access key":              func(c *s3.Config) { c.Credentials = credentials(t, "nobody", "not the secret") },
 	} {
 		c := good
 		change(&c)
