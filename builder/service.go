@@ -5,6 +5,8 @@ package builder
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,18 +23,21 @@ import (
 
 	builderv1 "github.com/pelton-run/pelton/builder/contracts/builder/v1"
 	repositoryv1 "github.com/pelton-run/pelton/builder/internal/infra/contracts/repository/v1"
+	"github.com/pelton-run/pelton/builder/internal/infra/s3files"
 	"github.com/pelton-run/pelton/builder/local"
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/functions/formats/action"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
+	"github.com/pelton-run/pelton/platform/kit/s3"
 )
 
 // Config of the service.
 type Config struct {
-	Home     string // of bundles, dependencies, caches and tools
-	FilesDir string // of the filestore, where sources lie
-	Parallel int    // builds at a time. Defaults to 2
+	Home     string     // of bundles, dependencies, caches and tools
+	FilesDir string     // of the filestore, where sources lie, when it is a folder
+	S3       *s3.Bucket // the same, when it is a bucket
+	Parallel int        // builds at a time. Defaults to 2
 	Timeout  time.Duration
 	Limits   local.Limits
 }
@@ -188,25 +193,50 @@ func (s *Service) build(ctx context.Context, o *repositoryv1.BuildOrdered, log f
 		return local.Result{}, err
 	}
 	defer os.RemoveAll(src)
-	if err := s.unpack(o.Project, o.SourceDigest, src); err != nil {
+	if err := s.unpack(ctx, o.Project, o.SourceDigest, src); err != nil {
 		return local.Result{}, fmt.Errorf("source of the order: %w", err)
 	}
 	return s.local.Build(ctx, local.Order{Project: o.Project, Build: o.Build, Action: a, Source: src, Force: o.Force, Log: log})
 }
 
-func (s *Service) unpack(project, digest, dir string) error {
+// source opens what an order is built from.
+func (s *Service) source(ctx context.Context, project, digest string) (io.ReadCloser, error) {
+	if s.cfg.S3 != nil {
+		return s3files.Open(ctx, s.cfg.S3, project, digest)
+	}
 	sum := strings.TrimPrefix(digest, "sha256:")
 	if len(sum) != 64 || !filepath.IsLocal(project) {
-		return fmt.Errorf("%q is no digest", digest)
+		return nil, fmt.Errorf("%q is no digest", digest)
 	}
 	f, err := os.Open(filepath.Join(s.cfg.FilesDir, project, "source", sum[:2], sum[2:]))
 	if errors.Is(err, os.ErrNotExist) { // ordered before sources lay apart from the files of runs
 		f, err = os.Open(filepath.Join(s.cfg.FilesDir, project, "sha256", sum[:2], sum[2:]))
 	}
+	return f, err
+}
+
+// unpack makes a folder of an order's source, whose digest it checks.
+func (s *Service) unpack(ctx context.Context, project, digest, dir string) error {
+	f, err := s.source(ctx, project, digest)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	h := sha256.New()
+	packed := io.TeeReader(f, h)
+	if err := unpackTar(packed, dir); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, packed); err != nil {
+		return err
+	}
+	if "sha256:"+hex.EncodeToString(h.Sum(nil)) != digest {
+		return errors.New("the source is damaged in the filestore")
+	}
+	return nil
+}
+
+func unpackTar(f io.Reader, dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}

@@ -115,7 +115,7 @@ var homes = []struct{ lib, pkg, why string }{
 	{`github\.com/GoogleContainerTools/kaniko.*`, `builder/cmd/executor|builder/internal/infra/kaniko`, "image builds"},
 	{`github\.com/rabbitmq/amqp091-go`, `eventing/rabbitbus`, "the broker"},
 	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e)(/.*)?|platform/(runner|studio|repository|authorization)|platform/runner/bench`, "PostgreSQL"},
-	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files`, "objects"},
+	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files|platform/kit/s3`, "objects"},
 	{`github\.com/spf13/cobra`, `platform/cli(/.*)?|platform/cmd/.*|platform/adm(/.*)?|platform/tools/.*`, "commands"},
 	{`github\.com/go-git/.*`, `platform/repository/internal/infra/(git|folder)|platform/e2e(/.*)?|platform/tools/.*`, "Git"},
 	{`github\.com/google/cel-go/.*`, `functions/formats/expr|.*/infra/cel`, "expressions"},
@@ -153,7 +153,7 @@ func TestPurity(t *testing.T) {
 
 // TestBinaries: the small binaries stay small.
 func TestBinaries(t *testing.T) {
-	heavy := regexp.MustCompile(`^(k8s\.io/|knative\.dev/|github\.com/jackc/pgx|github\.com/rabbitmq|github\.com/GoogleContainerTools)`)
+	heavy := regexp.MustCompile(`^(k8s\.io/|knative\.dev/|github\.com/jackc/pgx|github\.com/rabbitmq|github\.com/minio|github\.com/GoogleContainerTools)`)
 	for _, p := range list(t, "./wrapper/cmd/wrapper", "./platform/cmd/pelton") {
 		for _, d := range p.Deps {
 			if heavy.MatchString(d) {

@@ -22,15 +22,41 @@ import (
 // start starts a platform that ends with the test.
 func start(t *testing.T, args ...string) *harness.Platform {
 	t.Helper()
+	return startIn(t, newHome(t), args...)
+}
+
+// newHome is a folder for a platform, which removes it.
+func newHome(t *testing.T) string {
+	t.Helper()
 	home, err := os.MkdirTemp("", "pelton-e2e-") //nolint:usetesting // short, and reachable for other users
 	require.NoError(t, err)
-	return startIn(t, home, args...)
+	return home
 }
 
 // startIn starts a platform in a home that ends with the test too.
 func startIn(t *testing.T, home string, args ...string) *harness.Platform {
 	t.Helper()
-	return startWith(t, harness.Options{Home: home, Args: args, Split: backends(t)})
+	return startOn(t, home, filestore(t), args...)
+}
+
+// filestore is the one that PELTON_E2E_FILES names.
+func filestore(t *testing.T) harness.Files {
+	t.Helper()
+	switch kind := os.Getenv("PELTON_E2E_FILES"); kind {
+	case "":
+	case "s3":
+		files, _ := bucket(t)
+		return files
+	default:
+		t.Fatalf("PELTON_E2E_FILES: is %s: set it to s3, or leave it out", kind)
+	}
+	return harness.Files{}
+}
+
+// startOn starts a platform on a filestore.
+func startOn(t *testing.T, home string, files harness.Files, args ...string) *harness.Platform {
+	t.Helper()
+	return startWith(t, harness.Options{Home: home, Args: args, Files: files, Split: backends(t)})
 }
 
 func startWith(t *testing.T, o harness.Options) *harness.Platform {

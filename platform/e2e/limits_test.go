@@ -30,13 +30,20 @@ def handle(inputs):
 
 // TestLargeFile: a file of 2 GiB goes through an HTTP trigger and three steps that each change it,
 // while the platform itself stays below 300 MiB of memory.
-func TestLargeFile(t *testing.T) {
+func TestLargeFile(t *testing.T) { largeFile(t, start(t)) }
+
+// TestLargeFileInBucket: the same with a store that wrappers speak to themselves, in pieces.
+func TestLargeFileInBucket(t *testing.T) {
+	files, _ := bucket(t)
+	largeFile(t, startOn(t, newHome(t), files))
+}
+
+func largeFile(t *testing.T, p *harness.Platform) {
 	const limit = 300 << 20
 	size := int64(2 << 30)
 	if testing.Short() {
 		size = 256 << 20
 	}
-	p := start(t)
 	steps, from := "", "inputs.data"
 	for i := range 3 {
 		steps += fmt.Sprintf("    - {id: s%d, uses: ./actions/relay, with: {data: \"${%s}\"}}\n", i, from)

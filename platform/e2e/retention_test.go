@@ -116,9 +116,20 @@ func TestRetention(t *testing.T) {
 // TestFilesAreCollected: what runs made and were given goes with the last run that mentions it, also
 // out of a large value; what others mention stays, and so does what was just uploaded.
 func TestFilesAreCollected(t *testing.T) {
+	home := newHome(t)
+	filesAreCollected(t, home, harness.Files{}, filepath.Join(home, "files"))
+}
+
+// TestFilesAreCollectedInBucket: the same in a bucket, where no lock keeps who puts and who removes apart.
+func TestFilesAreCollectedInBucket(t *testing.T) {
+	files, folder := bucket(t)
+	filesAreCollected(t, newHome(t), files, folder)
+}
+
+func filesAreCollected(t *testing.T, home string, files harness.Files, folder string) {
 	settings := filepath.Join(t.TempDir(), "settings.yaml")
 	write(t, settings, "runner: {retention: {files: 3s, every: 1s}}\n")
-	p := start(t, "--config", settings)
+	p := startOn(t, home, files, "--config", settings)
 	code := `
 def handle(inputs):
     with open("out.txt", "w") as f:
@@ -153,7 +164,7 @@ def handle(inputs):
 		return resp.StatusCode
 	}
 	blobs := func() int {
-		found, err := filepath.Glob(filepath.Join(p.Home, "files", "default", "sha256", "*", "*"))
+		found, err := filepath.Glob(filepath.Join(folder, "default", "sha256", "*", "*"))
 		require.NoError(t, err)
 		return len(found)
 	}

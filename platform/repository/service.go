@@ -16,6 +16,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
+	"github.com/pelton-run/pelton/platform/kit/s3"
 	"github.com/pelton-run/pelton/platform/repository/internal/app"
 	"github.com/pelton-run/pelton/platform/repository/internal/infra/dirfiles"
 	"github.com/pelton-run/pelton/platform/repository/internal/infra/events"
@@ -23,6 +24,7 @@ import (
 	"github.com/pelton-run/pelton/platform/repository/internal/infra/git"
 	"github.com/pelton-run/pelton/platform/repository/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/platform/repository/internal/infra/postgres"
+	"github.com/pelton-run/pelton/platform/repository/internal/infra/s3files"
 )
 
 //go:embed openapi.yaml
@@ -30,9 +32,10 @@ var document []byte
 
 // Config of the service.
 type Config struct {
-	Home       string // for clones
-	FilesDir   string // of the filestore
-	AllowLocal bool   // file:// repositories and folders
+	Home       string     // for clones
+	FilesDir   string     // of the filestore, when it is a folder
+	S3         *s3.Config // of the filestore, when it is a bucket
+	AllowLocal bool       // file:// repositories and folders
 	Retention  Retention
 }
 
@@ -71,6 +74,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	files, err := openFiles(cfg)
+	if err != nil {
+		return nil, err
+	}
 	pool, err := pg.Open(ctx, deps.Store, pg.Options{})
 	if err != nil {
 		return nil, err
@@ -84,11 +91,19 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	s.store = postgres.New(pool, s.relay.Notify, deps.Now)
 	s.app = app.New(app.Deps{
 		Store: s.store, Git: git.Source{Dir: filepath.Join(cfg.Home, "clones"), AllowLocal: cfg.AllowLocal}, Folder: folder.Source{}, Watcher: folder.Watcher{},
-		Files: dirfiles.Store{Dir: cfg.FilesDir}, Events: hubEvents{s.hub}, Now: deps.Now, NewID: id.New, Log: deps.Log,
+		Files: files, Events: hubEvents{s.hub}, Now: deps.Now, NewID: id.New, Log: deps.Log,
 		Retention: cfg.Retention,
 	})
 	s.api = httpapi.API{Service: s.app, Store: s.store, Hub: s.hub, Verify: deps.Verify, Now: deps.Now}
 	return s, nil
+}
+
+func openFiles(cfg Config) (app.Files, error) {
+	if cfg.S3 == nil {
+		return dirfiles.Store{Dir: cfg.FilesDir}, nil
+	}
+	b, err := s3.Open(*cfg.S3)
+	return s3files.Store{Bucket: b}, err
 }
 
 // Queues are those that Subscribe declares.

@@ -20,6 +20,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
+	"github.com/pelton-run/pelton/platform/kit/s3"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/app/simulation"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/aead"
@@ -32,6 +33,7 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/peers"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/postgres"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/process"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/s3files"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/sources"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/userapi"
 )
@@ -41,11 +43,12 @@ var document []byte
 
 // Config of the service.
 type Config struct {
-	Home        string // registry, state and logs of wrappers, keys
-	Wrapper     string // path of the wrapper's program
-	SocketDir   string // short, 0700
-	FilesDir    string // of the filestore
-	Cap         int    // executions of one build at a time. Defaults to 4 for each processor
+	Home        string     // registry, state and logs of wrappers, keys
+	Wrapper     string     // path of the wrapper's program
+	SocketDir   string     // short, 0700
+	FilesDir    string     // of the filestore, when it is a folder
+	S3          *s3.Config // of the filestore, when it is a bucket
+	Cap         int        // executions of one build at a time. Defaults to 4 for each processor
 	Idle        time.Duration
 	CancelGrace time.Duration
 	PublicURL   string // for links in answers
@@ -85,7 +88,8 @@ type Service struct {
 	peers *peers.Peers
 	cron  *cron.Scheduler
 	src   *sources.Manager
-	files dirfiles.Store
+	files app.Files
+	away  func() error // why the filestore cannot be used, nil = it can
 	api   http.Handler
 	user  *userapi.API
 	deps  Deps
@@ -121,10 +125,13 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 // open opens what the use cases need.
 func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (err error) {
 	deps := s.deps
-	s.files = dirfiles.Store{Dir: cfg.FilesDir}
+	transfers, err := s.openFiles(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	s.proc, err = process.Open(process.Config{
 		Wrapper: cfg.Wrapper, SocketDir: cfg.SocketDir, RunDir: filepath.Join(cfg.Home, "run", "wrappers"), StateDir: filepath.Join(cfg.Home, "run", "x"),
-		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Files: s.files, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
+		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Files: s.files, Transfers: transfers, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
 		Held: func() bool { return s.app.Held() },
 	})
 	if err != nil {
@@ -154,6 +161,21 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Metrics: metrics(deps.Metrics), Log: deps.Log,
 	})
 	return nil
+}
+
+// openFiles opens the filestore. The transfers are nil where wrappers use its folder.
+func (s *Service) openFiles(ctx context.Context, cfg Config) (app.Transfers, error) {
+	s.away = func() error { return nil }
+	if cfg.S3 == nil {
+		s.files = dirfiles.Store{Dir: cfg.FilesDir}
+		return nil, nil //nolint:nilnil // see above
+	}
+	store, err := s3files.Open(ctx, *cfg.S3)
+	if err != nil {
+		return nil, err
+	}
+	s.files, s.away = store, store.Ready
+	return store, nil
 }
 
 // mount makes the edges.
@@ -190,7 +212,10 @@ func (s *Service) UserAPI() http.Handler { return s.user.Handler() }
 func (s *Service) Ready() error {
 	select {
 	case <-s.app.Ready():
-		return s.app.Stalled()
+		if err := s.app.Stalled(); err != nil {
+			return err
+		}
+		return s.away()
 	default:
 		return errors.New("recovering runs")
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/pelton-run/pelton/config"
 	"github.com/pelton-run/pelton/platform/kit/conf"
 	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/s3"
 )
 
 // Version is set by the linker.
@@ -61,6 +62,9 @@ type Config struct {
 			Every time.Duration `yaml:"every"`
 		} `yaml:"retention"`
 	} `yaml:"runner"`
+	S3 struct {
+		Credentials string `yaml:"credentials"`
+	} `yaml:"s3"`
 	TrustActions bool   `yaml:"trust_actions"`
 	Log          string `yaml:"log"`
 }
@@ -85,12 +89,13 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 	}
 	only("store", c.Store, "embedded:", "postgres://")
 	only("bus", c.Bus, "mem:", "amqp://", "amqps://")
-	only("files", c.Files, "file:")
+	only("files", c.Files, "file:", "s3://")
 	only("deployer", c.Deployer, "process:")
 	only("builder.backend", c.Builder.Backend, "local:")
 	for t := range strings.SplitSeq(c.Target, ",") {
 		only("target", t, append([]string{"all"}, services...)...)
 	}
+	bad = append(bad, c.checkFiles()...)
 	bad = append(bad, c.checkSplit()...)
 	bad = append(bad, c.checkReplica()...)
 	bad = append(bad, c.checkRetention()...)
@@ -183,8 +188,40 @@ func (c Config) runDir(home string) string {
 	return filepath.Join(home, "run")
 }
 
-// filesDir is the folder of the filestore.
+// checkFiles checks where the filestore is.
+func (c Config) checkFiles() (bad []fault.Field) {
+	if !c.remoteFiles() {
+		if c.S3.Credentials != "" {
+			bad = append(bad, fault.Field{Path: "s3.credentials", Message: "is given while files is no s3:// URL", Remedy: "give files: s3://HOST:PORT/BUCKET, or leave it out"})
+		}
+		return bad
+	}
+	if _, err := s3.Parse("files", c.Files); err != nil {
+		bad = append(bad, fault.As(err).Fields...)
+	}
+	if c.S3.Credentials == "" {
+		bad = append(bad, fault.Field{Path: "s3.credentials", Message: "is missing", Remedy: "give the path of a YAML file with access_key: … and secret_key: …"})
+	}
+	return bad
+}
+
+func (c Config) remoteFiles() bool { return strings.HasPrefix(c.Files, "s3://") }
+
+// bucket is where the filestore is, nil when it is a folder.
+func (c Config) bucket() *s3.Config {
+	if !c.remoteFiles() {
+		return nil
+	}
+	out, _ := s3.Parse("files", c.Files) // LoadConfig has done so
+	out.Credentials = c.S3.Credentials
+	return &out
+}
+
+// filesDir is the folder of the filestore, "" when it is none.
 func (c Config) filesDir() string {
+	if c.remoteFiles() {
+		return ""
+	}
 	dir := strings.TrimPrefix(strings.TrimPrefix(c.Files, "file:"), "//")
 	if dir == "" {
 		return filepath.Join(c.Home, "files")

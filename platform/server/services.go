@@ -19,6 +19,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/pgserver"
 	"github.com/pelton-run/pelton/platform/kit/run"
+	"github.com/pelton-run/pelton/platform/kit/s3"
 	"github.com/pelton-run/pelton/platform/repository"
 	"github.com/pelton-run/pelton/platform/runner"
 	"github.com/pelton-run/pelton/platform/studio"
@@ -120,7 +121,7 @@ func (p *process) start(ctx context.Context) error {
 	return nil
 }
 
-// patiently opens a service; while the database that others run is away it tries again, and says so.
+// patiently opens a service; while the database or the filestore that others run is away it tries again, and says so.
 func (p *process) patiently(ctx context.Context, name string, open func() error) error {
 	var mu sync.Mutex
 	last := errors.New("starting")
@@ -131,7 +132,7 @@ func (p *process) patiently(ctx context.Context, name string, open func() error)
 	})
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := open()
-		if err != nil && fault.Is(err, fault.Unavailable) && !p.cfg.alone() {
+		if err != nil && fault.Is(err, fault.Unavailable) && (!p.cfg.alone() || p.cfg.remoteFiles()) {
 			mu.Lock()
 			if last.Error() != err.Error() {
 				p.log.Warn("waiting for what a service needs", "service", name, "err", err)
@@ -198,7 +199,7 @@ func (p *process) untilKnown(remote *authn.Remote) {
 }
 
 func (p *process) openRepository(ctx context.Context, store func(string) string, messages carrier, verify *authn.Verifier) error {
-	s, err := repository.New(ctx, repository.Config{Home: p.cfg.Home, FilesDir: p.cfg.filesDir(), AllowLocal: p.cfg.Repository.Local},
+	s, err := repository.New(ctx, repository.Config{Home: p.cfg.Home, FilesDir: p.cfg.filesDir(), S3: p.cfg.bucket(), AllowLocal: p.cfg.Repository.Local},
 		repository.Deps{Store: store("repository"), Publisher: messages, Subscriber: messages, Verify: verify, Now: p.now, Log: p.log})
 	if err != nil {
 		return err
@@ -209,7 +210,14 @@ func (p *process) openRepository(ctx context.Context, store func(string) string,
 }
 
 func (p *process) openBuilder(_ context.Context, _ func(string) string, messages carrier, _ *authn.Verifier) error {
-	s := builder.New(builder.Config{Home: p.cfg.Home, FilesDir: p.cfg.filesDir(), Parallel: p.cfg.Builder.Parallel, Timeout: p.cfg.Builder.Timeout},
+	var bucket *s3.Bucket
+	if c := p.cfg.bucket(); c != nil {
+		var err error
+		if bucket, err = s3.Open(*c); err != nil {
+			return err
+		}
+	}
+	s := builder.New(builder.Config{Home: p.cfg.Home, FilesDir: p.cfg.filesDir(), S3: bucket, Parallel: p.cfg.Builder.Parallel, Timeout: p.cfg.Builder.Timeout},
 		builder.Deps{Publisher: messages, Subscriber: messages, Now: p.now, Log: p.log})
 	p.services = append(p.services, service{name: "builder", subscribe: s.Subscribe})
 	return nil
@@ -236,7 +244,7 @@ func (p *process) openRunner(ctx context.Context, store func(string) string, mes
 		return err
 	}
 	rc := runner.Config{
-		Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
+		Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), S3: cfg.bucket(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
 		CancelGrace: cfg.Runner.CancelGrace, PublicURL: cfg.HTTP.PublicURL, Replica: cfg.Replica,
 		Retention: runner.Retention{Runs: cfg.Runner.Retention.Runs, Files: cfg.Runner.Retention.Files, Every: cfg.Runner.Retention.Every},
 	}

@@ -87,7 +87,7 @@ func (x Phase_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase_Kind.Descriptor instead.
 func (Phase_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{15, 0}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{21, 0}
 }
 
 type Log_Stream int32
@@ -142,7 +142,7 @@ func (x Log_Stream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Log_Stream.Descriptor instead.
 func (Log_Stream) EnumDescriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{16, 0}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type DescribeRequest struct {
@@ -338,6 +338,7 @@ type ToAction struct {
 	//	*ToAction_Attach
 	//	*ToAction_Credit
 	//	*ToAction_Forget
+	//	*ToAction_FileGrant
 	//	*ToAction_Batch
 	Body          isToAction_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
@@ -458,6 +459,15 @@ func (x *ToAction) GetForget() *Forget {
 	return nil
 }
 
+func (x *ToAction) GetFileGrant() *FileGrant {
+	if x != nil {
+		if x, ok := x.Body.(*ToAction_FileGrant); ok {
+			return x.FileGrant
+		}
+	}
+	return nil
+}
+
 func (x *ToAction) GetBatch() *ToActionBatch {
 	if x != nil {
 		if x, ok := x.Body.(*ToAction_Batch); ok {
@@ -499,6 +509,10 @@ type ToAction_Forget struct {
 	Forget *Forget `protobuf:"bytes,16,opt,name=forget,proto3,oneof"`
 }
 
+type ToAction_FileGrant struct {
+	FileGrant *FileGrant `protobuf:"bytes,18,opt,name=file_grant,json=fileGrant,proto3,oneof"`
+}
+
 type ToAction_Batch struct {
 	Batch *ToActionBatch `protobuf:"bytes,17,opt,name=batch,proto3,oneof"` // Session: only to an instance with the feature "batch"
 }
@@ -516,6 +530,8 @@ func (*ToAction_Attach) isToAction_Body() {}
 func (*ToAction_Credit) isToAction_Body() {}
 
 func (*ToAction_Forget) isToAction_Body() {}
+
+func (*ToAction_FileGrant) isToAction_Body() {}
 
 func (*ToAction_Batch) isToAction_Body() {}
 
@@ -581,6 +597,7 @@ type FromAction struct {
 	//	*FromAction_Done
 	//	*FromAction_Unknown
 	//	*FromAction_Batch
+	//	*FromAction_FileAsk
 	//	*FromAction_Result
 	Body          isFromAction_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
@@ -728,6 +745,15 @@ func (x *FromAction) GetBatch() *FromActionBatch {
 	return nil
 }
 
+func (x *FromAction) GetFileAsk() *FileAsk {
+	if x != nil {
+		if x, ok := x.Body.(*FromAction_FileAsk); ok {
+			return x.FileAsk
+		}
+	}
+	return nil
+}
+
 func (x *FromAction) GetResult() *Result {
 	if x != nil {
 		if x, ok := x.Body.(*FromAction_Result); ok {
@@ -781,6 +807,10 @@ type FromAction_Batch struct {
 	Batch *FromActionBatch `protobuf:"bytes,19,opt,name=batch,proto3,oneof"` // Session: only once the runner has sent a batch on this stream
 }
 
+type FromAction_FileAsk struct {
+	FileAsk *FileAsk `protobuf:"bytes,21,opt,name=file_ask,json=fileAsk,proto3,oneof"` // without seq: asked again until it is answered
+}
+
 type FromAction_Result struct {
 	Result *Result `protobuf:"bytes,20,opt,name=result,proto3,oneof"` // Session over plain frames only
 }
@@ -804,6 +834,8 @@ func (*FromAction_Done) isFromAction_Body() {}
 func (*FromAction_Unknown) isFromAction_Body() {}
 
 func (*FromAction_Batch) isFromAction_Body() {}
+
+func (*FromAction_FileAsk) isFromAction_Body() {}
 
 func (*FromAction_Result) isFromAction_Body() {}
 
@@ -863,7 +895,7 @@ type Start struct {
 	Traceparent    string                 `protobuf:"bytes,6,opt,name=traceparent,proto3" json:"traceparent,omitempty"`                              // W3C trace context
 	Cursor         []byte                 `protobuf:"bytes,7,opt,name=cursor,proto3" json:"cursor,omitempty"`                                        // sources: the last durable cursor
 	Secrets        [][]byte               `protobuf:"bytes,8,rep,name=secrets,proto3" json:"secrets,omitempty"`                                      // values to mask in everything that leaves
-	Filestore      string                 `protobuf:"bytes,9,opt,name=filestore,proto3" json:"filestore,omitempty"`                                  // where blobs are read and put: "file:///dir/<project>"
+	Filestore      string                 `protobuf:"bytes,9,opt,name=filestore,proto3" json:"filestore,omitempty"`                                  // where blobs are read and put: "file:///dir/<project>", or "grant:" = by FileAsk
 	MaxOutputs     int32                  `protobuf:"varint,10,opt,name=max_outputs,json=maxOutputs,proto3" json:"max_outputs,omitempty"`            // 0 = the wrapper's default
 	DynamicOutputs []byte                 `protobuf:"bytes,11,opt,name=dynamic_outputs,json=dynamicOutputs,proto3" json:"dynamic_outputs,omitempty"` // sources with dynamic outputs: JSON list of {name, type, title, help, optional, enum_values} that each event is to have beside those of the metadata
 	unknownFields  protoimpl.UnknownFields
@@ -977,6 +1009,443 @@ func (x *Start) GetDynamicOutputs() []byte {
 	return nil
 }
 
+// FileAsk asks the runner for a way to the filestore, inside the execution's project. Only executions that
+// are under way are answered.
+type FileAsk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the question, unique within the execution
+	// Types that are valid to be assigned to What:
+	//
+	//	*FileAsk_Fetch
+	//	*FileAsk_Keep
+	//	*FileAsk_Pieces
+	//	*FileAsk_Finish
+	What          isFileAsk_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileAsk) Reset() {
+	*x = FileAsk{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileAsk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileAsk) ProtoMessage() {}
+
+func (x *FileAsk) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileAsk.ProtoReflect.Descriptor instead.
+func (*FileAsk) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FileAsk) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *FileAsk) GetWhat() isFileAsk_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *FileAsk) GetFetch() string {
+	if x != nil {
+		if x, ok := x.What.(*FileAsk_Fetch); ok {
+			return x.Fetch
+		}
+	}
+	return ""
+}
+
+func (x *FileAsk) GetKeep() *FileKeep {
+	if x != nil {
+		if x, ok := x.What.(*FileAsk_Keep); ok {
+			return x.Keep
+		}
+	}
+	return nil
+}
+
+func (x *FileAsk) GetPieces() *FilePieces {
+	if x != nil {
+		if x, ok := x.What.(*FileAsk_Pieces); ok {
+			return x.Pieces
+		}
+	}
+	return nil
+}
+
+func (x *FileAsk) GetFinish() *FileFinish {
+	if x != nil {
+		if x, ok := x.What.(*FileAsk_Finish); ok {
+			return x.Finish
+		}
+	}
+	return nil
+}
+
+type isFileAsk_What interface {
+	isFileAsk_What()
+}
+
+type FileAsk_Fetch struct {
+	Fetch string `protobuf:"bytes,2,opt,name=fetch,proto3,oneof"` // digest
+}
+
+type FileAsk_Keep struct {
+	Keep *FileKeep `protobuf:"bytes,3,opt,name=keep,proto3,oneof"`
+}
+
+type FileAsk_Pieces struct {
+	Pieces *FilePieces `protobuf:"bytes,4,opt,name=pieces,proto3,oneof"`
+}
+
+type FileAsk_Finish struct {
+	Finish *FileFinish `protobuf:"bytes,5,opt,name=finish,proto3,oneof"`
+}
+
+func (*FileAsk_Fetch) isFileAsk_What() {}
+
+func (*FileAsk_Keep) isFileAsk_What() {}
+
+func (*FileAsk_Pieces) isFileAsk_What() {}
+
+func (*FileAsk_Finish) isFileAsk_What() {}
+
+// FileKeep asks whether a blob is there, which counts as a put of it.
+type FileKeep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileKeep) Reset() {
+	*x = FileKeep{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileKeep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileKeep) ProtoMessage() {}
+
+func (x *FileKeep) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileKeep.ProtoReflect.Descriptor instead.
+func (*FileKeep) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FileKeep) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+// FilePieces asks for URLs for some pieces of an upload, a name of 32 hex digits that the asker chose at random.
+type FilePieces struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Upload        string                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
+	First         int32                  `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`  // number of the first, from 0
+	Sha256        [][]byte               `protobuf:"bytes,3,rep,name=sha256,proto3" json:"sha256,omitempty"` // of each piece's content, at most 64; every piece but the last has FileGrant.piece_size
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilePieces) Reset() {
+	*x = FilePieces{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilePieces) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilePieces) ProtoMessage() {}
+
+func (x *FilePieces) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilePieces.ProtoReflect.Descriptor instead.
+func (*FilePieces) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *FilePieces) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *FilePieces) GetFirst() int32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *FilePieces) GetSha256() [][]byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+// FileFinish asks to make a blob of all pieces. It may be asked again.
+type FileFinish struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Upload        string                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Pieces        int32                  `protobuf:"varint,3,opt,name=pieces,proto3" json:"pieces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileFinish) Reset() {
+	*x = FileFinish{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileFinish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileFinish) ProtoMessage() {}
+
+func (x *FileFinish) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileFinish.ProtoReflect.Descriptor instead.
+func (*FileFinish) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FileFinish) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *FileFinish) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *FileFinish) GetPieces() int32 {
+	if x != nil {
+		return x.Pieces
+	}
+	return 0
+}
+
+// FileGrant answers a FileAsk of the same id.
+type FileGrant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`                           // why not, in words, else empty
+	Missing       bool                   `protobuf:"varint,3,opt,name=missing,proto3" json:"missing,omitempty"`                      // fetch, keep: there is no such blob
+	Urls          []*FileURL             `protobuf:"bytes,4,rep,name=urls,proto3" json:"urls,omitempty"`                             // fetch: one for GET; pieces: one for PUT each
+	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`                            // fetch: of the blob
+	PieceSize     int64                  `protobuf:"varint,6,opt,name=piece_size,json=pieceSize,proto3" json:"piece_size,omitempty"` // keep: of every piece but the last, should it be missing
+	Later         bool                   `protobuf:"varint,7,opt,name=later,proto3" json:"later,omitempty"`                          // with error: it may do later
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileGrant) Reset() {
+	*x = FileGrant{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileGrant) ProtoMessage() {}
+
+func (x *FileGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileGrant.ProtoReflect.Descriptor instead.
+func (*FileGrant) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FileGrant) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *FileGrant) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *FileGrant) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
+func (x *FileGrant) GetUrls() []*FileURL {
+	if x != nil {
+		return x.Urls
+	}
+	return nil
+}
+
+func (x *FileGrant) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *FileGrant) GetPieceSize() int64 {
+	if x != nil {
+		return x.PieceSize
+	}
+	return 0
+}
+
+func (x *FileGrant) GetLater() bool {
+	if x != nil {
+		return x.Later
+	}
+	return false
+}
+
+// FileURL is good for one request, with these headers, for at least 30 minutes.
+type FileURL struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Url           string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	Headers       map[string]string      `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileURL) Reset() {
+	*x = FileURL{}
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileURL) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileURL) ProtoMessage() {}
+
+func (x *FileURL) ProtoReflect() protoreflect.Message {
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileURL.ProtoReflect.Descriptor instead.
+func (*FileURL) Descriptor() ([]byte, []int) {
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FileURL) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *FileURL) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
 type Context struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -990,7 +1459,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1471,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1484,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{7}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Context) GetProject() string {
@@ -1063,7 +1532,7 @@ type EventAck struct {
 
 func (x *EventAck) Reset() {
 	*x = EventAck{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[8]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1544,7 @@ func (x *EventAck) String() string {
 func (*EventAck) ProtoMessage() {}
 
 func (x *EventAck) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[8]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1557,7 @@ func (x *EventAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventAck.ProtoReflect.Descriptor instead.
 func (*EventAck) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{8}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EventAck) GetEventSeq() uint64 {
@@ -1117,7 +1586,7 @@ type RunResult struct {
 
 func (x *RunResult) Reset() {
 	*x = RunResult{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[9]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +1598,7 @@ func (x *RunResult) String() string {
 func (*RunResult) ProtoMessage() {}
 
 func (x *RunResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[9]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +1611,7 @@ func (x *RunResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResult.ProtoReflect.Descriptor instead.
 func (*RunResult) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{9}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RunResult) GetEventSeq() uint64 {
@@ -1183,7 +1652,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[10]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1664,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[10]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1677,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{10}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Cancel) GetReason() string {
@@ -1236,7 +1705,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[11]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1717,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[11]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1730,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{11}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Attach) GetFromSeq() uint64 {
@@ -1282,7 +1751,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[12]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1763,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[12]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1776,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{12}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Credit) GetLogs() int64 {
@@ -1333,7 +1802,7 @@ type Forget struct {
 
 func (x *Forget) Reset() {
 	*x = Forget{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[13]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1814,7 @@ func (x *Forget) String() string {
 func (*Forget) ProtoMessage() {}
 
 func (x *Forget) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[13]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1827,7 @@ func (x *Forget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forget.ProtoReflect.Descriptor instead.
 func (*Forget) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{13}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{19}
 }
 
 type Instance struct {
@@ -1371,7 +1840,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[14]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1852,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[14]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1865,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{14}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Instance) GetName() string {
@@ -1423,7 +1892,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[15]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1904,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[15]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1917,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{15}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Phase) GetKind() Phase_Kind {
@@ -1478,7 +1947,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[16]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1959,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[16]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1972,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{16}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Log) GetStream() Log_Stream {
@@ -1551,7 +2020,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[17]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +2032,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[17]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +2045,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{17}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Progress) GetFraction() float64 {
@@ -1608,7 +2077,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[18]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +2089,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[18]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +2102,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{18}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Output) GetIndex() uint64 {
@@ -1694,7 +2163,7 @@ type Failed struct {
 
 func (x *Failed) Reset() {
 	*x = Failed{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[19]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +2175,7 @@ func (x *Failed) String() string {
 func (*Failed) ProtoMessage() {}
 
 func (x *Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[19]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +2188,7 @@ func (x *Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failed.ProtoReflect.Descriptor instead.
 func (*Failed) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{19}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Failed) GetKind() string {
@@ -1786,7 +2255,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[20]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +2267,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[20]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +2280,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{20}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{26}
 }
 
 type Done struct {
@@ -1825,7 +2294,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[21]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2306,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[21]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2319,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{21}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Done) GetUsage() *Usage {
@@ -1887,7 +2356,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +2368,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[22]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2381,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{22}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Result) GetPhases() []*Phase {
@@ -1948,7 +2417,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2429,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[23]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2442,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{23}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Usage) GetCpuMicros() int64 {
@@ -2012,7 +2481,7 @@ type Unknown struct {
 
 func (x *Unknown) Reset() {
 	*x = Unknown{}
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[24]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2493,7 @@ func (x *Unknown) String() string {
 func (*Unknown) ProtoMessage() {}
 
 func (x *Unknown) ProtoReflect() protoreflect.Message {
-	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[24]
+	mi := &file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2506,7 @@ func (x *Unknown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unknown.ProtoReflect.Descriptor instead.
 func (*Unknown) Descriptor() ([]byte, []int) {
-	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{24}
+	return file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP(), []int{30}
 }
 
 var File_wrapper_proto_wrapper_v1_wrapper_proto protoreflect.FileDescriptor
@@ -2063,7 +2532,7 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\vload_micros\x18\v \x01(\x03R\n" +
 	"loadMicros\x12\x1d\n" +
 	"\n" +
-	"load_error\x18\f \x01(\tR\tloadError\"\xce\x03\n" +
+	"load_error\x18\f \x01(\tR\tloadError\"\x86\x04\n" +
 	"\bToAction\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12)\n" +
@@ -2075,11 +2544,13 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x06cancel\x18\r \x01(\v2\x12.wrapper.v1.CancelH\x00R\x06cancel\x12,\n" +
 	"\x06attach\x18\x0e \x01(\v2\x12.wrapper.v1.AttachH\x00R\x06attach\x12,\n" +
 	"\x06credit\x18\x0f \x01(\v2\x12.wrapper.v1.CreditH\x00R\x06credit\x12,\n" +
-	"\x06forget\x18\x10 \x01(\v2\x12.wrapper.v1.ForgetH\x00R\x06forget\x121\n" +
+	"\x06forget\x18\x10 \x01(\v2\x12.wrapper.v1.ForgetH\x00R\x06forget\x126\n" +
+	"\n" +
+	"file_grant\x18\x12 \x01(\v2\x15.wrapper.v1.FileGrantH\x00R\tfileGrant\x121\n" +
 	"\x05batch\x18\x11 \x01(\v2\x19.wrapper.v1.ToActionBatchH\x00R\x05batchB\x06\n" +
 	"\x04body\"A\n" +
 	"\rToActionBatch\x120\n" +
-	"\bmessages\x18\x01 \x03(\v2\x14.wrapper.v1.ToActionR\bmessages\"\xd0\x04\n" +
+	"\bmessages\x18\x01 \x03(\v2\x14.wrapper.v1.ToActionR\bmessages\"\x82\x05\n" +
 	"\n" +
 	"FromAction\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x10\n" +
@@ -2094,7 +2565,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\theartbeat\x18\x10 \x01(\v2\x15.wrapper.v1.HeartbeatH\x00R\theartbeat\x12&\n" +
 	"\x04done\x18\x11 \x01(\v2\x10.wrapper.v1.DoneH\x00R\x04done\x12/\n" +
 	"\aunknown\x18\x12 \x01(\v2\x13.wrapper.v1.UnknownH\x00R\aunknown\x123\n" +
-	"\x05batch\x18\x13 \x01(\v2\x1b.wrapper.v1.FromActionBatchH\x00R\x05batch\x12,\n" +
+	"\x05batch\x18\x13 \x01(\v2\x1b.wrapper.v1.FromActionBatchH\x00R\x05batch\x120\n" +
+	"\bfile_ask\x18\x15 \x01(\v2\x13.wrapper.v1.FileAskH\x00R\afileAsk\x12,\n" +
 	"\x06result\x18\x14 \x01(\v2\x12.wrapper.v1.ResultH\x00R\x06resultB\x06\n" +
 	"\x04body\"E\n" +
 	"\x0fFromActionBatch\x122\n" +
@@ -2115,7 +2587,41 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x0fdynamic_outputs\x18\v \x01(\fR\x0edynamicOutputs\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x87\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xc9\x01\n" +
+	"\aFileAsk\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x05fetch\x18\x02 \x01(\tH\x00R\x05fetch\x12*\n" +
+	"\x04keep\x18\x03 \x01(\v2\x14.wrapper.v1.FileKeepH\x00R\x04keep\x120\n" +
+	"\x06pieces\x18\x04 \x01(\v2\x16.wrapper.v1.FilePiecesH\x00R\x06pieces\x120\n" +
+	"\x06finish\x18\x05 \x01(\v2\x16.wrapper.v1.FileFinishH\x00R\x06finishB\x06\n" +
+	"\x04what\"\"\n" +
+	"\bFileKeep\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\"R\n" +
+	"\n" +
+	"FilePieces\x12\x16\n" +
+	"\x06upload\x18\x01 \x01(\tR\x06upload\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x05R\x05first\x12\x16\n" +
+	"\x06sha256\x18\x03 \x03(\fR\x06sha256\"T\n" +
+	"\n" +
+	"FileFinish\x12\x16\n" +
+	"\x06upload\x18\x01 \x01(\tR\x06upload\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x16\n" +
+	"\x06pieces\x18\x03 \x01(\x05R\x06pieces\"\xbd\x01\n" +
+	"\tFileGrant\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12\x18\n" +
+	"\amissing\x18\x03 \x01(\bR\amissing\x12'\n" +
+	"\x04urls\x18\x04 \x03(\v2\x13.wrapper.v1.FileURLR\x04urls\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x1d\n" +
+	"\n" +
+	"piece_size\x18\x06 \x01(\x03R\tpieceSize\x12\x14\n" +
+	"\x05later\x18\a \x01(\bR\x05later\"\x93\x01\n" +
+	"\aFileURL\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12:\n" +
+	"\aheaders\x18\x02 \x03(\v2 .wrapper.v1.FileURL.HeadersEntryR\aheaders\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x01\n" +
 	"\aContext\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x15\n" +
@@ -2233,7 +2739,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_rawDescGZIP() []byte {
 }
 
 var file_wrapper_proto_wrapper_v1_wrapper_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_wrapper_proto_wrapper_v1_wrapper_proto_goTypes = []any{
 	(Phase_Kind)(0),           // 0: wrapper.v1.Phase.Kind
 	(Log_Stream)(0),           // 1: wrapper.v1.Log.Stream
@@ -2244,73 +2750,87 @@ var file_wrapper_proto_wrapper_v1_wrapper_proto_goTypes = []any{
 	(*FromAction)(nil),        // 6: wrapper.v1.FromAction
 	(*FromActionBatch)(nil),   // 7: wrapper.v1.FromActionBatch
 	(*Start)(nil),             // 8: wrapper.v1.Start
-	(*Context)(nil),           // 9: wrapper.v1.Context
-	(*EventAck)(nil),          // 10: wrapper.v1.EventAck
-	(*RunResult)(nil),         // 11: wrapper.v1.RunResult
-	(*Cancel)(nil),            // 12: wrapper.v1.Cancel
-	(*Attach)(nil),            // 13: wrapper.v1.Attach
-	(*Credit)(nil),            // 14: wrapper.v1.Credit
-	(*Forget)(nil),            // 15: wrapper.v1.Forget
-	(*Instance)(nil),          // 16: wrapper.v1.Instance
-	(*Phase)(nil),             // 17: wrapper.v1.Phase
-	(*Log)(nil),               // 18: wrapper.v1.Log
-	(*Progress)(nil),          // 19: wrapper.v1.Progress
-	(*Output)(nil),            // 20: wrapper.v1.Output
-	(*Failed)(nil),            // 21: wrapper.v1.Failed
-	(*Heartbeat)(nil),         // 22: wrapper.v1.Heartbeat
-	(*Done)(nil),              // 23: wrapper.v1.Done
-	(*Result)(nil),            // 24: wrapper.v1.Result
-	(*Usage)(nil),             // 25: wrapper.v1.Usage
-	(*Unknown)(nil),           // 26: wrapper.v1.Unknown
-	nil,                       // 27: wrapper.v1.Start.InputsEntry
-	nil,                       // 28: wrapper.v1.RunResult.ValuesEntry
-	nil,                       // 29: wrapper.v1.Output.ValuesEntry
-	nil,                       // 30: wrapper.v1.Result.ValuesEntry
+	(*FileAsk)(nil),           // 9: wrapper.v1.FileAsk
+	(*FileKeep)(nil),          // 10: wrapper.v1.FileKeep
+	(*FilePieces)(nil),        // 11: wrapper.v1.FilePieces
+	(*FileFinish)(nil),        // 12: wrapper.v1.FileFinish
+	(*FileGrant)(nil),         // 13: wrapper.v1.FileGrant
+	(*FileURL)(nil),           // 14: wrapper.v1.FileURL
+	(*Context)(nil),           // 15: wrapper.v1.Context
+	(*EventAck)(nil),          // 16: wrapper.v1.EventAck
+	(*RunResult)(nil),         // 17: wrapper.v1.RunResult
+	(*Cancel)(nil),            // 18: wrapper.v1.Cancel
+	(*Attach)(nil),            // 19: wrapper.v1.Attach
+	(*Credit)(nil),            // 20: wrapper.v1.Credit
+	(*Forget)(nil),            // 21: wrapper.v1.Forget
+	(*Instance)(nil),          // 22: wrapper.v1.Instance
+	(*Phase)(nil),             // 23: wrapper.v1.Phase
+	(*Log)(nil),               // 24: wrapper.v1.Log
+	(*Progress)(nil),          // 25: wrapper.v1.Progress
+	(*Output)(nil),            // 26: wrapper.v1.Output
+	(*Failed)(nil),            // 27: wrapper.v1.Failed
+	(*Heartbeat)(nil),         // 28: wrapper.v1.Heartbeat
+	(*Done)(nil),              // 29: wrapper.v1.Done
+	(*Result)(nil),            // 30: wrapper.v1.Result
+	(*Usage)(nil),             // 31: wrapper.v1.Usage
+	(*Unknown)(nil),           // 32: wrapper.v1.Unknown
+	nil,                       // 33: wrapper.v1.Start.InputsEntry
+	nil,                       // 34: wrapper.v1.FileURL.HeadersEntry
+	nil,                       // 35: wrapper.v1.RunResult.ValuesEntry
+	nil,                       // 36: wrapper.v1.Output.ValuesEntry
+	nil,                       // 37: wrapper.v1.Result.ValuesEntry
 }
 var file_wrapper_proto_wrapper_v1_wrapper_proto_depIdxs = []int32{
 	8,  // 0: wrapper.v1.ToAction.start:type_name -> wrapper.v1.Start
-	10, // 1: wrapper.v1.ToAction.event_ack:type_name -> wrapper.v1.EventAck
-	11, // 2: wrapper.v1.ToAction.run_result:type_name -> wrapper.v1.RunResult
-	12, // 3: wrapper.v1.ToAction.cancel:type_name -> wrapper.v1.Cancel
-	13, // 4: wrapper.v1.ToAction.attach:type_name -> wrapper.v1.Attach
-	14, // 5: wrapper.v1.ToAction.credit:type_name -> wrapper.v1.Credit
-	15, // 6: wrapper.v1.ToAction.forget:type_name -> wrapper.v1.Forget
-	5,  // 7: wrapper.v1.ToAction.batch:type_name -> wrapper.v1.ToActionBatch
-	4,  // 8: wrapper.v1.ToActionBatch.messages:type_name -> wrapper.v1.ToAction
-	16, // 9: wrapper.v1.FromAction.instance:type_name -> wrapper.v1.Instance
-	17, // 10: wrapper.v1.FromAction.phase:type_name -> wrapper.v1.Phase
-	18, // 11: wrapper.v1.FromAction.log:type_name -> wrapper.v1.Log
-	19, // 12: wrapper.v1.FromAction.progress:type_name -> wrapper.v1.Progress
-	20, // 13: wrapper.v1.FromAction.output:type_name -> wrapper.v1.Output
-	21, // 14: wrapper.v1.FromAction.failed:type_name -> wrapper.v1.Failed
-	22, // 15: wrapper.v1.FromAction.heartbeat:type_name -> wrapper.v1.Heartbeat
-	23, // 16: wrapper.v1.FromAction.done:type_name -> wrapper.v1.Done
-	26, // 17: wrapper.v1.FromAction.unknown:type_name -> wrapper.v1.Unknown
-	7,  // 18: wrapper.v1.FromAction.batch:type_name -> wrapper.v1.FromActionBatch
-	24, // 19: wrapper.v1.FromAction.result:type_name -> wrapper.v1.Result
-	6,  // 20: wrapper.v1.FromActionBatch.messages:type_name -> wrapper.v1.FromAction
-	27, // 21: wrapper.v1.Start.inputs:type_name -> wrapper.v1.Start.InputsEntry
-	9,  // 22: wrapper.v1.Start.context:type_name -> wrapper.v1.Context
-	28, // 23: wrapper.v1.RunResult.values:type_name -> wrapper.v1.RunResult.ValuesEntry
-	0,  // 24: wrapper.v1.Phase.kind:type_name -> wrapper.v1.Phase.Kind
-	1,  // 25: wrapper.v1.Log.stream:type_name -> wrapper.v1.Log.Stream
-	29, // 26: wrapper.v1.Output.values:type_name -> wrapper.v1.Output.ValuesEntry
-	25, // 27: wrapper.v1.Failed.usage:type_name -> wrapper.v1.Usage
-	25, // 28: wrapper.v1.Done.usage:type_name -> wrapper.v1.Usage
-	17, // 29: wrapper.v1.Result.phases:type_name -> wrapper.v1.Phase
-	30, // 30: wrapper.v1.Result.values:type_name -> wrapper.v1.Result.ValuesEntry
-	25, // 31: wrapper.v1.Result.usage:type_name -> wrapper.v1.Usage
-	2,  // 32: wrapper.v1.Action.Describe:input_type -> wrapper.v1.DescribeRequest
-	4,  // 33: wrapper.v1.Action.Execute:input_type -> wrapper.v1.ToAction
-	4,  // 34: wrapper.v1.Action.Session:input_type -> wrapper.v1.ToAction
-	3,  // 35: wrapper.v1.Action.Describe:output_type -> wrapper.v1.ActionDescription
-	6,  // 36: wrapper.v1.Action.Execute:output_type -> wrapper.v1.FromAction
-	6,  // 37: wrapper.v1.Action.Session:output_type -> wrapper.v1.FromAction
-	35, // [35:38] is the sub-list for method output_type
-	32, // [32:35] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	16, // 1: wrapper.v1.ToAction.event_ack:type_name -> wrapper.v1.EventAck
+	17, // 2: wrapper.v1.ToAction.run_result:type_name -> wrapper.v1.RunResult
+	18, // 3: wrapper.v1.ToAction.cancel:type_name -> wrapper.v1.Cancel
+	19, // 4: wrapper.v1.ToAction.attach:type_name -> wrapper.v1.Attach
+	20, // 5: wrapper.v1.ToAction.credit:type_name -> wrapper.v1.Credit
+	21, // 6: wrapper.v1.ToAction.forget:type_name -> wrapper.v1.Forget
+	13, // 7: wrapper.v1.ToAction.file_grant:type_name -> wrapper.v1.FileGrant
+	5,  // 8: wrapper.v1.ToAction.batch:type_name -> wrapper.v1.ToActionBatch
+	4,  // 9: wrapper.v1.ToActionBatch.messages:type_name -> wrapper.v1.ToAction
+	22, // 10: wrapper.v1.FromAction.instance:type_name -> wrapper.v1.Instance
+	23, // 11: wrapper.v1.FromAction.phase:type_name -> wrapper.v1.Phase
+	24, // 12: wrapper.v1.FromAction.log:type_name -> wrapper.v1.Log
+	25, // 13: wrapper.v1.FromAction.progress:type_name -> wrapper.v1.Progress
+	26, // 14: wrapper.v1.FromAction.output:type_name -> wrapper.v1.Output
+	27, // 15: wrapper.v1.FromAction.failed:type_name -> wrapper.v1.Failed
+	28, // 16: wrapper.v1.FromAction.heartbeat:type_name -> wrapper.v1.Heartbeat
+	29, // 17: wrapper.v1.FromAction.done:type_name -> wrapper.v1.Done
+	32, // 18: wrapper.v1.FromAction.unknown:type_name -> wrapper.v1.Unknown
+	7,  // 19: wrapper.v1.FromAction.batch:type_name -> wrapper.v1.FromActionBatch
+	9,  // 20: wrapper.v1.FromAction.file_ask:type_name -> wrapper.v1.FileAsk
+	30, // 21: wrapper.v1.FromAction.result:type_name -> wrapper.v1.Result
+	6,  // 22: wrapper.v1.FromActionBatch.messages:type_name -> wrapper.v1.FromAction
+	33, // 23: wrapper.v1.Start.inputs:type_name -> wrapper.v1.Start.InputsEntry
+	15, // 24: wrapper.v1.Start.context:type_name -> wrapper.v1.Context
+	10, // 25: wrapper.v1.FileAsk.keep:type_name -> wrapper.v1.FileKeep
+	11, // 26: wrapper.v1.FileAsk.pieces:type_name -> wrapper.v1.FilePieces
+	12, // 27: wrapper.v1.FileAsk.finish:type_name -> wrapper.v1.FileFinish
+	14, // 28: wrapper.v1.FileGrant.urls:type_name -> wrapper.v1.FileURL
+	34, // 29: wrapper.v1.FileURL.headers:type_name -> wrapper.v1.FileURL.HeadersEntry
+	35, // 30: wrapper.v1.RunResult.values:type_name -> wrapper.v1.RunResult.ValuesEntry
+	0,  // 31: wrapper.v1.Phase.kind:type_name -> wrapper.v1.Phase.Kind
+	1,  // 32: wrapper.v1.Log.stream:type_name -> wrapper.v1.Log.Stream
+	36, // 33: wrapper.v1.Output.values:type_name -> wrapper.v1.Output.ValuesEntry
+	31, // 34: wrapper.v1.Failed.usage:type_name -> wrapper.v1.Usage
+	31, // 35: wrapper.v1.Done.usage:type_name -> wrapper.v1.Usage
+	23, // 36: wrapper.v1.Result.phases:type_name -> wrapper.v1.Phase
+	37, // 37: wrapper.v1.Result.values:type_name -> wrapper.v1.Result.ValuesEntry
+	31, // 38: wrapper.v1.Result.usage:type_name -> wrapper.v1.Usage
+	2,  // 39: wrapper.v1.Action.Describe:input_type -> wrapper.v1.DescribeRequest
+	4,  // 40: wrapper.v1.Action.Execute:input_type -> wrapper.v1.ToAction
+	4,  // 41: wrapper.v1.Action.Session:input_type -> wrapper.v1.ToAction
+	3,  // 42: wrapper.v1.Action.Describe:output_type -> wrapper.v1.ActionDescription
+	6,  // 43: wrapper.v1.Action.Execute:output_type -> wrapper.v1.FromAction
+	6,  // 44: wrapper.v1.Action.Session:output_type -> wrapper.v1.FromAction
+	42, // [42:45] is the sub-list for method output_type
+	39, // [39:42] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_wrapper_proto_wrapper_v1_wrapper_proto_init() }
@@ -2326,6 +2846,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 		(*ToAction_Attach)(nil),
 		(*ToAction_Credit)(nil),
 		(*ToAction_Forget)(nil),
+		(*ToAction_FileGrant)(nil),
 		(*ToAction_Batch)(nil),
 	}
 	file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[4].OneofWrappers = []any{
@@ -2339,7 +2860,14 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 		(*FromAction_Done)(nil),
 		(*FromAction_Unknown)(nil),
 		(*FromAction_Batch)(nil),
+		(*FromAction_FileAsk)(nil),
 		(*FromAction_Result)(nil),
+	}
+	file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[7].OneofWrappers = []any{
+		(*FileAsk_Fetch)(nil),
+		(*FileAsk_Keep)(nil),
+		(*FileAsk_Pieces)(nil),
+		(*FileAsk_Finish)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2347,7 +2875,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc), len(file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

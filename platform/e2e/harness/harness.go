@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,10 +49,15 @@ type Options struct {
 	Split *Split
 	// Patient asks again when an answer fails because a process has just ended. Defaults to false.
 	Patient bool
+	// Files is the filestore. Defaults to a folder of the home.
+	Files Files
 	// Violation takes every answer that HTTP gets and the service's OpenAPI document does not
 	// describe; it is called concurrently. Defaults to nil: answers are not checked.
 	Violation func(error)
 }
+
+// Files are the settings of a filestore.
+type Files struct{ URL, Credentials string }
 
 var build struct {
 	once sync.Once
@@ -104,6 +110,10 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 		o.Listen = "127.0.0.1:0"
 	}
 	p := &Platform{Home: o.Home, options: o}
+	if o.Files.URL != "" {
+		o.Env = append(slices.Clip(o.Env), "PELTON_FILES="+o.Files.URL, "PELTON_S3_CREDENTIALS="+o.Files.Credentials)
+		p.options.Env, p.options.Files = o.Env, Files{} // a restart has them in its environment
+	}
 	if o.Split != nil {
 		return p, p.startSplit(ctx)
 	}

@@ -1,5 +1,6 @@
-// Package blob reads and puts files of the filestore by digest. In process mode the store is a
-// folder: DIR/sha256/<2 hex>/<62 hex>, written to DIR/tmp, synced, renamed, the folder synced.
+// Package blob reads and puts files of the filestore by digest. The store is a folder,
+// DIR/sha256/<2 hex>/<62 hex>, written to DIR/tmp, synced, renamed, the folder synced; or it is elsewhere,
+// and reached by URLs that somebody gives (remote.go).
 package blob
 
 import (
@@ -41,7 +42,10 @@ func (r Ref) Digest() string {
 }
 
 // Store is a project's filestore.
-type Store struct{ dir string }
+type Store struct {
+	dir    string
+	remote *remote // nil: it is the folder
+}
 
 // Open makes a Store of a URL "file:///dir/<project>".
 func Open(url string) (*Store, error) {
@@ -49,7 +53,28 @@ func Open(url string) (*Store, error) {
 	if !ok || !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("filestore %q is no file:// URL", url)
 	}
-	return &Store{dir}, nil
+	return &Store{dir: dir}, nil
+}
+
+// open opens a blob for reading; os.ErrNotExist if it is not there.
+func (s *Store) open(digest string) (r io.ReadCloser, size int64, err error) {
+	p, err := s.path(digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	if s.remote != nil {
+		return s.remote.open(digest)
+	}
+	f, err := os.Open(p)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
 }
 
 func (s *Store) path(digest string) (string, error) {
@@ -62,18 +87,15 @@ func (s *Store) path(digest string) (string, error) {
 
 // ReadAll reads a small blob whole and checks it.
 func (s *Store) ReadAll(digest string, limit int64) ([]byte, error) {
-	p, err := s.path(digest)
+	r, size, err := s.open(digest)
 	if err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(p)
-	if err != nil {
-		return nil, err
+	defer r.Close()
+	if size > limit {
+		return nil, fmt.Errorf("a value of %d bytes is over the limit of %d", size, limit)
 	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("a value of %d bytes is over the limit of %d", info.Size(), limit)
-	}
-	data, err := os.ReadFile(p)
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +109,7 @@ func (s *Store) ReadAll(digest string, limit int64) ([]byte, error) {
 // system has it, else a copy whose digest is checked. Never a hard link: user code could write
 // through it into the store.
 func (s *Store) FetchFile(digest, dest string, uid, gid int) error {
-	p, err := s.path(digest)
-	if err != nil {
-		return err
-	}
-	src, err := os.Open(p)
+	src, _, err := s.open(digest)
 	if err != nil {
 		return err
 	}
@@ -101,9 +119,9 @@ func (s *Store) FetchFile(digest, dest string, uid, gid int) error {
 		return err
 	}
 	defer dst.Close()
-	if !reflink(dst, src) {
+	if f, ok := src.(*os.File); !ok || !reflink(dst, f) {
 		h := sha256.New()
-		if _, err := io.Copy(io.MultiWriter(dst, h), src); err != nil {
+		if _, err := io.CopyBuffer(io.MultiWriter(dst, h), src, make([]byte, 256<<10)); err != nil {
 			return err
 		}
 		if "sha256:"+hex.EncodeToString(h.Sum(nil)) != digest {
@@ -190,6 +208,9 @@ func (s *Store) PutBytes(data []byte) (Ref, error) {
 
 // Put streams r into the store.
 func (s *Store) Put(r io.Reader) (digest string, size int64, err error) {
+	if s.remote != nil {
+		return s.remote.put(r)
+	}
 	tmpDir := filepath.Join(s.dir, "tmp")
 	if err := os.MkdirAll(tmpDir, 0o700); err != nil {
 		return "", 0, err

@@ -2,6 +2,8 @@ package blob
 
 import (
 	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -77,16 +79,27 @@ func pack(dir *os.Root, w io.Writer) error {
 
 // FetchDir unpacks a folder at dest, owned by uid (-1 = us). Names that leave dest are errors.
 func (s *Store) FetchDir(digest, dest string, uid, gid int) error {
-	p, err := s.path(digest)
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(p)
+	f, _, err := s.open(digest)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	zr, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
+	h := sha256.New()
+	packed := io.TeeReader(f, h)
+	if err := unpack(packed, dest, uid, gid); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, packed); err != nil {
+		return err
+	}
+	if "sha256:"+hex.EncodeToString(h.Sum(nil)) != digest {
+		return fmt.Errorf("blob %s is damaged", digest)
+	}
+	return nil
+}
+
+func unpack(packed io.Reader, dest string, uid, gid int) error {
+	zr, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
 	if err != nil {
 		return err
 	}

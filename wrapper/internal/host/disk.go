@@ -7,8 +7,11 @@ import (
 	"syscall"
 )
 
-// diskFull tells a full disk as what it is.
+// diskFull tells a full disk, and a transfer that was ended, as what it is.
 func diskFull(err error) error {
+	if f := cutOff(err); f != nil {
+		return f
+	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return failf("disk_full", "the disk of the platform is full: %s", err)
 	}

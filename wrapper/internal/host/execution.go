@@ -41,6 +41,10 @@ type execution struct {
 	alone    time.Time
 	soon     *time.Timer // wakes the stream for what can wait a moment
 
+	questions    map[uint64]chan *pb.FileGrant // about the filestore, without an answer yet
+	asked        uint64                        // id of the last one
+	endTransfers func()                        // nil: the filestore is a folder
+
 	credited bool  // the runner says how much it takes
 	logs     int64 // bytes of logs that it takes yet
 	outputs  int64 // bytes of outputs
@@ -71,6 +75,9 @@ func (x *execution) tell(m *pb.FromAction) {
 	switch m.Body.(type) {
 	case *pb.FromAction_Done, *pb.FromAction_Failed, *pb.FromAction_Result:
 		x.ended = true
+		if x.endTransfers != nil {
+			x.endTransfers()
+		}
 		if x.dropped > 0 {
 			x.append(dropNotice(x.dropped))
 		}

@@ -188,7 +188,7 @@ func (h *Host) Watch(ctx context.Context, parentGone func() bool) {
 				continue
 			}
 			h.cfg.Log.Warn("execution is ended: nobody has been attached for the lease", "execution", id, "lease", h.cfg.Lease)
-			x.stopIt.Do(func() { close(x.stop) })
+			x.halt()
 		}
 		orphan := h.conns == 0 && now.Sub(h.alone) > h.cfg.Lease
 		h.mu.Unlock()
@@ -211,7 +211,7 @@ func (h *Host) connected(n int) {
 func (h *Host) Drain() {
 	h.mu.Lock()
 	for _, x := range h.runs {
-		x.stopIt.Do(func() { close(x.stop) })
+		x.halt()
 	}
 	h.mu.Unlock()
 	h.busy.Wait()

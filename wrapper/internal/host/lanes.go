@@ -250,6 +250,13 @@ func (l *lane) deliver(m *frame.Message) bool {
 		return true
 	}
 	j := l.flight[0]
+	if j.mustAsk(m) {
+		// Not here: the answer comes on a stream that may just wait for us.
+		if l.leave(); l.closed {
+			s.fill()
+			return false
+		}
+	}
 	if over, err := j.frame(m); over || err != nil {
 		l.ended(j, err)
 		s.fill()

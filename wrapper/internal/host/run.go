@@ -224,7 +224,7 @@ func (j *job) prepare() ([]byte, error) {
 	}
 	var err error
 	if url := j.start.GetFilestore(); url != "" {
-		if j.store, err = blob.Open(url); err != nil {
+		if j.store, err = j.openStore(url); err != nil {
 			return nil, err
 		}
 	}
@@ -258,6 +258,9 @@ func (j *job) fetchText(name string, raw []byte) ([]byte, error) {
 		return nil, &failure{kind: "invalid_input", message: name + ": the reference cannot be read", field: name}
 	}
 	text, err := j.store.ReadAll(ref.Text, jsonLimit)
+	if f := cutOff(err); f != nil {
+		return nil, f
+	}
 	if err != nil {
 		return nil, &failure{kind: "invalid_input", message: fmt.Sprintf("%s: %s", name, err), field: name}
 	}

@@ -206,7 +206,12 @@ func (s *stream) take(m *pb.ToAction) error {
 			case x.cancel <- body.Cancel:
 			default:
 			}
+			x.abortTransfers()
 			s.h.lanes.poke(x)
+		}
+	case *pb.ToAction_FileGrant:
+		if x := s.attached(id); x != nil {
+			x.granted(body.FileGrant)
 		}
 	case *pb.ToAction_Credit:
 		if x := s.attached(id); x != nil {

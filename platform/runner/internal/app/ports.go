@@ -118,6 +118,26 @@ type Files interface {
 	Tidy(ctx context.Context, project string, before time.Time) error
 }
 
+// Transfers lets wrappers exchange blobs with the store themselves, by URLs that expire and are good for one
+// thing alone. Everything happens inside a project.
+type Transfers interface {
+	// Fetch gives a URL that a blob is read from with GET.
+	Fetch(ctx context.Context, project, digest string) (url string, size int64, err error)
+	// Pieces gives what the pieces of an upload from one on are put by, given their sums. The upload
+	// is a name of 32 hex digits that its sender chose.
+	Pieces(ctx context.Context, project, upload string, first int, sums []Sum) ([]PieceURL, error)
+	// Finish makes a blob of that many pieces, whose content it checks. It is durable then, as after Put.
+	Finish(ctx context.Context, project, upload, digest string, pieces int) error
+	// PieceSize is the size in bytes of every piece but the last.
+	PieceSize() int64
+}
+
+// PieceURL is what one piece is put by: with PUT and exactly these headers.
+type PieceURL struct {
+	URL     string
+	Headers map[string]string
+}
+
 // Cipher seals secrets at rest. The context (project/name) is authenticated with the value,
 // so that a row moved elsewhere does not open.
 type Cipher interface {

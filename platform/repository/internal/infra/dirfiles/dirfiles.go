@@ -3,7 +3,6 @@
 package dirfiles
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,10 +10,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 
-	"github.com/pelton-run/pelton/functions/formats/action"
+	"github.com/pelton-run/pelton/platform/repository/internal/app"
 )
 
 // Store is a filestore at a folder.
@@ -33,7 +31,7 @@ func (s Store) PutTree(_ context.Context, project string, fsys fs.FS, dir string
 	defer os.Remove(f.Name())
 	defer f.Close()
 	h := sha256.New()
-	if err := pack(io.MultiWriter(f, h), fsys, dir); err != nil {
+	if err := app.Pack(io.MultiWriter(f, h), fsys, dir); err != nil {
 		return "", 0, err
 	}
 	info, err := f.Stat()
@@ -54,39 +52,4 @@ func (s Store) PutTree(_ context.Context, project string, fsys fs.FS, dir string
 	}
 	defer d.Close()
 	return "sha256:" + sum, info.Size(), d.Sync()
-}
-
-func pack(w io.Writer, fsys fs.FS, dir string) error {
-	files, err := action.Walk(fsys, dir)
-	if err != nil {
-		return err
-	}
-	tw := tar.NewWriter(w)
-	for _, name := range files {
-		if err := add(tw, fsys, path.Join(dir, name), name); err != nil {
-			return err
-		}
-	}
-	return tw.Close()
-}
-
-func add(tw *tar.Writer, fsys fs.FS, p, name string) error {
-	f, err := fsys.Open(p)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	mode := int64(0o644)
-	if info.Mode()&0o111 != 0 {
-		mode = 0o755
-	}
-	if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: info.Size(), Mode: mode, Format: tar.FormatPAX}); err != nil {
-		return err
-	}
-	_, err = io.Copy(tw, f)
-	return err
 }

@@ -50,7 +50,8 @@ type instance struct {
 
 	// guarded by pool.mu
 	runs   map[string]*running
-	broken bool // the stream is being mended
+	broken bool              // the stream is being mended
+	asks   map[question]bool // about the filestore, being answered
 
 	sendMu  sync.Mutex
 	batch   bool           // the wrapper takes batches

@@ -23,7 +23,7 @@ func (i *instance) start(run *running) *pb.ToAction {
 	}
 	start := &pb.Start{
 		IdempotencyKey: x.IdempotencyKey, Attempt: x.Attempt, Inputs: in, Traceparent: x.Traceparent, Cursor: x.Cursor, Secrets: x.Secrets, DynamicOutputs: x.DynamicOutputs,
-		Filestore: "file://" + i.pool.r.cfg.FilesDir + "/" + x.Project,
+		Filestore: i.pool.r.filestore(x.Project),
 		Context:   &pb.Context{Project: x.Project, Workflow: x.Workflow, RunId: x.Run, Step: x.Step, ItemPath: x.ItemPath},
 	}
 	if !x.Deadline.IsZero() {
@@ -44,6 +44,10 @@ var phases = func() map[pb.Phase_Kind]string {
 // take deals with one message. What ends by it makes room, which receive fills.
 func (i *instance) take(m *pb.FromAction) {
 	p := i.pool
+	if ask := m.GetFileAsk(); ask != nil {
+		i.grant(m.ExecutionId, ask)
+		return
+	}
 	p.mu.Lock()
 	run := i.runs[m.ExecutionId]
 	if run == nil || (m.Seq != 0 && m.Seq <= run.last) {

@@ -31,8 +31,9 @@ type Config struct {
 	RunDir    string        // registry of wrappers
 	StateDir  string        // wrappers' working files
 	LogDir    string        // wrappers' own logs
-	FilesDir  string        // filestore
-	Files     app.Files     // the same
+	Files     app.Files     // filestore
+	FilesDir  string        // its folder, where wrappers use that
+	Transfers app.Transfers // how they use it else
 	Bundles   string        // where builds lie, as <project>/<digest>: nothing else is started. Defaults to anywhere
 	KeyDir    string        // of the pair that signs calls
 	Cap       int           // executions of one build at a time. Defaults to 4 for each processor
