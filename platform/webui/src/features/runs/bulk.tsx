@@ -1,5 +1,5 @@
 import { Alert, Button, Group, List, Loader, Menu, Modal, Progress, Stack, Text } from "@mantine/core";
-import { IconCheck, IconChevronDown, IconPlayerPlay, IconPlayerStop, IconRefresh } from "@tabler/icons-react";
+import { IconCheck, IconChevronDown, IconPlayerPlay, IconPlayerStop, IconRefresh, IconTrash } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { call, path, textOf } from "../../api/client";
@@ -28,16 +28,24 @@ export const bulkWords: Record<Bulk["kind"], { verb: string; did: string; about:
     did: "run again",
     about: "For each, a new run starts with the same inputs, on the live revision.",
   },
+  delete: {
+    verb: "Delete",
+    did: "deleted",
+    about: "Ended runs go for good, with their inputs, results and logs.",
+    color: "red",
+  },
   backfill: { verb: "Start", did: "started", about: "" },
 };
 
 /** Orders for all runs that a search finds. */
 export function BulkMenu({ project, search }: { project: string; search: RunSearch }) {
   const may = useMay("operator");
+  const mayDelete = useMay("admin");
   const [kind, setKind] = useState<BulkKind>();
   const states = search.state?.split(",") ?? [];
   if (!may) return null;
   const someActive = states.length === 0 || states.some((s) => !ended(s));
+  const someEnded = states.length === 0 || states.some(ended);
   const someFailed = states.length === 0 || states.some((s) => s === "failed" || s === "cancelled");
   return (
     <>
@@ -62,6 +70,11 @@ export function BulkMenu({ project, search }: { project: string; search: RunSear
           >
             Cancel those under way…
           </Menu.Item>
+          {mayDelete && (
+            <Menu.Item color="red" leftSection={<IconTrash size={15} />} disabled={!someEnded} onClick={() => setKind("delete")}>
+              Delete those that have ended…
+            </Menu.Item>
+          )}
         </Menu.Dropdown>
       </Menu>
       {kind && <BulkDialog project={project} kind={kind} search={search} close={() => setKind(undefined)} />}
@@ -146,6 +159,7 @@ export function BulkDialog(props: {
 function Meant({ filter, kind }: { filter: Record<string, string[]>; kind: BulkKind }) {
   const list = words(filter);
   if (!filter.state && kind === "cancel") list.push("that have not ended");
+  if (!filter.state && kind === "delete") list.push("that have ended");
   if (!filter.state && kind === "retry") list.push("that failed or were cancelled");
   if (list.length === 0) list.push("all runs of this project");
   return (

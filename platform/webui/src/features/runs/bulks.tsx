@@ -62,6 +62,7 @@ const verbs: Record<Bulk["kind"], string> = {
   cancel: "Cancel runs",
   retry: "Retry runs",
   again: "Run again runs",
+  delete: "Delete runs",
   backfill: "Backfill",
 };
 
