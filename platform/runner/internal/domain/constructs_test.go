@@ -341,6 +341,19 @@ func TestFailureHandler(t *testing.T) {
 	require.True(t, g.told(domain.CommandEnded))
 }
 
+// TestGrantOverPause gives a step its place after a pause that gave the place back, and was over before
+// anybody heard of it: only the answer to the newest question counts.
+func TestGrantOverPause(t *testing.T) {
+	g := play(t, workflow(with(step("a"), func(s *domain.StepSpec) { s.Concurrency = &domain.LimitSpec{Limit: 1} })))
+	g.send(domain.EventPause{})
+	require.True(t, g.told(domain.CommandRelease))
+	g.send(domain.EventUnpause{})
+	g.send(domain.EventGranted{Step: 0, Ask: 1})
+	require.False(t, g.told(domain.CommandStart), "it goes with the release that is on its way")
+	g.send(domain.EventGranted{Step: 0, Ask: 2})
+	require.True(t, g.told(domain.CommandStart))
+}
+
 func TestSlots(t *testing.T) {
 	d := workflow(with(step("a"), func(s *domain.StepSpec) {
 		s.Concurrency = &domain.LimitSpec{Key: json.RawMessage(`"k-${inputs.n}"`), Limit: 2}
