@@ -37,6 +37,30 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+func TestFilesSettings(t *testing.T) {
+	const credentials = "PELTON_S3_CREDENTIALS=/etc/pelton/s3.yaml"
+	for name, c := range map[string]struct {
+		environ []string
+		says    string // empty: the settings are right
+	}{
+		"a folder":                {[]string{"PELTON_FILES=file:///srv/files"}, ""},
+		"a bucket":                {[]string{"PELTON_FILES=s3://h:9000/bucket/prefix?tls=false", credentials}, ""},
+		"another store":           {[]string{"PELTON_FILES=gs://bucket"}, "files: is gs://bucket (this version knows file: and s3://)"},
+		"without a bucket":        {[]string{"PELTON_FILES=s3://h:9000", credentials}, "files: names no bucket"},
+		"without credentials":     {[]string{"PELTON_FILES=s3://h:9000/bucket"}, "s3.credentials: is missing (give the path of a YAML file"},
+		"credentials in the URL":  {[]string{"PELTON_FILES=s3://key:hidden@h/bucket", credentials}, "files: holds credentials"},
+		"credentials of no store": {[]string{credentials}, "s3.credentials: is given while files is no s3:// URL"},
+	} {
+		_, err := LoadConfig("", c.environ, nil)
+		if c.says == "" {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.ErrorContains(t, err, c.says, name)
+		require.NotContains(t, err.Error(), "hidden", name)
+	}
+}
+
 // TestExpects: messages are held back for exactly the queues that take them.
 func TestExpects(t *testing.T) {
 	e := expects()
