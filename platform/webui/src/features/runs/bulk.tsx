@@ -1,5 +1,12 @@
 import { Alert, Button, Group, List, Loader, Menu, Modal, Progress, Stack, Text } from "@mantine/core";
-import { IconCheck, IconChevronDown, IconPlayerPlay, IconPlayerStop, IconRefresh, IconTrash } from "@tabler/icons-react";
+import {
+  IconCheck,
+  IconChevronDown,
+  IconPlayerPlay,
+  IconPlayerStop,
+  IconRefresh,
+  IconTrash,
+} from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { call, path, textOf } from "../../api/client";
@@ -71,7 +78,12 @@ export function BulkMenu({ project, search }: { project: string; search: RunSear
             Cancel those under way…
           </Menu.Item>
           {mayDelete && (
-            <Menu.Item color="red" leftSection={<IconTrash size={15} />} disabled={!someEnded} onClick={() => setKind("delete")}>
+            <Menu.Item
+              color="red"
+              leftSection={<IconTrash size={15} />}
+              disabled={!someEnded}
+              onClick={() => setKind("delete")}
+            >
               Delete those that have ended…
             </Menu.Item>
           )}
