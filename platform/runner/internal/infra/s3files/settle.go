@@ -21,8 +21,8 @@ import (
 const (
 	// fence is how long a request that deletes is good for.
 	fence = 30 * time.Second
-	// stale is the age from which a mark is of somebody whose request is void: fence, twice the
-	// difference of clocks that Remove accepts, and some reserve.
+	// stale is the age, by the store's clock, from which a mark is of somebody whose request is void:
+	// fence, the difference of clocks that Remove accepts, and some reserve.
 	stale = 2 * time.Minute
 	// maxSkew is by how much the clocks of this machine and of the store may differ for a removal.
 	maxSkew = 30 * time.Second
@@ -55,16 +55,32 @@ func (s Store) stays(ctx context.Context, project, digest, key string) (bool, er
 	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		marked := false
+	began := time.Now()
+	for put := (time.Time{}); ; {
+		var newest time.Time
 		err := s.each(ctx, base+"doomed/"+strings.TrimPrefix(digest, "sha256:")+"/", func(o minio.ObjectInfo) error {
-			marked = marked || time.Since(o.LastModified) < stale+maxSkew
+			if o.LastModified.After(newest) {
+				newest = o.LastModified
+			}
 			return nil
 		})
 		if err != nil {
 			return false, err
 		}
-		if !marked {
+		if newest.IsZero() {
+			break
+		}
+		if put.IsZero() { // by the store's clock, whatever ours says
+			info, err := s.b.StatObject(ctx, s.b.Config.Bucket, key, minio.StatObjectOptions{})
+			if s3.NotFound(err) {
+				return false, nil
+			}
+			if err != nil {
+				return false, s.b.Words(err)
+			}
+			put = info.LastModified
+		}
+		if put.Add(time.Since(began)).Sub(newest) > stale {
 			break
 		}
 		select {
