@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"runtime"
 	"slices"
@@ -21,7 +22,7 @@ import (
 // behind it are taken back and go elsewhere. Only executions that need nothing special come here (light).
 type lanes struct {
 	h     *Host
-	plain bool // the action has neither files nor dynamic outputs
+	plain bool // the action reuses its processes and has neither files nor dynamic outputs
 
 	mu      sync.Mutex
 	waiting []*execution
@@ -36,6 +37,7 @@ type lane struct {
 	flight []*job
 	since  time.Time // when the first became the first
 	head   atomic.Pointer[job]
+	gone   bool // it takes no more
 	closed bool
 }
 
@@ -46,6 +48,8 @@ const (
 	laneIdle = 5 * time.Millisecond
 	// lightInputs is how many bytes the inputs of an execution for a lane have at most.
 	lightInputs = 8 << 10
+	// longestID is how many bytes an execution's id may have to be told from others by the start of its message.
+	longestID = 256
 )
 
 // most is how many lanes there are at most: more processes than processors would only be switched between.
@@ -54,12 +58,12 @@ var most = runtime.NumCPU()
 func newLanes(h *Host) *lanes {
 	b := h.cfg.Bundle
 	files := func(it bundle.Item) bool { return it.Type == "file" || it.Type == "directory" }
-	return &lanes{h: h, plain: b.Kind != "Source" && !b.DynamicOutputs && !slices.ContainsFunc(b.Inputs, files) && !slices.ContainsFunc(b.Outputs, files)}
+	return &lanes{h: h, plain: b.Kind != "Source" && b.Isolation == "reuse" && !b.DynamicOutputs && !slices.ContainsFunc(b.Inputs, files) && !slices.ContainsFunc(b.Outputs, files)}
 }
 
-// light tells whether an execution is one for lanes.
+// light tells whether an execution may go by a lane.
 func (s *lanes) light(start *pb.Start) bool {
-	if !s.plain || len(start.GetSecrets()) > 0 || len(start.GetCursor()) > 0 || !s.h.cfg.Pool.Brief() {
+	if !s.plain || len(start.GetSecrets()) > 0 || len(start.GetCursor()) > 0 {
 		return false
 	}
 	if d := start.GetDeadlineUnixMs(); d > 0 && time.Until(time.UnixMilli(d)) < 10*stuck {
@@ -82,9 +86,11 @@ func (s *lanes) put(xs ...*execution) {
 	s.fill()
 }
 
-// fill gives executions that wait to lanes that have room; needs s.mu.
+// fill gives executions that wait to lanes that have room, or lets them run the usual way, as many at a
+// time as the instance runs; needs s.mu.
 func (s *lanes) fill() {
-	for len(s.waiting) > 0 {
+	brief := len(s.waiting) > 0 && s.h.cfg.Pool.Brief()
+	for brief && len(s.waiting) > 0 {
 		l := s.room()
 		if l == nil {
 			break
@@ -93,25 +99,25 @@ func (s *lanes) fill() {
 		s.waiting = s.waiting[1:]
 		l.start(x)
 	}
-	if len(s.waiting) == 0 {
-		s.waiting = nil
-		return
-	}
-	// No process is idle: the usual way starts one, as far as the limit of executions at a time allows.
-	for len(s.open) < most && len(s.waiting) > 0 {
-		x := s.waiting[0]
+	// Where executions are brief and no process is idle, one goes the usual way, which starts a process.
+	for len(s.waiting) > 0 && (!brief || len(s.open) < most) {
 		select {
 		case s.h.slots <- struct{}{}:
-			x.slot = true
-			s.waiting = s.waiting[1:]
-			go x.run()
 		default:
 			s.arm()
 			return
 		}
-		if len(s.open) > 0 {
+		x := s.waiting[0]
+		s.waiting = s.waiting[1:]
+		x.slot = true
+		go x.run()
+		if brief && len(s.open) > 0 {
 			break
 		}
+	}
+	if len(s.waiting) == 0 {
+		s.waiting = nil
+		return
 	}
 	s.arm()
 }
@@ -129,7 +135,7 @@ func (s *lanes) more() {
 func (s *lanes) room() *lane {
 	var best *lane
 	for _, l := range s.open {
-		if len(l.flight) < l.w.Depth() && (best == nil || len(l.flight) < len(best.flight)) {
+		if !l.gone && len(l.flight) < l.w.Depth() && (best == nil || len(l.flight) < len(best.flight)) {
 			best = l
 		}
 	}
@@ -158,7 +164,7 @@ func (l *lane) start(x *execution) {
 		if err != nil { // the process is gone, which deliver is about to be told
 			j.giveFolderBack()
 			l.s.waiting = append([]*execution{x}, l.s.waiting...)
-			l.close()
+			l.gone = true
 			return
 		}
 	}
@@ -289,16 +295,22 @@ func (l *lane) ended(j *job, err error) {
 
 // recall takes back what the process has not begun, which may be everything; needs s.mu.
 func (l *lane) recall() {
-	n := min(l.w.Recall(), len(l.flight))
-	back := l.flight[len(l.flight)-n:]
-	l.flight = l.flight[:len(l.flight)-n]
-	if n > 0 && len(l.flight) == 0 {
-		l.first(time.Now())
+	heads := l.w.Recall()
+	if len(heads) == 0 {
+		return
 	}
-	again := make([]*execution, 0, n+len(l.s.waiting))
-	for _, j := range back {
-		j.giveFolderBack()
-		again = append(again, j.execution)
+	again := make([]*execution, 0, len(heads)+len(l.s.waiting))
+	kept := l.flight[:0:0]
+	for _, j := range l.flight {
+		if mine := opening(j.id).b; slices.ContainsFunc(heads, func(h []byte) bool { return bytes.HasPrefix(h, mine) }) {
+			j.giveFolderBack()
+			again = append(again, j.execution)
+		} else {
+			kept = append(kept, j)
+		}
+	}
+	if l.flight = kept; len(kept) == 0 || kept[0] != l.head.Load() {
+		l.first(time.Now())
 	}
 	l.s.waiting = append(again, l.s.waiting...)
 }

@@ -205,6 +205,29 @@ func TestLanesCancel(t *testing.T) {
 	}
 }
 
+// Taking back races with the processes that take: each execution is begun once at most, whoever wins.
+func TestLanesRecall(t *testing.T) {
+	l := startLanes(t, "python3", laneHandler)
+	for round := range 40 {
+		all := several(60, fmt.Sprint("x ", round))
+		l.wants(all...)
+		for k := range 20 {
+			require.NoError(t, l.conn.Write(&pb.ToAction{ExecutionId: all[3*k], Body: &pb.ToAction_Cancel{Cancel: &pb.Cancel{Reason: "enough"}}}))
+		}
+		l.wait(all...)
+		calls := l.calls()
+		for _, id := range all {
+			if o := l.ends[id]; o.failed == nil {
+				require.Equal(t, []map[string]string{{"out": `"` + id + ` "`}}, o.outputs)
+				require.Equal(t, 1, calls[id], id)
+			} else {
+				require.Equal(t, "cancelled", o.failed.GetKind())
+				require.LessOrEqual(t, calls[id], 1, id)
+			}
+		}
+	}
+}
+
 // Other languages have no queue of executions; they use lanes all the same.
 func TestLanesNode(t *testing.T) {
 	l := startLanes(t, "nodejs", `import { appendFileSync, readdirSync } from "node:fs";

@@ -124,6 +124,11 @@ func (j *job) carryOut() error {
 		}
 	}
 	if !j.slot {
+		select {
+		case c := <-j.cancel:
+			return cancelled(c)
+		default:
+		}
 		f := failf("not_started", "the instance is busy: it runs %d executions at a time", cap(h.slots))
 		f.retryable = true
 		return f
@@ -148,6 +153,14 @@ func (j *job) carryOut() error {
 		return failf("crashed", "the language process ended before the handler was called")
 	}
 	return j.follow(ctx)
+}
+
+func cancelled(c *pb.Cancel) *failure {
+	reason := c.GetReason()
+	if reason == "" {
+		reason = "the execution was cancelled"
+	}
+	return failf("cancelled", "%s", reason)
 }
 
 func (j *job) phase(kind pb.Phase_Kind, at time.Time) {
@@ -180,11 +193,7 @@ func (j *job) acquire(ctx context.Context) (*worker.Process, error) {
 	select {
 	case r = <-got:
 	case c := <-j.cancel:
-		reason := c.GetReason()
-		if reason == "" {
-			reason = "the execution was cancelled"
-		}
-		return leave(failf("cancelled", "%s", reason))
+		return leave(cancelled(c))
 	case <-j.stop:
 		return leave(failf("cancelled", "the wrapper is stopping"))
 	}
@@ -302,6 +311,11 @@ func (j *job) fetchFile(name string, raw []byte) ([]byte, error) {
 	return json.Marshal(dest)
 }
 
+// opening is how the message of an execution begins; no other's begins so.
+func opening(id string) *message {
+	return (&message{make([]byte, 0, 64+len(id))}).text(`{"t":"start","id":`).quoted(id)
+}
+
 // message is {"t":"start",…} with the inputs' texts put in as they are.
 func (j *job) message(in map[string][]byte) []byte {
 	c := j.start.GetContext()
@@ -309,8 +323,8 @@ func (j *job) message(in map[string][]byte) []byte {
 	for k, v := range in {
 		size += len(k) + len(v) + 8
 	}
-	b := &message{make([]byte, 0, size)}
-	b.text(`{"t":"start","id":`).quoted(j.id)
+	b := opening(j.id)
+	b.b = slices.Grow(b.b, size)
 	b.text(`,"ctx":{"run_id":`).quoted(c.GetRunId()).text(`,"step":`).quoted(c.GetStep())
 	b.text(`,"attempt":`).number(int64(j.start.GetAttempt())).text(`,"idempotency_key":`).quoted(j.start.GetIdempotencyKey())
 	b.text(`,"deadline":`).number(j.start.GetDeadlineUnixMs()).text(`,"workdir":`).quoted(j.work)
@@ -370,16 +384,12 @@ func (j *job) follow(ctx context.Context) error {
 			j.proc.Kill()
 			end(f, 0)
 		case c := <-j.cancel:
-			reason := c.GetReason()
-			if reason == "" {
-				reason = "the execution was cancelled"
-			}
 			grace := time.Duration(c.GetGraceMs()) * time.Millisecond
 			if grace == 0 {
 				grace = graceUsual
 			}
 			j.proc.Terminate()
-			end(failf("cancelled", "%s", reason), grace)
+			end(cancelled(c), grace)
 		case <-j.stop:
 			j.proc.Kill()
 			end(failf("cancelled", "nobody was attached to the execution any more"), 0)

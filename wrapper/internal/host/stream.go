@@ -185,7 +185,7 @@ func (s *stream) take(m *pb.ToAction) error {
 		s.add(x, 1)
 		switch {
 		case !fresh:
-		case s.whole && s.h.lanes.light(body.Start):
+		case s.whole && len(id) <= longestID && s.h.lanes.light(body.Start):
 			s.light = append(s.light, x)
 		default:
 			go x.run()

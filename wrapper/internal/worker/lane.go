@@ -68,11 +68,11 @@ func (l *Lane) Fits(size int) bool { return l.p.queue == nil || size <= queueMax
 // Send hands an execution to the process.
 func (l *Lane) Send(text []byte) error { return l.p.send(text) }
 
-// Recall takes back the executions that the process has not begun: the last ones of those that were
-// sent and have not ended. It tells how many.
-func (l *Lane) Recall() int {
+// Recall takes back the executions that the process has not begun, and gives the first bytes of each
+// one's message, at most 1 KiB.
+func (l *Lane) Recall() [][]byte {
 	if l.p.queue == nil {
-		return 0
+		return nil
 	}
 	return l.p.queue.recall()
 }

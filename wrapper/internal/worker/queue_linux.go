@@ -18,6 +18,9 @@ type queue struct {
 // queueMax is the size in bytes of the largest message for a queue; several fit into the socket.
 const queueMax = 16 << 10
 
+// recallHead is how many bytes of a message are enough to know it again.
+const recallHead = 1 << 10
+
 // openQueue makes a queue and the end that the process inherits.
 func openQueue() (*queue, *os.File, error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
@@ -47,16 +50,17 @@ func (q *queue) put(text []byte) error {
 	return err
 }
 
-// recall takes back what the process has not begun and tells how many messages that were.
-func (q *queue) recall() int {
-	var b [1]byte
-	for n := 0; ; {
-		_, _, err := syscall.Recvfrom(q.back, b[:], syscall.MSG_DONTWAIT) // the rest of a message goes with it
+// recall takes back what the process has not begun: the first bytes of each message. The process may take
+// one between two of ours, so that they need not be the last ones.
+func (q *queue) recall() (heads [][]byte) {
+	var b [recallHead]byte
+	for {
+		n, _, err := syscall.Recvfrom(q.back, b[:], syscall.MSG_DONTWAIT) // the rest of a message goes with it
 		switch {
 		case err == nil:
-			n++
+			heads = append(heads, append([]byte(nil), b[:n]...))
 		case !errors.Is(err, syscall.EINTR):
-			return n
+			return heads
 		}
 	}
 }

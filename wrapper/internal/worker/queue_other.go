@@ -16,5 +16,5 @@ const queueMax = 0
 func openQueue() (*queue, *os.File, error) { return nil, nil, errors.ErrUnsupported }
 
 func (q *queue) put([]byte) error { return errors.ErrUnsupported }
-func (q *queue) recall() int      { return 0 }
+func (q *queue) recall() [][]byte { return nil }
 func (q *queue) close()           {}
