@@ -348,14 +348,14 @@ func (l *lane) free(clean bool, then func()) {
 	}()
 }
 
-// poke sees to an execution that is cancelled; false when no lane has it.
-func (s *lanes) poke(x *execution) bool {
+// poke sees to an execution that is cancelled, wherever it is in here.
+func (s *lanes) poke(x *execution) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.Index(s.waiting, x); i >= 0 {
 		s.waiting = slices.Delete(s.waiting, i, i+1)
 		go x.run() // which sees the cancel
-		return true
+		return
 	}
 	for _, l := range s.open {
 		i := slices.IndexFunc(l.flight, func(j *job) bool { return j.execution == x })
@@ -369,9 +369,8 @@ func (s *lanes) poke(x *execution) bool {
 			}
 		}
 		s.fill()
-		return true
+		return
 	}
-	return false
 }
 
 // giveFolderBack is for an execution that was not begun.
@@ -393,6 +392,7 @@ func (j *job) finish(err error) {
 // goOn is the rest of an execution that has left its lane.
 func (j *job) goOn() {
 	defer j.host.busy.Done()
+	defer j.host.lanes.more() // once its place is free
 	select {
 	case j.host.slots <- struct{}{}:
 		defer func() { <-j.host.slots }()
