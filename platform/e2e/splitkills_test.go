@@ -44,8 +44,7 @@ func TestSplitKills(t *testing.T) {
 				case <-time.After(time.Duration(200+rand.IntN(1500)) * time.Millisecond):
 				}
 				service := harness.Targets[i]
-				p.KillService(service)
-				if !assert.NoError(t, p.RestartService(ctx, service), "%s after a kill", service) {
+				if !assert.NoError(t, p.KillService(service)) || !assert.NoError(t, p.RestartService(ctx, service), "%s after a kill", service) {
 					return
 				}
 				kills++

@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -161,27 +163,33 @@ func copyFile(from, to string) error {
 }
 
 // KillService ends the process of one service of a split platform with SIGKILL; RestartService starts it again.
-func (p *Platform) KillService(service string) {
-	one := p.service(service)
+func (p *Platform) KillService(service string) error {
+	one, err := p.service(service)
+	if err != nil {
+		return err
+	}
 	_ = one.cmd.Process.Kill()
 	<-one.done
+	return nil
 }
 
 // RestartService starts the process of one service again and waits until it is ready.
 func (p *Platform) RestartService(ctx context.Context, service string) error {
-	one := p.service(service)
+	one, err := p.service(service)
+	if err != nil {
+		return err
+	}
 	if err := one.start(p.options.Args); err != nil {
 		return err
 	}
-	_, err := one.awaitReady(ctx)
+	_, err = one.awaitReady(ctx)
 	return err
 }
 
-func (p *Platform) service(name string) *process {
-	for i, t := range Targets {
-		if t == name {
-			return p.processes[i]
-		}
+func (p *Platform) service(name string) (*process, error) {
+	i := slices.Index(Targets, name)
+	if i < 0 || i >= len(p.processes) {
+		return nil, fmt.Errorf("no process of this platform runs %q alone", name)
 	}
-	panic("no service " + name)
+	return p.processes[i], nil
 }

@@ -4,8 +4,6 @@ package miniotest
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -14,10 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/testserver"
 )
 
 // Server is a MinIO of this process.
@@ -33,46 +32,19 @@ type Server struct {
 	buckets atomic.Int64
 }
 
-var shared struct {
-	once   sync.Once
-	server *Server
-	err    error
-}
+var servers = testserver.Kind[*Server]{Name: "MinIO", Start: Start}
 
 // Main runs the tests of a package and stops what Shared started: func TestMain(m *testing.M) { miniotest.Main(m) }.
-func Main(m *testing.M) {
-	code := m.Run()
-	Stop()
-	os.Exit(code)
-}
+func Main(m *testing.M) { servers.Main(m) }
 
 // Stop ends the shared server, if one was started.
-func Stop() {
-	if shared.server != nil {
-		shared.server.Close()
-	}
-}
+func Stop() { servers.Stop() }
 
 // Shared is the server of this test process, started at the first call.
-func Shared(t testing.TB) *Server {
-	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = Start(context.Background()) })
-	if shared.err != nil {
-		t.Fatalf("no MinIO for tests: %v", shared.err)
-	}
-	return shared.server
-}
+func Shared(t testing.TB) *Server { t.Helper(); return servers.Shared(t) }
 
 // New is a server of the test's own, which ends with the test.
-func New(t testing.TB) *Server {
-	t.Helper()
-	s, err := Start(context.Background())
-	if err != nil {
-		t.Fatalf("no MinIO for tests: %v", err)
-	}
-	t.Cleanup(s.Close)
-	return s
-}
+func New(t testing.TB) *Server { t.Helper(); return servers.New(t) }
 
 // Start starts a server and returns once it answers. The first time on a machine it builds one.
 func Start(ctx context.Context) (*Server, error) {
@@ -90,18 +62,12 @@ func Start(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Addr: addr, AccessKey: "pelton", SecretKey: secret(), dir: dir, program: program}
+	s := &Server{Addr: addr, AccessKey: "pelton", SecretKey: testserver.Secret(), dir: dir, program: program}
 	if err := s.Restart(ctx); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
-}
-
-func secret() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }
 
 // Restart starts the server, after Kill, and returns once it answers.

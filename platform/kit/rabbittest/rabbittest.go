@@ -6,8 +6,6 @@ package rabbittest
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"net"
 	"net/url"
@@ -16,11 +14,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pelton-run/pelton/platform/kit/testserver"
 )
 
 // Server is a RabbitMQ of this process. Its methods are called by one goroutine at a time.
@@ -40,47 +39,20 @@ type Server struct {
 	logOutput *os.File
 }
 
-var shared struct {
-	once   sync.Once
-	server *Server
-	err    error
-}
+var servers = testserver.Kind[*Server]{Name: "RabbitMQ", Start: Start}
 
 // Main runs the tests of a package and stops what Shared started: func TestMain(m *testing.M) { rabbittest.Main(m) }.
-func Main(m *testing.M) {
-	code := m.Run()
-	Stop()
-	os.Exit(code)
-}
+func Main(m *testing.M) { servers.Main(m) }
 
 // Stop ends the shared server, if one was started.
-func Stop() {
-	if shared.server != nil {
-		shared.server.Close()
-	}
-}
+func Stop() { servers.Stop() }
 
 // Shared is the server of this test process, started at the first call. Tests that restart it or
 // change its users start one of their own.
-func Shared(t testing.TB) *Server {
-	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = Start(context.Background()) })
-	if shared.err != nil {
-		t.Fatalf("no RabbitMQ for tests: %v", shared.err)
-	}
-	return shared.server
-}
+func Shared(t testing.TB) *Server { t.Helper(); return servers.Shared(t) }
 
 // New is a server of the test's own, which ends with the test.
-func New(t testing.TB) *Server {
-	t.Helper()
-	s, err := Start(context.Background())
-	if err != nil {
-		t.Fatalf("no RabbitMQ for tests: %v", err)
-	}
-	t.Cleanup(s.Close)
-	return s
-}
+func New(t testing.TB) *Server { t.Helper(); return servers.New(t) }
 
 const adminUser = "pelton"
 
@@ -96,7 +68,7 @@ func Start(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, sbin: filepath.Dir(found[len(found)-1]), password: secret(), node: "pelton" + secret()[:12] + "@localhost"}
+	s := &Server{dir: dir, sbin: filepath.Dir(found[len(found)-1]), password: testserver.Secret(), node: "pelton" + testserver.Secret()[:12] + "@localhost"}
 	if err := s.prepare(); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
@@ -110,12 +82,6 @@ func Start(ctx context.Context) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-func secret() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }
 
 // prepare chooses ports and an unprivileged user, and writes settings.
@@ -133,7 +99,7 @@ func (s *Server) prepare() error {
 		l.Close()
 	}
 	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nloopback_users = none\ndefault_user = %s\ndefault_pass = %s\nlog.console = false\nlog.file.level = warning\nvm_memory_high_watermark.absolute = 1GB\ndisk_free_limit.absolute = 50MB\n", s.port, adminUser, s.password)
-	for name, text := range map[string]string{"rabbitmq.conf": conf, "plugins": "[].\n", "env": "", ".erlang.cookie": secret()} {
+	for name, text := range map[string]string{"rabbitmq.conf": conf, "plugins": "[].\n", "env": "", ".erlang.cookie": testserver.Secret()} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -307,7 +273,7 @@ func (s *Server) Tenant(ctx context.Context, users map[string]Permissions) (map[
 	// One call, since each starts an Erlang of its own.
 	code := fmt.Sprintf("rabbit_vhost:add(<<%q>>, <<\"test\">>)", vhost)
 	for user, may := range users {
-		name, password := vhost+"-"+user, secret()
+		name, password := vhost+"-"+user, testserver.Secret()
 		urls[user] = s.UserURL(name, password, vhost)
 		code += fmt.Sprintf(", ok = rabbit_auth_backend_internal:add_user(<<%q>>, <<%q>>, <<\"test\">>), ok = rabbit_auth_backend_internal:set_permissions(<<%q>>, <<%q>>, <<%q>>, <<%q>>, <<%q>>, <<\"test\">>)",
 			name, password, name, vhost, may.Configure, may.Write, may.Read)
