@@ -136,7 +136,7 @@ func TestChaos(t *testing.T) {
 			_ = killDatabase(t, p)
 			require.NoError(t, p.Restart(ctx))
 		}
-		c.begin(ctx, atOnce/10)
+		c.begin(ctx, min(atOnce/10, atOnce-c.underWay(ctx)))
 	}
 	c.judgeRuns(ctx)
 	t.Logf("%d runs, kills %v, %d attempts", len(c.runs), kills, c.attempts)
@@ -225,6 +225,20 @@ func (c *chaos) begin(ctx context.Context, n int) {
 			return err == nil, nil //nolint:nilerr // the database is away for a moment
 		}))
 	}
+}
+
+// underWay counts the runs that have not ended; more than are wanted at once would only queue up.
+func (c *chaos) underWay(ctx context.Context) (n int) {
+	c.t.Helper()
+	require.NoError(c.t, harness.Until(ctx, "live runs are counted", func() (bool, error) {
+		conn, err := pgx.Connect(ctx, c.database)
+		if err != nil {
+			return false, nil //nolint:nilerr // the database is away for a moment
+		}
+		defer conn.Close(ctx)
+		return conn.QueryRow(ctx, "SELECT count(*) FROM live_run").Scan(&n) == nil, nil
+	}))
+	return n
 }
 
 // lines reads the marks by step run: run:step:path.
