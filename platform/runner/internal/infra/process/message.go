@@ -1,28 +1,20 @@
 package process
 
 import (
-	"context"
 	"encoding/json"
 	"strings"
 	"time"
 
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
-	"github.com/pelton-run/pelton/platform/runner/internal/infra/process/inputs"
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
-// start is the message of an execution with its inputs, large ones by reference; nil when it has
-// ended, since they could not be kept.
+// start is the message of an execution with its inputs, large ones by reference.
 func (i *instance) start(run *running) *pb.ToAction {
 	x := run.x
-	in, err := inputs.Encode(context.Background(), i.pool.r.cfg.Files, x.Project, x.Inputs)
-	if err != nil {
-		i.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "internal", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
-		return nil
-	}
 	start := &pb.Start{
-		IdempotencyKey: x.IdempotencyKey, Attempt: x.Attempt, Inputs: in, Traceparent: x.Traceparent, Cursor: x.Cursor, Secrets: x.Secrets, DynamicOutputs: x.DynamicOutputs,
+		IdempotencyKey: x.IdempotencyKey, Attempt: x.Attempt, Inputs: run.inputs, Traceparent: x.Traceparent, Cursor: x.Cursor, Secrets: x.Secrets, DynamicOutputs: x.DynamicOutputs,
 		Filestore: i.pool.r.filestore(x.Project),
 		Context:   &pb.Context{Project: x.Project, Workflow: x.Workflow, RunId: x.Run, Step: x.Step, ItemPath: x.ItemPath},
 	}

@@ -14,6 +14,7 @@ import (
 // sink, which only the goroutine that tells the end of the moment uses.
 type running struct {
 	x      app.Execution
+	inputs map[string][]byte // as they travel
 	sink   app.Sink
 	pool   *pool
 	attach bool // found after a crash, or looked for
@@ -98,9 +99,7 @@ func (p *pool) dispatch() {
 	starts := make([]*pb.ToAction, 0, len(batch))
 	for _, run := range batch {
 		run.phase("scheduled", now)
-		if m := inst.start(run); m != nil {
-			starts = append(starts, m)
-		}
+		starts = append(starts, inst.start(run))
 	}
 	inst.send(starts...)
 	for _, run := range batch {

@@ -21,6 +21,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/process/inputs"
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
@@ -156,7 +157,30 @@ func (r *Runner) Start(x app.Execution, s app.Sink) {
 	r.mu.Unlock()
 	run.pool = p
 	run.phase("queued", time.Now())
-	p.enqueue(run)
+	if inputs.Large(x.Inputs) {
+		// Not here: a filestore that is slow or away would hold up every run of whoever calls us.
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+			defer cancel()
+			r.enqueue(ctx, run)
+		}()
+		return
+	}
+	r.enqueue(context.Background(), run) // puts nothing anywhere
+}
+
+// storePatience is how long the filestore may take to keep the inputs of an execution.
+const storePatience = 10 * time.Minute
+
+// enqueue puts large inputs into the filestore, then lets the execution wait for its turn.
+func (r *Runner) enqueue(ctx context.Context, run *running) {
+	in, err := inputs.Encode(ctx, r.cfg.Files, run.x.Project, run.x.Inputs)
+	if err != nil {
+		run.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "internal", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
+		return
+	}
+	run.inputs = in
+	run.pool.enqueue(run)
 }
 
 // Attach implements app.Executor.

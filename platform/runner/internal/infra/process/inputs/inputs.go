@@ -15,6 +15,16 @@ import (
 
 const refAbove = 64 << 10
 
+// Large tells whether Encode has to put something into the filestore, which may take a while.
+func Large(in domain.Values) bool {
+	for _, v := range in {
+		if len(v) > refAbove {
+			return true
+		}
+	}
+	return false
+}
+
 // Encode gives the values as they travel.
 func Encode(ctx context.Context, files app.Files, project string, in domain.Values) (map[string][]byte, error) {
 	out := make(map[string][]byte, len(in))
