@@ -67,9 +67,9 @@ func (sh *shard) callWorkflow(r *liveRun, d domain.Dispatch, sink *attemptSink) 
 			sink.Ended(Ended{Outcome: Completed, Instance: d.Child, Outputs: 1})
 			return
 		}
-		res, err := e.svc.Await(e.stop, project, d.Child)
+		res, err := e.awaitChild(r, project, d.Child)
 		if err != nil {
-			if e.stop.Err() == nil {
+			if e.stop.Err() == nil && !errors.Is(err, errGivenUp) {
 				sink.fail(err)
 			}
 			return
@@ -81,6 +81,30 @@ func (sh *shard) callWorkflow(r *liveRun, d domain.Dispatch, sink *attemptSink) 
 		}
 		sink.Ended(end)
 	}()
+}
+
+// errGivenUp: the run is in other hands by now, which ask for themselves.
+var errGivenUp = errors.New("the run was given up here")
+
+// awaitChild waits for the end of a run that a step of r started. An incarnation that ends, or a database
+// that is away, says nothing about the child: it is asked for again, for as long as r is ours.
+func (e *engine) awaitChild(r *liveRun, project, child string) (RunResult, error) {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		res, err := e.svc.Await(e.stop, project, child)
+		if !fault.Is(err, fault.Unavailable) {
+			return res, err
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-r.done:
+			t.Stop()
+			return RunResult{}, errGivenUp
+		case <-e.stop.Done():
+			t.Stop()
+			return RunResult{}, e.stop.Err()
+		case <-t.C:
+		}
+	}
 }
 
 // isUp waits until this incarnation takes calls, false if it stops before.
