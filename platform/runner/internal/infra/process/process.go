@@ -176,7 +176,7 @@ const storePatience = 10 * time.Minute
 func (r *Runner) enqueue(ctx context.Context, run *running) {
 	in, err := inputs.Encode(ctx, r.cfg.Files, run.x.Project, run.x.Inputs)
 	if err != nil {
-		run.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "internal", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
+		run.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "unavailable", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
 		return
 	}
 	run.inputs = in
