@@ -117,5 +117,5 @@ root_go() {
 	local go
 	go=$(cd "$SRC/pause" && go env GOROOT) && debian_root "$1" && mkdir -p "$1/usr/local/go" &&
 		tar -C "$go" -cf - --exclude=./test --exclude=./api --exclude=./doc --exclude='*/testdata' --exclude='*_test.go' . | tar -C "$1/usr/local/go" --no-same-owner -xf - &&
-		chroot "$1" /usr/local/go/bin/go version >/dev/null || die "Go of this machine does not run in a base image"
+		chroot "$1" env GOROOT=/usr/local/go /usr/local/go/bin/go version >/dev/null || die "Go of this machine does not run in a base image"
 }
