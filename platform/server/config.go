@@ -33,12 +33,8 @@ type Config struct {
 	Authorization struct {
 		URL string `yaml:"url"`
 	} `yaml:"authorization"`
-	Builder struct {
-		Backend  string        `yaml:"backend"`
-		Parallel int           `yaml:"parallel"`
-		Timeout  time.Duration `yaml:"timeout"`
-	} `yaml:"builder"`
-	HTTP struct {
+	Builder builderConfig `yaml:"builder"`
+	HTTP    struct {
 		Listen    string   `yaml:"listen"`
 		Hosts     []string `yaml:"hosts"`
 		PublicURL string   `yaml:"public_url"`
@@ -91,11 +87,12 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 	only("bus", c.Bus, "mem:", "amqp://", "amqps://")
 	only("files", c.Files, "file:", "s3://")
 	only("deployer", c.Deployer, "process:")
-	only("builder.backend", c.Builder.Backend, "local:")
+	only("builder.backend", c.Builder.Backend, "local:", "kaniko:")
 	for t := range strings.SplitSeq(c.Target, ",") {
 		only("target", t, append([]string{"all"}, services...)...)
 	}
 	bad = append(bad, c.checkFiles()...)
+	bad = append(bad, c.checkBuilder()...)
 	bad = append(bad, c.checkSplit()...)
 	bad = append(bad, c.checkReplica()...)
 	bad = append(bad, c.checkRetention()...)

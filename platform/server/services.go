@@ -217,8 +217,15 @@ func (p *process) openBuilder(_ context.Context, _ func(string) string, messages
 			return err
 		}
 	}
-	s := builder.New(builder.Config{Home: p.cfg.Home, FilesDir: p.cfg.filesDir(), S3: bucket, Parallel: p.cfg.Builder.Parallel, Timeout: p.cfg.Builder.Timeout},
+	cluster, err := p.cfg.kaniko()
+	if err != nil {
+		return err
+	}
+	s, err := builder.New(builder.Config{Home: p.cfg.Home, FilesDir: p.cfg.filesDir(), S3: bucket, Parallel: p.cfg.Builder.Parallel, Timeout: p.cfg.Builder.Timeout, Kaniko: cluster},
 		builder.Deps{Publisher: messages, Subscriber: messages, Now: p.now, Log: p.log})
+	if err != nil {
+		return err
+	}
 	p.services = append(p.services, service{name: "builder", subscribe: s.Subscribe})
 	return nil
 }
