@@ -41,6 +41,7 @@ const (
 	Phase_STARTED          Phase_Kind = 3
 	Phase_PREPARED         Phase_Kind = 4
 	Phase_RETURNED         Phase_Kind = 5
+	Phase_LAUNCHED         Phase_Kind = 6
 )
 
 // Enum value maps for Phase_Kind.
@@ -52,6 +53,7 @@ var (
 		3: "STARTED",
 		4: "PREPARED",
 		5: "RETURNED",
+		6: "LAUNCHED",
 	}
 	Phase_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -60,6 +62,7 @@ var (
 		"STARTED":          3,
 		"PREPARED":         4,
 		"RETURNED":         5,
+		"LAUNCHED":         6,
 	}
 )
 
@@ -148,7 +151,9 @@ func (Log_Stream) EnumDescriptor() ([]byte, []int) {
 type DescribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Features that the caller needs; an instance lacking one answers FAILED_PRECONDITION.
-	Needs         []string `protobuf:"bytes,1,rep,name=needs,proto3" json:"needs,omitempty"`
+	Needs []string `protobuf:"bytes,1,rep,name=needs,proto3" json:"needs,omitempty"`
+	// Executions that the caller wants to find: those that this instance knows are in ActionDescription.known.
+	Executions    []string `protobuf:"bytes,2,rep,name=executions,proto3" json:"executions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +195,13 @@ func (x *DescribeRequest) GetNeeds() []string {
 	return nil
 }
 
+func (x *DescribeRequest) GetExecutions() []string {
+	if x != nil {
+		return x.Executions
+	}
+	return nil
+}
+
 type ActionDescription struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	WrapperVersion string                 `protobuf:"bytes,1,opt,name=wrapper_version,json=wrapperVersion,proto3" json:"wrapper_version,omitempty"`
@@ -205,6 +217,7 @@ type ActionDescription struct {
 	Loaded          bool     `protobuf:"varint,10,opt,name=loaded,proto3" json:"loaded,omitempty"`
 	LoadMicros      int64    `protobuf:"varint,11,opt,name=load_micros,json=loadMicros,proto3" json:"load_micros,omitempty"` // time of interpreter start and imports
 	LoadError       string   `protobuf:"bytes,12,opt,name=load_error,json=loadError,proto3" json:"load_error,omitempty"`     // why user code could not be loaded, else empty
+	Known           []string `protobuf:"bytes,13,rep,name=known,proto3" json:"known,omitempty"`                              // of DescribeRequest.executions: under way, or ended and not forgotten
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -321,6 +334,13 @@ func (x *ActionDescription) GetLoadError() string {
 		return x.LoadError
 	}
 	return ""
+}
+
+func (x *ActionDescription) GetKnown() []string {
+	if x != nil {
+		return x.Known
+	}
+	return nil
 }
 
 type ToAction struct {
@@ -2514,9 +2534,12 @@ var File_wrapper_proto_wrapper_v1_wrapper_proto protoreflect.FileDescriptor
 const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\n" +
 	"&wrapper/proto/wrapper/v1/wrapper.proto\x12\n" +
-	"wrapper.v1\"'\n" +
+	"wrapper.v1\"G\n" +
 	"\x0fDescribeRequest\x12\x14\n" +
-	"\x05needs\x18\x01 \x03(\tR\x05needs\"\xff\x02\n" +
+	"\x05needs\x18\x01 \x03(\tR\x05needs\x12\x1e\n" +
+	"\n" +
+	"executions\x18\x02 \x03(\tR\n" +
+	"executions\"\x95\x03\n" +
 	"\x11ActionDescription\x12'\n" +
 	"\x0fwrapper_version\x18\x01 \x01(\tR\x0ewrapperVersion\x12\x1a\n" +
 	"\bfeatures\x18\x02 \x03(\tR\bfeatures\x12\x1a\n" +
@@ -2532,7 +2555,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\vload_micros\x18\v \x01(\x03R\n" +
 	"loadMicros\x12\x1d\n" +
 	"\n" +
-	"load_error\x18\f \x01(\tR\tloadError\"\x86\x04\n" +
+	"load_error\x18\f \x01(\tR\tloadError\x12\x14\n" +
+	"\x05known\x18\r \x03(\tR\x05known\"\x86\x04\n" +
 	"\bToAction\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12)\n" +
@@ -2650,10 +2674,10 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x06Forget\"8\n" +
 	"\bInstance\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xb8\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xc6\x01\n" +
 	"\x05Phase\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.wrapper.v1.Phase.KindR\x04kind\x12$\n" +
-	"\x0eat_unix_micros\x18\x02 \x01(\x03R\fatUnixMicros\"]\n" +
+	"\x0eat_unix_micros\x18\x02 \x01(\x03R\fatUnixMicros\"k\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -2662,7 +2686,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x06LOADED\x10\x02\x12\v\n" +
 	"\aSTARTED\x10\x03\x12\f\n" +
 	"\bPREPARED\x10\x04\x12\f\n" +
-	"\bRETURNED\x10\x05\"\xf1\x01\n" +
+	"\bRETURNED\x10\x05\x12\f\n" +
+	"\bLAUNCHED\x10\x06\"\xf1\x01\n" +
 	"\x03Log\x12.\n" +
 	"\x06stream\x18\x01 \x01(\x0e2\x16.wrapper.v1.Log.StreamR\x06stream\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\tR\x05level\x12$\n" +

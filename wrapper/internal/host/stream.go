@@ -24,6 +24,7 @@ type stream struct {
 
 	mu      sync.Mutex
 	runs    []*execution
+	last    *execution       // that ended last on this stream
 	extra   []*pb.FromAction // answers without an execution
 	batched bool             // the runner takes batches: it has sent one
 	whole   bool             // the runner takes executions told in one message
@@ -103,7 +104,11 @@ func (h *Host) serve(call caller, single bool) error {
 		if err != nil {
 			return err
 		}
-		if ended && (single || closed) {
+		if ended && single && !closed {
+			return s.parting(call, received)
+		}
+		if ended && closed {
+			s.hear()
 			return over
 		}
 		select {
@@ -120,6 +125,37 @@ func (h *Host) serve(call caller, single bool) error {
 		case <-call.Context().Done():
 			return nil
 		}
+	}
+}
+
+// partingWait is how long the call of an execution that has ended waits for its caller to half-close:
+// proxies on the way pass the end of a call on only to callers that have.
+const partingWait = time.Second
+
+// parting waits for the caller's last word.
+func (s *stream) parting(call caller, received <-chan error) error {
+	t := time.NewTimer(partingWait)
+	defer t.Stop()
+	select {
+	case err := <-received:
+		if err == nil {
+			s.hear()
+		}
+		return err
+	case <-t.C:
+		return nil
+	case <-call.Context().Done():
+		return nil
+	}
+}
+
+// hear notes that the caller has the last messages of what was told on this stream.
+func (s *stream) hear() {
+	s.mu.Lock()
+	last := s.last
+	s.mu.Unlock()
+	if last != nil {
+		last.hear()
 	}
 }
 
@@ -324,6 +360,7 @@ func (s *stream) drop(over []*execution) {
 	}
 	s.mu.Lock()
 	s.runs = slices.DeleteFunc(s.runs, func(x *execution) bool { return slices.Contains(over, x) })
+	s.last = over[len(over)-1]
 	s.mu.Unlock()
 	for _, x := range over {
 		x.detach(s)

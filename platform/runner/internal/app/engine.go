@@ -470,7 +470,7 @@ func (sh *shard) send(r *liveRun, c domain.Command) {
 	}
 	x := Execution{
 		ID: d.Execution, Project: r.s.Project, Workflow: r.summary.Workflow, Run: r.s.ID, Step: d.Step, ItemPath: d.Path,
-		Attempt: d.Attempt, IdempotencyKey: d.IdempotencyKey, Deadline: time.UnixMicro(d.Deadline), Inputs: d.Inputs,
+		Attempt: d.Attempt, IdempotencyKey: d.IdempotencyKey, Deadline: time.UnixMicro(d.Deadline), Limit: d.Limit, Inputs: d.Inputs,
 		Secrets: d.Secrets, Build: *d.Build,
 	}
 	if c.Kind == domain.CommandAttach {
