@@ -54,6 +54,9 @@ type engine struct {
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
 	sleepAfter time.Duration
 
+	// wanted says by project which events are told as messages, nil = none.
+	wanted atomic.Pointer[map[string]Wants]
+
 	unwritten atomic.Int64 // ended runs of durability none that the journal has not taken yet
 }
 
@@ -253,6 +256,7 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 		sh.keepBrief(r, q)
 		return
 	}
+	sh.tell(r, &q.Entry, q.Row)
 	sh.pending = append(sh.pending, &q.Entry)
 }
 

@@ -165,4 +165,8 @@ type Message struct {
 // Announcer encodes what the runner tells other services. infra/events implements it.
 type Announcer interface {
 	DeploymentChanged(messageID string, d Deployment) (Message, error)
+	EventsArmed(messageID, project string, version int64) (Message, error)
+	RunStarted(messageID string, t Told) (Message, error)
+	RunEnded(messageID string, t Told) (Message, error)
+	StepFailed(messageID string, t Told) (Message, error)
 }

@@ -299,6 +299,8 @@ func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain
 	switch {
 	case o.EventKey != "" && o.Trigger.Kind == "cron": // a due time is the same one after a redeployment
 		return &Dedup{Scope: "cron/" + o.Project + "/" + plan.Workflow + "/" + o.Trigger.ID, Key: o.EventKey, Expires: s.now().UTC().Add(max(s.cfg.DedupTTL, scheduleKept))}
+	case o.EventKey != "" && o.Trigger.Kind == TriggerWorkflowEnd: // and so is the end of a run
+		return &Dedup{Scope: o.Trigger.Kind + "/" + o.Project + "/" + plan.Workflow + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.EventKey != "":
 		return &Dedup{Scope: "event/" + dep + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.IdempotencyKey != "":

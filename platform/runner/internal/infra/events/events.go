@@ -21,16 +21,19 @@ import (
 // The queues. Deploying and undeploying keep their order.
 var (
 	deploymentQueue = bus.Queue{Name: "runner.deployments", Exchange: "studio.v1", Keys: []string{"WorkflowDeployed", "WorkflowUndeployed"}}
+	endedQueue      = bus.Queue{Name: "runner.RunEnded", Exchange: "runner.v1", Keys: []string{"RunEnded"}, Prefetch: 8, Shared: true}
+	wantedQueue     = bus.Queue{Name: "runner.EventsWanted", Exchange: "bridge.v1", Keys: []string{"EventsWanted"}}
 	revokedQueue    = bus.Queue{Name: "runner.KeyRevoked", Exchange: "authorization.v1", Keys: []string{"KeyRevoked"}}
 )
 
 // Queues are what Subscribe declares.
-func Queues() []bus.Queue { return []bus.Queue{deploymentQueue, revokedQueue} }
+func Queues() []bus.Queue { return []bus.Queue{deploymentQueue, revokedQueue, endedQueue, wantedQueue} }
 
 // Subscribe declares the queues. revoked is told of API keys that are no longer valid.
 func Subscribe(ctx context.Context, s bus.Subscriber, cases app.UseCases, ready <-chan struct{}, revoked func(keyID string)) error {
 	c := consumer{cases, ready, revoked}
-	return errors.Join(s.Subscribe(ctx, deploymentQueue, c.deployment), s.Subscribe(ctx, revokedQueue, c.keyRevoked))
+	return errors.Join(s.Subscribe(ctx, deploymentQueue, c.deployment), s.Subscribe(ctx, revokedQueue, c.keyRevoked),
+		s.Subscribe(ctx, endedQueue, c.runEnded), s.Subscribe(ctx, wantedQueue, c.eventsWanted))
 }
 
 type consumer struct {
