@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,7 +92,7 @@ func (s *Settings) check() error {
 	}
 	if s.BuildEnv != "" {
 		if info, err := os.Stat(s.BuildEnv); err != nil || !info.IsDir() {
-			field("build_env", s.BuildEnv+" is no folder", "give a folder with any of ca.crt, npmrc, pip.conf, env")
+			field("build_env", s.BuildEnv+" is no folder", "give a folder with any of ca.crt, npmrc, pip.conf, apt.conf, *.env")
 		}
 	}
 	for _, c := range []struct{ path, file string }{{"registry_credentials", s.RegistryCredentials}, {"pull_credentials", s.PullCredentials}, {"registry_ca", s.RegistryCA}, {"kubeconfig", s.Kubeconfig}} {
@@ -118,16 +120,17 @@ type environment struct {
 	index string // where Python packages come from
 }
 
-// maxEnvFile bounds a file of builder.build_env, in bytes: Kubernetes keeps at most 1 MiB in a secret.
-const maxEnvFile = 900 << 10
+// maxEnv bounds the files of builder.build_env, in bytes: Kubernetes keeps at most 1 MiB in a secret.
+const maxEnv = 900 << 10
 
 var (
 	variable = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)=(.*)$`)
 	pipLine  = regexp.MustCompile(`^\s*(index-url|extra-index-url|trusted-host)\s*[=:]\s*(.+?)\s*$`)
 )
 
-// environment reads builder.build_env and the proxy. ca.crt, npmrc and pip.conf are mounted below
-// /kaniko, which no image gets anything of; env holds further variables, NAME=VALUE a line.
+// environment reads builder.build_env and the proxy. Its files are mounted below /kaniko, which no
+// image gets anything of; ca.crt, npmrc, pip.conf and apt.conf are what they are called, *.env hold
+// further variables, NAME=VALUE a line.
 func (s *Settings) environment() (environment, error) {
 	e := environment{files: map[string][]byte{}, index: local.DefaultIndex, args: map[string]string{
 		"npm_config_cache": spec.Cache + "/npm", "npm_config_update_notifier": "false",
@@ -144,18 +147,23 @@ func (s *Settings) environment() (environment, error) {
 	if s.BuildEnv == "" {
 		return e, nil
 	}
-	for _, name := range []string{"ca.crt", "npmrc", "pip.conf", "env"} {
-		data, err := os.ReadFile(filepath.Join(s.BuildEnv, name))
-		if os.IsNotExist(err) {
+	names, err := filepath.Glob(filepath.Join(s.BuildEnv, "*"))
+	if err != nil {
+		return e, fault.InvalidField("builder.build_env", err.Error(), "give the plain path of a folder")
+	}
+	total := 0
+	for _, file := range names {
+		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		if err == nil && len(data) > maxEnvFile {
-			err = fmt.Errorf("has %d bytes, at most %d are handed over", len(data), maxEnvFile)
+		data, err := os.ReadFile(file)
+		if total += len(data); err == nil && total > maxEnv {
+			err = fmt.Errorf("the files have more than %d bytes together", maxEnv)
 		}
 		if err != nil {
-			return e, fault.InvalidField("builder.build_env", name+": "+err.Error(), "make it readable and smaller, or leave it out")
+			return e, fault.InvalidField("builder.build_env", filepath.Base(file)+": "+err.Error(), "make it readable and smaller, or leave it out")
 		}
-		e.files[name] = data
+		e.files[filepath.Base(file)] = data
 	}
 	at := func(name string) string { return spec.Settings + "/" + name }
 	if e.files["ca.crt"] != nil {
@@ -170,7 +178,17 @@ func (s *Settings) environment() (environment, error) {
 		e.args["PIP_CONFIG_FILE"] = at("pip.conf")
 		e.pip(conf)
 	}
-	return e, e.variables(e.files["env"])
+	if e.files["apt.conf"] != nil {
+		e.args["APT_CONFIG"] = at("apt.conf")
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.files)) {
+		if strings.HasSuffix(name, ".env") {
+			if err := e.variables(name, e.files[name]); err != nil {
+				return e, err
+			}
+		}
+	}
+	return e, nil
 }
 
 // pip hands uv, which reads no pip.conf, what pip would read in it.
@@ -191,7 +209,7 @@ func (e *environment) pip(conf []byte) {
 	}
 }
 
-func (e *environment) variables(text []byte) error {
+func (e *environment) variables(name string, text []byte) error {
 	n := 0
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		n++
@@ -201,9 +219,12 @@ func (e *environment) variables(text []byte) error {
 		}
 		m := variable.FindStringSubmatch(line)
 		if m == nil {
-			return fault.InvalidField("builder.build_env", fmt.Sprintf("env:%d: %q is no NAME=VALUE", n, line), "write one variable a line, such as GOPROXY=https://proxy.example.com")
+			return fault.InvalidField("builder.build_env", fmt.Sprintf("%s:%d: %q is no NAME=VALUE", name, n, line), "write one variable a line, such as GOPROXY=https://proxy.example.com")
 		}
 		e.args[m[1]] = m[2]
+		if strings.HasSuffix(m[1], "_PROXY") { // some programs read one, some the other
+			e.args[strings.ToLower(m[1])] = m[2]
+		}
 		if m[1] == "UV_DEFAULT_INDEX" || m[1] == "PIP_INDEX_URL" {
 			e.index, e.args["UV_DEFAULT_INDEX"] = m[2], m[2]
 		}
