@@ -118,7 +118,7 @@ var homes = []struct{ lib, pkg, why string }{
 	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files|platform/kit/s3`, "objects"},
 	{`github\.com/spf13/cobra`, `platform/cli(/.*)?|platform/cmd/.*|platform/adm(/.*)?|platform/tools/.*`, "commands"},
 	{`github\.com/go-git/.*`, `platform/repository/internal/infra/(git|folder)|platform/e2e(/.*)?|platform/tools/.*`, "Git"},
-	{`github\.com/google/cel-go/.*`, `functions/formats/expr|.*/infra/cel`, "expressions"},
+	{`github\.com/google/cel-go/.*`, `functions/formats/(expr|eventfilter)|.*/infra/cel`, "expressions"},
 }
 
 func TestHomes(t *testing.T) {

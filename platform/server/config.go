@@ -33,6 +33,13 @@ type Config struct {
 	Authorization struct {
 		URL string `yaml:"url"`
 	} `yaml:"authorization"`
+	Bridge struct {
+		Attempts       int           `yaml:"attempts"`
+		Backoff        time.Duration `yaml:"backoff"`
+		BackoffCap     time.Duration `yaml:"backoff_cap"`
+		Timeout        time.Duration `yaml:"timeout"`
+		PrivateTargets bool          `yaml:"private_targets"`
+	} `yaml:"bridge"`
 	Builder builderConfig `yaml:"builder"`
 	HTTP    struct {
 		Listen    string   `yaml:"listen"`
@@ -66,7 +73,7 @@ type Config struct {
 }
 
 // services are the targets; each but webui emits to the exchange of its name.
-var services = []string{"authorization", "repository", "builder", "studio", "runner", "webui"}
+var services = []string{"authorization", "repository", "builder", "studio", "runner", "bridge", "webui"}
 
 // LoadConfig reads the settings and checks them.
 func LoadConfig(file string, environ []string, set map[string]string) (Config, error) {
@@ -96,6 +103,7 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 	bad = append(bad, c.checkSplit()...)
 	bad = append(bad, c.checkReplica()...)
 	bad = append(bad, c.checkRetention()...)
+	bad = append(bad, c.checkBridge()...)
 	if len(bad) > 0 {
 		return c, fault.InvalidFields(bad...)
 	}
@@ -136,7 +144,7 @@ func (c Config) checkSplit() (bad []fault.Field) {
 
 // needsIssuer tells whether a service of this process asks who calls.
 func (c Config) needsIssuer() bool {
-	return c.runs("repository") || c.runs("studio") || c.runs("runner")
+	return c.runs("repository") || c.runs("studio") || c.runs("runner") || c.runs("bridge")
 }
 
 // checkReplica checks what belongs to a process that is one of several.
@@ -152,6 +160,21 @@ func (c Config) checkReplica() (bad []fault.Field) {
 	}
 	if c.Runner.Beat <= 0 || c.Runner.Lease < 3*c.Runner.Beat {
 		bad = append(bad, fault.Field{Path: "runner.lease", Message: "is " + c.Runner.Lease.String() + " with a beat of " + c.Runner.Beat.String(), Remedy: "make it at least three times runner.beat, which is more than 0"})
+	}
+	return bad
+}
+
+// checkBridge checks how events are delivered.
+func (c Config) checkBridge() (bad []fault.Field) {
+	b := c.Bridge
+	if b.Attempts < 1 || b.Attempts > 100 {
+		bad = append(bad, fault.Field{Path: "bridge.attempts", Message: "is " + strconv.Itoa(b.Attempts), Remedy: "give 1 to 100"})
+	}
+	if b.Backoff <= 0 || b.BackoffCap < b.Backoff {
+		bad = append(bad, fault.Field{Path: "bridge.backoff", Message: "is " + b.Backoff.String() + " up to " + b.BackoffCap.String(), Remedy: "give more than 0, and bridge.backoff_cap at least as much"})
+	}
+	if b.Timeout < time.Second || b.Timeout > 5*time.Minute {
+		bad = append(bad, fault.Field{Path: "bridge.timeout", Message: "is " + b.Timeout.String(), Remedy: "give 1s to 5m"})
 	}
 	return bad
 }

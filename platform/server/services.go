@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/builder"
+	"github.com/pelton-run/pelton/eventing/bridge"
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/authorization"
 	"github.com/pelton-run/pelton/platform/kit/authn"
@@ -50,7 +51,7 @@ func (p *process) stores(ctx context.Context) (func(service string) string, erro
 	if !p.cfg.runs("all") {
 		return func(string) string { return "" }, nil // none of its services has one
 	}
-	names := []string{"pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner"}
+	names := []string{"pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner", "pelton_bridge"}
 	db, err := pgserver.Start(ctx, pgserver.Config{Dir: filepath.Join(p.cfg.Home, "pg"), Databases: names, Log: p.log})
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func (p *process) start(ctx context.Context) error {
 	for _, open := range []struct {
 		name string
 		f    func(context.Context, func(string) string, carrier, *authn.Verifier) error
-	}{{"repository", p.openRepository}, {"builder", p.openBuilder}, {"studio", p.openStudio}, {"runner", p.openRunner}} {
+	}{{"repository", p.openRepository}, {"builder", p.openBuilder}, {"studio", p.openStudio}, {"runner", p.openRunner}, {"bridge", p.openBridge}} {
 		if !p.cfg.runs(open.name) {
 			continue
 		}
@@ -237,6 +238,19 @@ func (p *process) openStudio(ctx context.Context, store func(string) string, mes
 	}
 	p.onClose(s.Close)
 	p.services = append(p.services, service{name: "studio", subscribe: s.Subscribe, run: s.Run, mount: func(mux *http.ServeMux) { mux.Handle("/studio/", s.Handler()) }})
+	return nil
+}
+
+func (p *process) openBridge(ctx context.Context, store func(string) string, messages carrier, verify *authn.Verifier) error {
+	b := p.cfg.Bridge
+	s, err := bridge.New(ctx, bridge.Config{Home: p.cfg.Home, PublicURL: p.cfg.HTTP.PublicURL, Version: Version, PrivateTargets: b.PrivateTargets,
+		Attempts: b.Attempts, Backoff: b.Backoff, BackoffCap: b.BackoffCap, Timeout: b.Timeout},
+		bridge.Deps{Store: store("bridge"), Publisher: messages, Subscriber: messages, Verify: verify, Now: p.now, Log: p.log})
+	if err != nil {
+		return err
+	}
+	p.onClose(s.Close)
+	p.services = append(p.services, service{name: "bridge", subscribe: s.Subscribe, run: s.Run, mount: func(mux *http.ServeMux) { mux.Handle("/bridge/", s.Handler()) }})
 	return nil
 }
 

@@ -24,11 +24,11 @@ type Split struct {
 }
 
 // Targets are the processes of a split platform. The runner is the last.
-var Targets = []string{"authorization", "repository", "builder", "studio", "webui", "runner"}
+var Targets = []string{"authorization", "repository", "builder", "studio", "webui", "bridge", "runner"}
 
 // prefixes of paths, and the service that answers them.
 var prefixes = map[string]string{
-	"authorization": "authorization", "repository": "repository", "studio": "studio", "runner": "runner", "user-api": "runner",
+	"authorization": "authorization", "repository": "repository", "studio": "studio", "runner": "runner", "bridge": "bridge", "user-api": "runner",
 	"app": "webui", "": "webui", "healthz": "runner", "readyz": "runner", "metrics": "runner",
 }
 
