@@ -65,6 +65,12 @@ type Config struct {
 	S3 struct {
 		Credentials string `yaml:"credentials"`
 	} `yaml:"s3"`
+	Stores struct {
+		Authorization string `yaml:"authorization"`
+		Repository    string `yaml:"repository"`
+		Studio        string `yaml:"studio"`
+		Runner        string `yaml:"runner"`
+	} `yaml:"stores"`
 	TrustActions bool   `yaml:"trust_actions"`
 	Log          string `yaml:"log"`
 }
@@ -88,6 +94,14 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 		bad = append(bad, fault.Field{Path: path, Message: "is " + value, Remedy: "this version knows " + strings.Join(prefixes, " and ")})
 	}
 	only("store", c.Store, "embedded:", "postgres://")
+	for path, value := range map[string]string{"stores.authorization": c.Stores.Authorization, "stores.repository": c.Stores.Repository, "stores.studio": c.Stores.Studio, "stores.runner": c.Stores.Runner} {
+		if value != "" {
+			only(path, value, "postgres://")
+		}
+		if value != "" && c.alone() {
+			bad = append(bad, fault.Field{Path: path, Message: "is given while the database is this process's own", Remedy: "give store: postgres://…, too, or leave it out"})
+		}
+	}
 	only("bus", c.Bus, "mem:", "amqp://", "amqps://")
 	only("files", c.Files, "file:", "s3://")
 	only("deployer", c.Deployer, "process:")

@@ -105,6 +105,9 @@ func Run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer release()
+	if err := checkRestored(cfg.Home); err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", cfg.HTTP.Listen)
 	if err != nil {
 		return fault.Wrap(err, fault.Conflict, "http.listen: %s cannot be listened on: choose another address with --listen", cfg.HTTP.Listen)

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,16 +34,7 @@ type service struct {
 // stores are the databases of the services. The server of an embedded store is started.
 func (p *process) stores(ctx context.Context) (func(service string) string, error) {
 	if !p.cfg.alone() {
-		u, err := url.Parse(p.cfg.Store)
-		if err != nil {
-			return nil, fault.InvalidField("store", "is no URL", "give postgres://USER:PASSWORD@HOST:PORT/PREFIX?sslmode=…")
-		}
-		prefix := strings.Trim(u.Path, "/")
-		return func(service string) string {
-			own := *u
-			own.Path = "/" + prefix + "pelton_" + service
-			return own.String()
-		}, nil
+		return p.cfg.storeOf()
 	}
 	if !p.cfg.runs("all") {
 		return func(string) string { return "" }, nil // none of its services has one
