@@ -59,7 +59,7 @@ func TestBackup(t *testing.T) {
 		"workflows/crash.yaml": workflowYAML("crash", "  inputs: [{name: file, type: string}]\n  steps:\n"+steps+"  result: {file: \"${"+last+"}\"}\n"),
 		"workflows/asks.yaml":  workflowYAML("asks", "  inputs: [{name: big, type: string}]\n  steps:\n    - {id: ok, wait: {signal: ok}}\n    - {id: nap, wait: {for: 200ms}, needs: [ok]}\n  result: {size: \"${inputs.big.size()}\"}\n"),
 		"workflows/one.yaml":   workflowYAML("one", "  concurrency: {key: same}\n  steps:\n    - {id: ok, wait: {signal: ok}}\n"),
-		"workflows/tick.yaml":  workflowYAML("tick", "  triggers: [{id: every, uses: interval, with: {every: 1s}}]\n  steps:\n    - {id: nap, wait: {for: 1ms}}\n"),
+		"workflows/tick.yaml":  workflowYAML("tick", "  triggers: [{id: every, uses: cron, with: {schedule: \"@every 1s\"}}]\n  steps:\n    - {id: nap, wait: {for: 1ms}}\n"),
 	})), "crash")
 	ctx := deadline(t, 4*time.Minute)
 	for _, w := range []string{"asks", "one", "tick"} {
@@ -154,7 +154,7 @@ func TestBackup(t *testing.T) {
 	order(queued[1], "/cancel", map[string]any{})
 	for _, id := range paused {
 		if id != queued[1] {
-			order(id, "/resume", nil)
+			order(id, "/resume", map[string]any{})
 		}
 	}
 	order(queued[0], "/signals/ok", map[string]any{})
@@ -171,7 +171,7 @@ func TestBackup(t *testing.T) {
 		}
 	}
 	var d any
-	require.NoError(t, q.JSON(ctx, http.MethodPost, "/studio/v1/projects/default/workflows/crash/deployments", map[string]any{}, &d))
+	require.NoError(t, q.JSON(ctx, http.MethodPost, "/studio/v1/projects/default/workflows/crash/deploy", map[string]any{}, &d))
 	require.NoError(t, q.WaitLive(ctx, "crash"))
 	r, err := q.StartRun(ctx, "crash", map[string]any{"file": file})
 	require.NoError(t, err)

@@ -31,7 +31,8 @@ type Config struct {
 	Deployer string `yaml:"deployer"`
 
 	Authorization struct {
-		URL string `yaml:"url"`
+		URL          string `yaml:"url"`
+		PasswordFile string `yaml:"password_file"`
 	} `yaml:"authorization"`
 	Builder struct {
 		Backend  string        `yaml:"backend"`
@@ -257,4 +258,25 @@ func wrapperPath() (string, error) {
 		return "", fault.New(fault.Invalid, "the program `wrapper` is not beside peltond (%s): build both with make build", p)
 	}
 	return p, nil
+}
+
+// firstPassword is what authorization.password_file holds, "" without one.
+func (c Config) firstPassword() (string, error) {
+	if c.Authorization.PasswordFile == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(c.Authorization.PasswordFile)
+	if err != nil {
+		return "", fault.InvalidField("authorization.password_file", "cannot be read: "+err.Error(), "give a file with the first administrator's password")
+	}
+	password := strings.TrimSpace(string(data))
+	if len(password) < 12 {
+		return "", fault.InvalidField("authorization.password_file", "holds a password of fewer than 12 characters", "give a longer one")
+	}
+	return password, nil
+}
+
+// processes tells that code of authors runs as processes beside this one.
+func (c Config) processes() bool {
+	return c.runs("runner") && strings.HasPrefix(c.Deployer, "process:") || c.runs("builder") && strings.HasPrefix(c.Builder.Backend, "local:")
 }

@@ -150,8 +150,12 @@ func (p *process) openIssuer(ctx context.Context, store func(string) string, mes
 		}
 		return nil
 	}
+	password, err := p.cfg.firstPassword()
+	if err != nil {
+		return err
+	}
 	return p.patiently(ctx, "authorization", func() (err error) {
-		p.auth, err = authorization.New(ctx, authorization.Config{KeyDir: filepath.Join(p.cfg.Home, "keys")},
+		p.auth, err = authorization.New(ctx, authorization.Config{KeyDir: filepath.Join(p.cfg.Home, "keys"), FirstPassword: password},
 			authorization.Deps{Store: store("authorization"), Publisher: messages, Now: p.now, Log: p.log})
 		if err != nil {
 			return fmt.Errorf("authorization: %w", err)

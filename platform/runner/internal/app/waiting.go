@@ -91,6 +91,9 @@ func (sh *shard) order(r *liveRun, c InboxCommand) {
 
 // goOn takes up a run that was held, with what it was sent meanwhile.
 func (sh *shard) goOn(r *liveRun) {
+	if r.s.Status.Ended() { // a cancel has ended it already
+		return
+	}
 	sh.event(r, domain.EventResume{})
 	parked := r.parked
 	r.parked = nil
