@@ -29,6 +29,8 @@ var document []byte
 // Config of the service.
 type Config struct {
 	KeyDir string // of the signing key
+	// FirstPassword is that of the first administrator. Defaults to one that is made and told once.
+	FirstPassword string
 }
 
 // Deps of the service.
@@ -72,9 +74,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{pool: pool, key: key, now: deps.Now, doc: doc, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log)}
 	s.app = &app.Service{Store: postgres.New(pool, s.relay.Notify), Crypto: keyfile.Crypto{}, Signer: key, Now: deps.Now, NewID: id.New}
-	if s.password, err = s.app.Start(ctx); err != nil {
+	if s.password, err = s.app.Start(ctx, cfg.FirstPassword); err != nil {
 		pool.Close()
 		return nil, err
+	}
+	if cfg.FirstPassword != "" {
+		s.password = "" // known to whoever gave it
 	}
 	return s, nil
 }

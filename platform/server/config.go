@@ -31,7 +31,8 @@ type Config struct {
 	Deployer string `yaml:"deployer"`
 
 	Authorization struct {
-		URL string `yaml:"url"`
+		URL          string `yaml:"url"`
+		PasswordFile string `yaml:"password_file"`
 	} `yaml:"authorization"`
 	Bridge struct {
 		Attempts       int           `yaml:"attempts"`
@@ -68,6 +69,12 @@ type Config struct {
 	S3 struct {
 		Credentials string `yaml:"credentials"`
 	} `yaml:"s3"`
+	Stores struct {
+		Authorization string `yaml:"authorization"`
+		Repository    string `yaml:"repository"`
+		Studio        string `yaml:"studio"`
+		Runner        string `yaml:"runner"`
+	} `yaml:"stores"`
 	TrustActions bool   `yaml:"trust_actions"`
 	Log          string `yaml:"log"`
 }
@@ -91,6 +98,14 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 		bad = append(bad, fault.Field{Path: path, Message: "is " + value, Remedy: "this version knows " + strings.Join(prefixes, " and ")})
 	}
 	only("store", c.Store, "embedded:", "postgres://")
+	for path, value := range map[string]string{"stores.authorization": c.Stores.Authorization, "stores.repository": c.Stores.Repository, "stores.studio": c.Stores.Studio, "stores.runner": c.Stores.Runner} {
+		if value != "" {
+			only(path, value, "postgres://")
+		}
+		if value != "" && c.alone() {
+			bad = append(bad, fault.Field{Path: path, Message: "is given while the database is this process's own", Remedy: "give store: postgres://…, too, or leave it out"})
+		}
+	}
 	only("bus", c.Bus, "mem:", "amqp://", "amqps://")
 	only("files", c.Files, "file:", "s3://")
 	only("deployer", c.Deployer, "process:")
@@ -263,4 +278,25 @@ func wrapperPath() (string, error) {
 		return "", fault.New(fault.Invalid, "the program `wrapper` is not beside peltond (%s): build both with make build", p)
 	}
 	return p, nil
+}
+
+// firstPassword is what authorization.password_file holds, "" without one.
+func (c Config) firstPassword() (string, error) {
+	if c.Authorization.PasswordFile == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(c.Authorization.PasswordFile)
+	if err != nil {
+		return "", fault.InvalidField("authorization.password_file", "cannot be read: "+err.Error(), "give a file with the first administrator's password")
+	}
+	password := strings.TrimSpace(string(data))
+	if len(password) < 12 {
+		return "", fault.InvalidField("authorization.password_file", "holds a password of fewer than 12 characters", "give a longer one")
+	}
+	return password, nil
+}
+
+// processes tells that code of authors runs as processes beside this one.
+func (c Config) processes() bool {
+	return c.runs("runner") && strings.HasPrefix(c.Deployer, "process:") || c.runs("builder") && strings.HasPrefix(c.Builder.Backend, "local:")
 }

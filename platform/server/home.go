@@ -52,6 +52,17 @@ func lockHome(home, dir string) (release func(), err error) {
 	return func() { f.Close() }, nil
 }
 
+// RestoringFile, in the home, tells that a restore into it has begun and not ended.
+const RestoringFile = "restoring"
+
+// checkRestored refuses a home that is half filled from a backup: what it lacks would be taken for removed.
+func checkRestored(home string) error {
+	if _, err := os.Stat(filepath.Join(home, RestoringFile)); err == nil {
+		return fault.New(fault.Conflict, "home: a restore into %s has not come to its end: run `pelton-adm restore` with the same backup again", home)
+	}
+	return nil
+}
+
 // placeHome is where the data goes: the asked-for folder, or, as root, /var/lib/pelton/<hash> when
 // the users that run the database and the actions cannot reach it.
 func placeHome(home string) (string, bool, error) {

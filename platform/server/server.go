@@ -105,6 +105,9 @@ func Run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer release()
+	if err := checkRestored(cfg.Home); err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", cfg.HTTP.Listen)
 	if err != nil {
 		return fault.Wrap(err, fault.Conflict, "http.listen: %s cannot be listened on: choose another address with --listen", cfg.HTTP.Listen)
@@ -141,7 +144,7 @@ func checkListen(cfg Config, stdout io.Writer) error {
 	if err != nil {
 		return fault.InvalidField("http.listen", "is "+cfg.HTTP.Listen, "give an address such as 127.0.0.1:8080")
 	}
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 || !cfg.processes() {
 		return nil
 	}
 	fmt.Fprintln(stdout, "  note: actions can read everything this user can")

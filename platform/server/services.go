@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,16 +35,7 @@ type service struct {
 // stores are the databases of the services. The server of an embedded store is started.
 func (p *process) stores(ctx context.Context) (func(service string) string, error) {
 	if !p.cfg.alone() {
-		u, err := url.Parse(p.cfg.Store)
-		if err != nil {
-			return nil, fault.InvalidField("store", "is no URL", "give postgres://USER:PASSWORD@HOST:PORT/PREFIX?sslmode=…")
-		}
-		prefix := strings.Trim(u.Path, "/")
-		return func(service string) string {
-			own := *u
-			own.Path = "/" + prefix + "pelton_" + service
-			return own.String()
-		}, nil
+		return p.cfg.storeOf()
 	}
 	if !p.cfg.runs("all") {
 		return func(string) string { return "" }, nil // none of its services has one
@@ -162,8 +151,12 @@ func (p *process) openIssuer(ctx context.Context, store func(string) string, mes
 		}
 		return nil
 	}
+	password, err := p.cfg.firstPassword()
+	if err != nil {
+		return err
+	}
 	return p.patiently(ctx, "authorization", func() (err error) {
-		p.auth, err = authorization.New(ctx, authorization.Config{KeyDir: filepath.Join(p.cfg.Home, "keys")},
+		p.auth, err = authorization.New(ctx, authorization.Config{KeyDir: filepath.Join(p.cfg.Home, "keys"), FirstPassword: password},
 			authorization.Deps{Store: store("authorization"), Publisher: messages, Now: p.now, Log: p.log})
 		if err != nil {
 			return fmt.Errorf("authorization: %w", err)

@@ -168,6 +168,40 @@ func (p *Platform) Peltond(ctx context.Context, args ...string) (string, error) 
 	return string(out), err
 }
 
+// Adm runs a command of pelton-adm on the data that a platform of these options has, or will have, and
+// gives what it prints.
+func Adm(ctx context.Context, o Options, args ...string) (string, error) {
+	bin, err := Bin()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "pelton-adm"), args...)
+	cmd.Env = append(append(os.Environ(), "PELTON_HOME="+o.Home), o.Env...)
+	if o.Files.URL != "" {
+		cmd.Env = append(cmd.Env, "PELTON_FILES="+o.Files.URL, "PELTON_S3_CREDENTIALS="+o.Files.Credentials)
+	}
+	if o.Split != nil {
+		cmd.Env = append(cmd.Env, "PELTON_BUS="+o.Split.Bus("operator"))
+		for _, service := range Services {
+			u, err := url.Parse(o.Split.Store(service))
+			if err != nil {
+				return "", err
+			}
+			u.Path += "pelton_" + service
+			cmd.Env = append(cmd.Env, "PELTON_STORE="+o.Split.Store(service), "PELTON_STORES_"+strings.ToUpper(service)+"="+u.String())
+		}
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// Options are those that the platform was started with, its home filled in.
+func (p *Platform) Options() Options {
+	o := p.options
+	o.Home = p.Home
+	return o
+}
+
 // Kill ends the platform with SIGKILL and waits until it is gone.
 func (p *Platform) Kill() {
 	for _, one := range p.processes {

@@ -80,6 +80,45 @@ func Migrate(ctx context.Context, pool *Pool, fsys embed.FS, dir string) error {
 	return nil
 }
 
+// Migrated lists the migrations that a database has had, in their order; nil for one without any.
+func Migrated(ctx context.Context, tx pgx.Tx) ([]int64, error) {
+	there := false
+	if err := tx.QueryRow(ctx, "SELECT to_regclass('goose_db_version') IS NOT NULL").Scan(&there); err != nil || !there {
+		return nil, Translate(err, "migration")
+	}
+	rows, err := tx.Query(ctx, "SELECT DISTINCT version_id FROM goose_db_version WHERE is_applied AND version_id > 0 ORDER BY 1")
+	if err != nil {
+		return nil, Translate(err, "migration")
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	return out, Translate(err, "migration")
+}
+
+// MigrateTo gives an empty database exactly these migrations. One that fsys does not have is an invalid fault:
+// they are of a newer version.
+func MigrateTo(ctx context.Context, pool *Pool, fsys embed.FS, dir string, versions []int64) error {
+	sub, err := fs.Sub(fsys, dir)
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDBFromPool(pool)
+	defer db.Close()
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithAllowOutofOrder(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	for _, v := range versions {
+		_, err := provider.ApplyVersion(ctx, v, true)
+		switch {
+		case errors.Is(err, goose.ErrVersionNotFound):
+			return fault.New(fault.Invalid, "this version does not know migration %d of the database: use the version that made the backup, or a newer one", v)
+		case err != nil && !errors.Is(err, goose.ErrAlreadyApplied):
+			return fmt.Errorf("migrate: %w", err)
+		}
+	}
+	return nil
+}
+
 // InTx runs f in a transaction: committed when f returns nil, else rolled back. A serialization
 // failure or deadlock runs f again, up to five times, so f has no effects outside of tx.
 func InTx(ctx context.Context, pool *Pool, f func(tx pgx.Tx) error) error {

@@ -598,6 +598,9 @@ type Run struct {
 	// Parent The run that started another one.
 	Parent *ParentRun `json:"parent,omitempty"`
 
+	// Reason Why it is paused; `restored` after a restore from a backup.
+	Reason string `json:"reason,omitempty"`
+
 	// Result Named values, as inputs, outputs and results are.
 	Result Values `json:"result,omitempty"`
 

@@ -57,9 +57,12 @@ type Service struct {
 	throttle throttle
 }
 
-// Start makes the first administrator and project; password is empty when they were there.
-func (s *Service) Start(ctx context.Context) (password string, err error) {
-	password = s.Crypto.Secret(15)
+// Start makes the first administrator, with the password given or else one of its own, and the first project;
+// password is empty when they were there.
+func (s *Service) Start(ctx context.Context, given string) (password string, err error) {
+	if password = given; password == "" {
+		password = s.Crypto.Secret(15)
+	}
 	hash, err := s.Crypto.HashPassword(password)
 	if err != nil {
 		return "", err

@@ -104,6 +104,7 @@ type liveRun struct {
 	logSeq   atomic.Int64     // cursor of the last log record
 	logged   map[string]int64 // attached executions: log records that are durable already
 	orders   map[string]bool  // commands of the inbox that it has been told
+	parked   []InboxCommand   // those of them that wait until it is no longer held
 	awaited  int              // callers who wait for its end
 	stored   domain.RunState  // what lists show
 	shown    domain.RunState  // what watchers were told last

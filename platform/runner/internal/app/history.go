@@ -279,7 +279,10 @@ func (r *liveRun) unwatch(w *watcher) {
 
 // detail makes what people see of a run of its state.
 func detail(sum RunSummary, st *domain.State, sinks map[string]*attemptSink) RunDetail {
-	d := RunDetail{RunSummary: sum, Inputs: st.ShownInputs(), Result: st.Result, Failed: st.Err, Steps: []StepRun{}, Handler: st.Handler, NotUndone: st.NotUndone()}
+	d := RunDetail{RunSummary: sum, Inputs: st.ShownInputs(), Result: st.Result, Failed: st.Err, Steps: []StepRun{}, Handler: st.Handler, NotUndone: st.NotUndone(), Reason: st.Held}
+	if st.Paused {
+		d.Reason = st.Reason
+	}
 	if k := sum.Trigger.Kind; k == triggerWorkflow || k == triggerFailure || k == TriggerWorkflowEnd {
 		d.Parent = &Parent{}
 		_ = json.Unmarshal(st.Event, d.Parent) // the engine made it

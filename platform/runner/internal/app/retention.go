@@ -85,6 +85,9 @@ type Swept struct {
 // lateWrites is how long writers may take to write what they had under way when a run was removed.
 const lateWrites = time.Minute
 
+// RetentionLock is what a sweep is alone with. A backup holds it, too.
+const RetentionLock = "pelton retention"
+
 // sweepBatch is how many runs are removed in one transaction.
 const sweepBatch = 200
 
@@ -154,7 +157,7 @@ func (s *Service) keepSweeping(ctx context.Context) {
 // point leaves nothing half there for readers, and the next sweep goes on.
 func (s *Service) Sweep(ctx context.Context) (w Swept, err error) {
 	began := s.now()
-	mine, err := s.deps.Store.Alone(ctx, "pelton retention", func(ctx context.Context) error {
+	mine, err := s.deps.Store.Alone(ctx, RetentionLock, func(ctx context.Context) error {
 		if err := s.deps.Store.RemoveLate(ctx, began.Add(-lateWrites)); err != nil {
 			return err
 		}

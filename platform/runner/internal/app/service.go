@@ -367,7 +367,7 @@ func (s *Service) recover(ctx context.Context, fence int64, runs []string) error
 	count := 0
 	ensured := map[string]bool{}
 	err = s.deps.Store.Unfinished(ctx, runs, func(l LiveRun) error {
-		if !ensured[l.Deployment] {
+		if !ensured[l.Deployment] && l.Held == "" {
 			ensured[l.Deployment] = true
 			s.ensureFor(ctx, l.Deployment)
 		}
@@ -419,6 +419,7 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	s.mu.Lock()
 	r.gone = s.countIn(l.Project)
 	s.mu.Unlock()
+	r.s.Held = l.Held
 	r.stored, r.asleep, r.waited = l.State, l.Asleep, true
 	r.logSeq.Store(l.LastLog)
 	r.logged = map[string]int64{}
@@ -436,7 +437,9 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 			return
 		}
 		sh.runs[l.ID] = r
-		sh.event(r, domain.EventResume{})
+		if r.s.Held == "" {
+			sh.event(r, domain.EventResume{})
+		}
 		for _, c := range orders {
 			sh.order(r, c)
 		}

@@ -166,7 +166,9 @@ func (s *Service) takeUpOne(ctx context.Context, id string) (bool, error) {
 	if l.Owner != s.tenure.fence.Load() {
 		return false, errElsewhere
 	}
-	s.ensureFor(ctx, l.Deployment)
+	if l.Held == "" {
+		s.ensureFor(ctx, l.Deployment)
+	}
 	commands, err := s.deps.Store.Commands(ctx, id)
 	if err != nil {
 		return false, err

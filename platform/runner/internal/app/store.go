@@ -99,6 +99,8 @@ type LiveRun struct {
 	Logged      []LogCount
 	Owner       int64 // fence of the incarnation that acts for it
 	Asleep      bool  // it only waits
+	// Held tells why nothing of it goes on until it is released, "" = it does.
+	Held string
 }
 
 // LogCount is how many log records of an attempt are durable: after a take-over the
@@ -211,6 +213,8 @@ type Store interface {
 	// Caps gives the caps of every project that has some; PutCaps replaces a project's.
 	Caps(ctx context.Context) (map[string]Caps, error)
 	PutCaps(ctx context.Context, project string, c Caps) error
+	// Release lets a held run of a project go on; it gives the run's deployment, "" if it was not held.
+	Release(ctx context.Context, project, run string) (deployment string, err error)
 	// Paused lists the paused workflows of all projects; PutPaused and DeletePaused change one.
 	Paused(ctx context.Context) ([]PausedWorkflow, error)
 	PutPaused(ctx context.Context, p PausedWorkflow) error

@@ -270,6 +270,7 @@ type RunDetail struct {
 	Handler   string
 	NotUndone int       // step runs whose undo failed
 	Wait      *WaitView // what a queued run waits for
+	Reason    string    // why it is paused
 	Parent    *Parent   // the run that started it, nil = none did
 }
 

@@ -73,6 +73,37 @@ func (sh *shard) order(r *liveRun, c InboxCommand) {
 		r.orders = map[string]bool{}
 	}
 	r.orders[c.ID] = true
+	switch {
+	case r.s.Held == "":
+		sh.obey(r, c)
+	case c.Kind == orderCancel:
+		r.s.Held = ""
+		sh.obey(r, c) // first, so that nothing is started
+		sh.goOn(r)
+	case c.Kind == orderResume:
+		r.s.Held = ""
+		sh.goOn(r)
+		sh.obey(r, c)
+	default:
+		r.parked = append(r.parked, c)
+	}
+}
+
+// goOn takes up a run that was held, with what it was sent meanwhile.
+func (sh *shard) goOn(r *liveRun) {
+	if r.s.Status.Ended() { // a cancel has ended it already
+		return
+	}
+	sh.event(r, domain.EventResume{})
+	parked := r.parked
+	r.parked = nil
+	for _, c := range parked {
+		sh.obey(r, c)
+	}
+}
+
+// obey carries out a command.
+func (sh *shard) obey(r *liveRun, c InboxCommand) {
 	ev, err := c.event(r.s.Plan)
 	if err != nil {
 		sh.e.log.Error("command left in the inbox", "run", r.s.ID, "error", err)
@@ -303,12 +334,31 @@ func (s *Service) Pause(ctx context.Context, project, runID, commandID, reason s
 
 // Resume ends a pause. See UseCases.
 func (s *Service) Resume(ctx context.Context, project, runID, commandID string) error {
+	if err := s.release(ctx, project, runID); err != nil {
+		return err
+	}
 	return s.send(ctx, project, InboxCommand{ID: commandID, Run: runID, Kind: orderResume})
 }
 
 // Cancel orders the end of a run. See UseCases.
 func (s *Service) Cancel(ctx context.Context, project, runID, commandID, reason string) error {
+	if err := s.release(ctx, project, runID); err != nil {
+		return err
+	}
 	return s.send(ctx, project, InboxCommand{ID: commandID, Run: runID, Kind: orderCancel, Reason: reason})
+}
+
+// release ends the hold of a run before it is sent what ends it in memory: after a crash in between it
+// just goes on. Its builds are made callable again, which nothing has done while it was held.
+func (s *Service) release(ctx context.Context, project, runID string) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	deployment, err := s.deps.Store.Release(ctx, project, runID)
+	if err == nil && deployment != "" {
+		s.ensureFor(ctx, deployment)
+	}
+	return err
 }
 
 func (s *Service) planOf(ctx context.Context, project, runID string) (*domain.Plan, error) {

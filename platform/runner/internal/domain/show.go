@@ -59,6 +59,8 @@ func (s *State) reasonText(n *node) string {
 // Shown is the run's state as people see it: what is running may be paused, or only wait.
 func (s *State) Shown() RunState {
 	switch {
+	case s.Held != "" && !s.Status.Ended():
+		return RunPaused
 	case s.Status != RunRunning || s.verdict != nil:
 		return s.Status
 	case s.Paused:

@@ -44,6 +44,8 @@ type State struct {
 	Cause    string // while cancelling and after: why
 	Reason   string
 	Paused   bool
+	// Held tells why the engine sends the run nothing until it is released, "" = it does. It is not journalled.
+	Held     string
 	Handler  string // the failure handler's run, or why there is none
 	RowLimit int    // about how large a row gets, in bytes. Defaults to 1 MiB
 	// Capped tells that the project or the server has limits of its own: every action step then

@@ -62,6 +62,7 @@ type runJSON struct {
 	Parent     *parentJSON     `json:"parent,omitempty"`
 	Handler    *handlerJSON    `json:"handler,omitempty"`
 	NotUndone  int             `json:"not_undone,omitempty"`
+	Reason     string          `json:"reason,omitempty"`
 }
 
 // usageJSON is what the attempts of a run used together.
@@ -131,6 +132,7 @@ func detail(d app.RunDetail) runJSON {
 		j.Error = errorOf(d.Failed, d.ErrorStep)
 	}
 	j.Wait, j.Handler, j.NotUndone = waitOf(d.Wait), handlerOf(d.Handler), d.NotUndone
+	j.Reason = d.Reason
 	if d.Parent != nil {
 		j.Parent = &parentJSON{d.Parent.Run, d.Parent.Workflow, d.Parent.Step}
 	}

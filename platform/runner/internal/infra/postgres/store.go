@@ -109,6 +109,7 @@ type summaryRow struct {
 	RetryOf      string
 	CpuMicros    int64
 	GibSeconds   float64
+	Held         string
 }
 
 func (r summaryRow) summary() app.RunSummary {
@@ -158,7 +159,7 @@ func (s *Store) Unfinished(ctx context.Context, runs []string, yield func(app.Li
 		live := make(map[string]*app.LiveRun, len(page))
 		for i, r := range page {
 			ids[i] = r.ID
-			live[r.ID] = &app.LiveRun{RunSummary: r.summary()}
+			live[r.ID] = &app.LiveRun{RunSummary: r.summary(), Held: r.Held}
 		}
 		if err := s.addRows(ctx, ids, live); err != nil {
 			return err

@@ -29,9 +29,21 @@ func (s *Store) LiveRun(ctx context.Context, id string) (app.LiveRun, error) {
 	if err != nil {
 		return app.LiveRun{}, err
 	}
-	l := &app.LiveRun{RunSummary: r.summary(), Owner: r.Owner, Asleep: r.Asleep}
+	l := &app.LiveRun{RunSummary: r.summary(), Owner: r.Owner, Asleep: r.Asleep, Held: r.Held}
 	err = s.addRows(ctx, []string{l.ID}, map[string]*app.LiveRun{l.ID: l})
 	return *l, err
+}
+
+// Release lets a held run go on. See app.Store.
+func (s *Store) Release(ctx context.Context, project, run string) (deployment string, err error) {
+	if err := isID(run, "run"); err != nil {
+		return "", err
+	}
+	err = s.pool.QueryRow(ctx, s.q["release_run"], run, project).Scan(&deployment)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	return deployment, pg.Translate(err, "run")
 }
 
 // Sleeping lists runs that only wait and are due. See app.Store.

@@ -99,27 +99,22 @@ func Open(cfg Config) (*Runner, error) {
 
 // Ensure implements app.Deployer: the bundle is there; nothing is started.
 func (r *Runner) Ensure(_ context.Context, project string, b domain.Build) error {
-	dir, ok := strings.CutPrefix(b.Artifact, "file://")
-	if !ok {
+	if !strings.HasPrefix(b.Artifact, "file://") {
 		return fault.New(fault.Unsupported, "the artifact %s of %s cannot run as a local process", b.Artifact, b.Action)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "bundle.json")); err != nil {
+	if _, err := os.Stat(filepath.Join(r.place(project, b), "bundle.json")); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the build of %s is no longer on this machine: scan its repository again", b.Action)
-	}
-	if r.cfg.Bundles != "" && !sameFolder(dir, filepath.Join(r.cfg.Bundles, project, strings.TrimPrefix(b.Digest, "sha256:"))) {
-		return fault.New(fault.Forbidden, "the artifact of %s is not the build %s of project %s", b.Action, b.Digest, project)
 	}
 	return nil
 }
 
-// sameFolder tells whether two paths lead to one folder, which may be reached by a link.
-func sameFolder(a, b string) bool {
-	x, err := os.Stat(a)
-	if err != nil {
-		return false
+// place is the folder of a bundle: by its digest, so that no artifact is another build's, and bundles
+// may have moved with their home since they were made.
+func (r *Runner) place(project string, b domain.Build) string {
+	if r.cfg.Bundles == "" {
+		return strings.TrimPrefix(b.Artifact, "file://")
 	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y)
+	return filepath.Join(r.cfg.Bundles, project, strings.TrimPrefix(b.Digest, "sha256:"))
 }
 
 // Release implements app.Deployer.
@@ -143,7 +138,9 @@ func (r *Runner) pool(project string, b domain.Build) *pool {
 		r.pools[key] = p
 	}
 	if p.artifact == "" {
-		p.artifact = strings.TrimPrefix(b.Artifact, "file://")
+		p.artifact = r.place(project, b)
+	}
+	if p.action == "" {
 		p.action = b.Action
 	}
 	return p

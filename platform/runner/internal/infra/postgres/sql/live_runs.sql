@@ -1,4 +1,4 @@
 SELECT r.id::text AS id, r.project, r.workflow, r.revision, r.revision_id, r.deployment::text AS deployment, r.state, r.trigger_kind, r.trigger_id,
-    r.created_at, r.finished_at, r.error_kind, r.error_message, r.error_step
+    r.created_at, r.finished_at, r.error_kind, r.error_message, r.error_step, l.held
 FROM live_run l JOIN run r ON r.id = l.run
 WHERE l.run = ANY ($1::uuid[]) ORDER BY l.run

@@ -1,0 +1,234 @@
+package adm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/pelton-run/pelton/platform/adm/backup"
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/runner"
+	"github.com/pelton-run/pelton/platform/server"
+)
+
+func (t *tool) backupCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "backup FILE", Short: "Write databases, files and keys into one file while the platform works",
+		Long: `Write what the platform keeps into FILE: its databases, each as it was at one moment, then its files, keys
+and builds. The platform goes on working; old runs and files are not removed meanwhile.
+
+FILE holds the keys that sign and encrypt: keep it as you keep those. It appears under its name once it is whole.`,
+		Example: "  pelton-adm backup /srv/backups/monday.pelton --home /srv/pelton",
+		Args:    exactly(1, "backup FILE [--home DIR | --config FILE]"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return t.backup(cmd.Context(), args[0]) },
+	}
+	t.data(cmd)
+	return cmd
+}
+
+func (t *tool) restoreCommand() *cobra.Command {
+	var o backup.Options
+	cmd := &cobra.Command{
+		Use: "restore FILE", Short: "Fill an empty platform from a backup",
+		Long: `Fill a platform, none of whose processes may run, from a backup. The whole file is checked first. A restore
+that broke off is begun again with the same file.
+
+Afterwards nothing is deployed, repositories deploy nothing by themselves, and every run that had not ended is
+paused (restored): pelton run resume lets it go on, pelton run cancel ends it.`,
+		Example: "  pelton-adm restore /srv/backups/monday.pelton --home /srv/pelton-again",
+		Args:    exactly(1, "restore FILE [--home DIR | --config FILE] [--replace]"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return t.restore(cmd.Context(), args[0], o) },
+	}
+	t.data(cmd)
+	cmd.Flags().BoolVar(&o.Replace, "replace", false, "remove what the databases hold first")
+	return cmd
+}
+
+// platform is what the settings name, as a backup sees it.
+func (t *tool) platform(d *server.Data) (*backup.Platform, error) {
+	p := &backup.Platform{Home: d.Config.Home, Lock: runner.Collection, LockIn: "runner", Builds: builds, Say: t.say}
+	for _, db := range server.Databases() {
+		p.Databases = append(p.Databases, backup.Database{Service: db.Service, URL: d.Store(db.Service), Migrations: db.Migrations, Restored: db.Restored})
+	}
+	dir, bucket, err := d.Files()
+	if err != nil {
+		return nil, err
+	}
+	if p.Files = backup.Dir(dir); bucket != nil {
+		p.Files = backup.Bucket{Bucket: bucket}
+	}
+	return p, nil
+}
+
+func builds(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	m, err := runner.Mentioned(ctx, tx)
+	var out []string
+	for _, b := range m.Builds {
+		out = append(out, b.Artifact)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), err
+}
+
+func (t *tool) backup(ctx context.Context, file string) error {
+	cfg, err := t.settings()
+	if err != nil {
+		return err
+	}
+	d, err := server.OpenData(ctx, cfg, false, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	p, err := t.platform(d)
+	if err != nil {
+		return err
+	}
+	head := backup.Head{ID: id.New(), Version: server.Version, At: time.Now().UTC()}
+	if file == "-" {
+		_, err := p.Write(ctx, t.stdout, head)
+		return err
+	}
+	if _, err := os.Lstat(file); err == nil {
+		return fault.New(fault.Conflict, "%s is there already: give another name", file)
+	}
+	tmp := file + ".part"
+	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "%s cannot be written: %s", file, err)
+	}
+	m, err := p.Write(ctx, out, head)
+	if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
+		err = os.Rename(tmp, file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.stdout, "backup %s in %s: %d runs, %d of them under way, %d files, %s\n", head.ID, file, m.Databases["runner"]["run"], m.Databases["runner"]["live_run"], m.Files, size(info.Size()))
+	return nil
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+}
+
+func (t *tool) restore(ctx context.Context, file string, o backup.Options) error {
+	cfg, err := t.settings()
+	if err != nil {
+		return err
+	}
+	in, done, err := t.input(file)
+	if err != nil {
+		return err
+	}
+	defer done()
+	t.say("checking the backup")
+	head, m, err := backup.Verify(in)
+	if err != nil {
+		return err
+	}
+	t.say("backup %s of %s, made by version %s", head.ID, head.At.Format(time.RFC3339), head.Version)
+	d, err := server.OpenData(ctx, cfg, true, slog.New(slog.DiscardHandler))
+	if errors.Is(err, server.ErrRunning) {
+		return fault.New(fault.Conflict, "a peltond of %s runs: stop it, or restore into another home", cfg.Home)
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	p, err := t.platform(d)
+	if err != nil {
+		return err
+	}
+	if err := p.Check(ctx, head, o); err != nil {
+		return err
+	}
+	mark := filepath.Join(d.Config.Home, server.RestoringFile)
+	if err := os.WriteFile(mark, []byte(head.ID+"\n"), 0o600); err != nil {
+		return fault.Wrap(err, fault.Invalid, "home: %s is not writable", d.Config.Home)
+	}
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := p.Restore(ctx, in, head, o); err != nil {
+		return err
+	}
+	if err := os.Remove(mark); err != nil {
+		return err
+	}
+	missing := missingBundles(d.Config.Home, m.Builds)
+	fmt.Fprintf(t.stdout, "restored backup %s: %d runs, %d files; nothing is deployed\n", head.ID, m.Databases["runner"]["run"], m.Files)
+	if n := m.Databases["runner"]["live_run"]; n > 0 {
+		fmt.Fprintf(t.stdout, "%d runs that had not ended are paused (restored): see `pelton run list --state paused`, then `pelton run resume` or `pelton run cancel`\n", n)
+	}
+	for _, b := range missing {
+		fmt.Fprintf(t.stdout, "missing: the build %s, which runs need: scan its repository again\n", b)
+	}
+	return nil
+}
+
+// input is the backup file; standard input is kept in a temporary one, since it is read twice.
+func (t *tool) input(file string) (*os.File, func(), error) {
+	if file != "-" {
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fault.New(fault.NotFound, "there is no file %s", file)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, func() { f.Close() }, nil
+	}
+	f, err := os.CreateTemp("", "pelton-restore-")
+	if err != nil {
+		return nil, nil, err
+	}
+	done := func() { f.Close(); os.Remove(f.Name()) }
+	if _, err = io.Copy(f, t.stdin); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return f, done, nil
+}
+
+// missingBundles are the local builds that are not in a home; bundles are found by project and digest,
+// wherever they were made.
+func missingBundles(home string, artifacts []string) (missing []string) {
+	for _, a := range artifacts {
+		dir, ok := strings.CutPrefix(a, "file://")
+		if !ok {
+			continue
+		}
+		place := filepath.Join(filepath.Base(filepath.Dir(dir)), filepath.Base(dir))
+		if _, err := os.Stat(filepath.Join(home, "bundles", place, "bundle.json")); err != nil {
+			missing = append(missing, place)
+		}
+	}
+	return missing
+}

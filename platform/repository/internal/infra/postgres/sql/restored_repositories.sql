@@ -1,0 +1,1 @@
+UPDATE repository SET auto_deploy = false

@@ -1,0 +1,1 @@
+SELECT setval(pg_get_serial_sequence('incarnation', 'fence'), coalesce((SELECT max(fence) FROM incarnation), 0) + 1000000)

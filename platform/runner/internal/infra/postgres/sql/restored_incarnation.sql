@@ -1,0 +1,1 @@
+INSERT INTO incarnation (name) VALUES ('restored') RETURNING fence

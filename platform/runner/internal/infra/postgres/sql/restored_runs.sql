@@ -1,0 +1,1 @@
+UPDATE live_run SET owner = $1, held = 'restored'

@@ -1,0 +1,1 @@
+UPDATE source_owner SET owner = $1

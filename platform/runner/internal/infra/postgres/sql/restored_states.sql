@@ -1,0 +1,1 @@
+UPDATE run r SET state = 'paused' FROM live_run l WHERE r.id = l.run

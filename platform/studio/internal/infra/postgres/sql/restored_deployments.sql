@@ -1,0 +1,1 @@
+UPDATE deployment SET state = 'stopped', reason = 'restored from a backup', endpoints = '[]', changed_at = now() WHERE state IN ('deploying', 'live')

@@ -1,0 +1,1 @@
+UPDATE workflow SET auto_deploy = false
