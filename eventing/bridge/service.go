@@ -19,6 +19,7 @@ import (
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/events"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/postgres"
+	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/runnerapi"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/webhook"
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/kit/authn"
@@ -38,6 +39,7 @@ var schemas embed.FS
 type Config struct {
 	Home      string // keys
 	PublicURL string // for the addresses of schemas
+	Runner    string // URL of the runner, without a slash at the end
 	Version   string // of the platform, for User-Agent
 	// PrivateTargets allows webhooks to addresses of this machine and of private networks.
 	PrivateTargets bool
@@ -96,6 +98,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), doc: doc, schemas: texts, deps: deps}
 	s.app = app.New(app.Service{
 		Store: postgres.New(pool, s.relay.Notify), Announce: events.Announcer{}, Cipher: cipher, Retry: retry, Timeout: or(cfg.Timeout, 20*time.Second),
+		Runner:  runnerapi.New(cfg.Runner),
 		Senders: webhook.New(webhook.Config{Private: cfg.PrivateTargets, Version: cfg.Version, Now: deps.Now}),
 		Schemas: func() string { return cfg.PublicURL + "/bridge/v1/schemas" }, Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
 	})

@@ -261,3 +261,129 @@ func TestBadSubscriptions(t *testing.T) {
 		require.Equal(t, x.Type, schema.Title)
 	}
 }
+
+// runsOf gives the runs of a workflow that a kind of trigger started, once there are so many.
+func runsOf(t *testing.T, p *harness.Platform, workflow, kind string, n int) (ids []string) {
+	t.Helper()
+	require.NoError(t, harness.Until(deadline(t, time.Minute), fmt.Sprintf("%s has %d runs", workflow, n), func() (bool, error) {
+		var list struct{ Items []struct{ ID string } }
+		err := p.JSON(t.Context(), http.MethodGet, "/runner/v1/projects/default/runs?limit=200&workflow="+workflow+"&trigger="+kind, nil, &list)
+		ids = nil
+		for _, x := range list.Items {
+			ids = append(ids, x.ID)
+		}
+		return err == nil && len(ids) >= n, err
+	}))
+	require.Len(t, ids, n)
+	return ids
+}
+
+// TestEventTriggers: the end of a run starts others, as success, failure or any; what happens in the project
+// starts runs; each once, over a kill.
+func TestEventTriggers(t *testing.T) {
+	p := startWith(t, harness.Options{Home: newHome(t), Files: filestore(t), Split: backends(t), Env: quick})
+	ends := func(on, input string) string {
+		return "  inputs: [{name: what, type: string}, {name: n, type: integer, default: 0}]\n  triggers:\n    - {id: end, uses: workflow-end, with: {workflow: add, on: " + on + "}, inputs: {what: \"${event.state}\"" + input + "}}\n  steps: [{id: a, uses: ./actions/add, with: {n: \"${inputs.n}\"}}]\n  result: {what: \"${inputs.what}\", n: \"${steps.a.n}\"}\n"
+	}
+	deploy(t, p, workspace(t, adder(map[string]string{
+		"workflows/good.yaml": workflowYAML("good", ends("success", ", n: \"${event.result.n}\"")),
+		"workflows/bad.yaml":  workflowYAML("bad", ends("failure", "")),
+		"workflows/each.yaml": workflowYAML("each", ends("any", "")),
+		"workflows/watch.yaml": workflowYAML("watch", "  inputs: [{name: of, type: string}]\n  triggers:\n    - {id: failed, uses: platform-event, with: {types: [io.pelton.run.failed.v1], filter: [{exact: {workflow: add}}]}, inputs: {of: \"${event.data.run}\"}}\n"+
+			"  steps: [{id: a, uses: ./actions/add, with: {n: 1}}]\n  result: {of: \"${inputs.of}\"}\n"),
+	})), "add", "good", "bad", "each", "watch")
+	good, err := p.StartRun(t.Context(), "add", map[string]any{"n": 1})
+	require.NoError(t, err)
+	r, err := p.WaitRun(deadline(t, time.Minute), runsOf(t, p, "good", "workflow-end", 1)[0])
+	require.NoError(t, err)
+	require.Equal(t, `3`, string(r.Result["n"]))
+	require.Equal(t, `"completed"`, string(r.Result["what"]))
+	var cause struct {
+		Parent  struct{ Run, Workflow string }
+		Trigger struct{ Kind, ID string }
+	}
+	require.NoError(t, p.JSON(t.Context(), http.MethodGet, "/runner/v1/projects/default/runs/"+r.ID, nil, &cause))
+	require.Equal(t, []string{good.ID, "add", "workflow-end", "end"}, []string{cause.Parent.Run, cause.Parent.Workflow, cause.Trigger.Kind, cause.Trigger.ID})
+	runsOf(t, p, "each", "workflow-end", 1)
+
+	bad, err := p.StartRun(t.Context(), "add", map[string]any{"n": 13})
+	require.NoError(t, err)
+	p.Kill()
+	require.NoError(t, p.Restart(deadline(t, time.Minute)))
+	runsOf(t, p, "bad", "workflow-end", 1)
+	runsOf(t, p, "each", "workflow-end", 2)
+	w, err := p.WaitRun(deadline(t, time.Minute), runsOf(t, p, "watch", "platform-event", 1)[0])
+	require.NoError(t, err)
+	require.Equal(t, `"`+bad.ID+`"`, string(w.Result["of"]))
+	runsOf(t, p, "good", "workflow-end", 1)
+}
+
+// TestCloudEventsIn: events of the SDK's client start runs, once for each source and id, by types and filters; a
+// workflow replies; an event that does not fit is refused, and starts nothing.
+func TestCloudEventsIn(t *testing.T) {
+	p := startWith(t, harness.Options{Home: newHome(t), Files: filestore(t), Split: backends(t), Env: quick})
+	trigger := func(with, input string) string {
+		return "  inputs: [{name: n, type: integer}]\n  triggers:\n    - {id: order, uses: cloudevent, with: {" + with + "}, inputs: {n: \"${" + input + "}\"}}\n  steps: [{id: a, uses: ./actions/add, with: {n: \"${inputs.n}\"}}]\n  result: {n: \"${steps.a.n}\"}\n"
+	}
+	deploy(t, p, workspace(t, adder(map[string]string{
+		"workflows/large.yaml":   workflowYAML("large", trigger(`types: ["com.example.order.*"], filter: [{prefix: {source: /shop}}, {cel: "event.data.n > 100"}]`, "event.data.n")),
+		"workflows/replies.yaml": workflowYAML("replies", trigger(`types: [com.example.question], reply: {type: com.example.answer}`, "event.data.n")),
+		"workflows/picky.yaml":   workflowYAML("picky", trigger(`types: [com.example.picky]`, "event.data.text")),
+	})), "add", "large", "replies", "picky")
+	url := p.URL + "/bridge/v1/projects/default/events"
+	send := func(contentType, body string, header ...string) (int, http.Header, string) {
+		req, err := http.NewRequestWithContext(deadline(t, time.Minute), http.MethodPost, url, strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+p.Token)
+		req.Header.Set("Content-Type", contentType)
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := p.HTTP.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		data, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, resp.Header, string(data)
+	}
+	event := func(id, kind, source, data string) string {
+		return `{"specversion":"1.0","id":"` + id + `","type":"` + kind + `","source":"` + source + `","datacontenttype":"application/json","data":` + data + `}`
+	}
+	const structured, batch = "application/cloudevents+json", "application/cloudevents-batch+json"
+	code, _, body := send(structured, event("1", "com.example.order.created", "/shop/eu", `{"n":101}`))
+	require.Equal(t, 202, code, body)
+	require.Contains(t, body, `"workflow":"large","trigger":"order"`)
+	for _, other := range []string{event("2", "com.example.order.created", "/shop/eu", `{"n":99}`), event("3", "com.example.order.created", "/other", `{"n":200}`), event("4", "com.example.else", "/shop", `{"n":200}`)} {
+		code, _, body = send(structured, other)
+		require.Equal(t, 202, code, body)
+		require.JSONEq(t, `{"events":1,"runs":[]}`, body)
+	}
+	// The same again, in another mode, after a kill: it is known.
+	p.Kill()
+	require.NoError(t, p.Restart(deadline(t, time.Minute)))
+	url = p.URL + "/bridge/v1/projects/default/events"
+	code, _, body = send("application/json", `{"n":101}`, "ce-specversion", "1.0", "ce-id", "1", "ce-type", "com.example.order.created", "ce-source", "/shop/eu")
+	require.Equal(t, 202, code, body)
+	require.Contains(t, body, `"created":false`)
+	code, _, body = send(batch, "["+event("5", "com.example.order.paid", "/shop", `{"n":102}`)+","+event("1", "com.example.order.created", "/shop/eu", `{"n":101}`)+"]")
+	require.Equal(t, 202, code, body)
+	for _, id := range runsOf(t, p, "large", "cloudevent", 2) {
+		r, err := p.WaitRun(deadline(t, time.Minute), id)
+		require.NoError(t, err)
+		require.Equal(t, "completed", r.State)
+	}
+	for range 2 { // a reply that was lost is given again
+		code, h, body := send(structured, event("7", "com.example.question", "/q", `{"n":41}`))
+		require.Equal(t, 200, code, body)
+		require.Equal(t, []string{"com.example.answer", "/projects/default/workflows/replies"}, []string{h.Get("Ce-Type"), h.Get("Ce-Source")})
+		require.JSONEq(t, `{"n":42}`, body)
+	}
+	code, _, body = send(structured, event("8", "com.example.question", "/q", `{"n":13}`)) // its run fails: there is no reply
+	require.Equal(t, 202, code, body)
+	code, _, body = send(structured, event("9", "com.example.picky", "/q", `{"text":"x"}`))
+	require.Equal(t, 422, code, body)
+	require.Contains(t, body, "picky.order")
+	runsOf(t, p, "picky", "cloudevent", 0)
+	code, _, body = send("application/json", `{}`)
+	require.Equal(t, 415, code, body)
+}

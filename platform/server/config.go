@@ -40,6 +40,7 @@ type Config struct {
 		BackoffCap     time.Duration `yaml:"backoff_cap"`
 		Timeout        time.Duration `yaml:"timeout"`
 		PrivateTargets bool          `yaml:"private_targets"`
+		Runner         string        `yaml:"runner"`
 	} `yaml:"bridge"`
 	Builder builderConfig `yaml:"builder"`
 	HTTP    struct {
@@ -187,6 +188,11 @@ func (c Config) checkBridge() (bad []fault.Field) {
 	}
 	if b.Backoff <= 0 || b.BackoffCap < b.Backoff {
 		bad = append(bad, fault.Field{Path: "bridge.backoff", Message: "is " + b.Backoff.String() + " up to " + b.BackoffCap.String(), Remedy: "give more than 0, and bridge.backoff_cap at least as much"})
+	}
+	if u, err := url.Parse(b.Runner); b.Runner != "" || c.runs("bridge") && !c.runs("runner") {
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			bad = append(bad, fault.Field{Path: "bridge.runner", Message: "is " + strconv.Quote(b.Runner), Remedy: "give the address of the process that has the target runner, such as http://runner:8080"})
+		}
 	}
 	if b.Timeout < time.Second || b.Timeout > 5*time.Minute {
 		bad = append(bad, fault.Field{Path: "bridge.timeout", Message: "is " + b.Timeout.String(), Remedy: "give 1s to 5m"})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -234,9 +235,21 @@ func (p *process) openStudio(ctx context.Context, store func(string) string, mes
 	return nil
 }
 
+// runnerURL is where the runner is reached: this process, or the one that the settings name.
+func (p *process) runnerURL() string {
+	if p.cfg.Bridge.Runner != "" {
+		return strings.TrimRight(p.cfg.Bridge.Runner, "/")
+	}
+	host, port, _ := net.SplitHostPort(p.listener.Addr().String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
 func (p *process) openBridge(ctx context.Context, store func(string) string, messages carrier, verify *authn.Verifier) error {
 	b := p.cfg.Bridge
-	s, err := bridge.New(ctx, bridge.Config{Home: p.cfg.Home, PublicURL: p.cfg.HTTP.PublicURL, Version: Version, PrivateTargets: b.PrivateTargets,
+	s, err := bridge.New(ctx, bridge.Config{Home: p.cfg.Home, PublicURL: p.cfg.HTTP.PublicURL, Runner: p.runnerURL(), Version: Version, PrivateTargets: b.PrivateTargets,
 		Attempts: b.Attempts, Backoff: b.Backoff, BackoffCap: b.BackoffCap, Timeout: b.Timeout},
 		bridge.Deps{Store: store("bridge"), Publisher: messages, Subscriber: messages, Verify: verify, Now: p.now, Log: p.log})
 	if err != nil {

@@ -115,6 +115,7 @@ func (p *Platform) startSplit(ctx context.Context) (err error) {
 			env: append([]string{
 				"PELTON_STORE=" + p.options.Split.Store(service), "PELTON_BUS=" + p.options.Split.Bus(service),
 				"PELTON_AUTHORIZATION_URL=http://" + p.ingress.to["authorization"], "PELTON_HTTP_PUBLIC_URL=" + p.ingress.url(),
+				"PELTON_BRIDGE_RUNNER=http://" + p.ingress.to["runner"],
 			}, p.options.Env...),
 		})
 	}

@@ -25,6 +25,7 @@ type Service struct {
 	Senders  map[string]Sender // by kind of sink
 	Cipher   Cipher
 	Retry    domain.Retry
+	Runner   Runner
 	// Timeout is how long a receiver may take.
 	Timeout time.Duration
 	// Schemas is the URL under which the schemas of data lie.

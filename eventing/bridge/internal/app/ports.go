@@ -101,6 +101,35 @@ type Outcome struct {
 	RetryAfter time.Duration // the receiver asked to be left alone for so long
 }
 
+// Runner is where runs are started.
+type Runner interface {
+	// Receive starts the runs that an event in the JSON format of CloudEvents starts, with the caller's credential,
+	// once for each source and id, and returns when they are durable; with reply, where a workflow replies,
+	// when it has, or has not in time. Faults are the runner's own.
+	Receive(ctx context.Context, credential, project string, event []byte, reply bool) (Received, error)
+}
+
+// Received is what an event started.
+type Received struct {
+	Runs  []StartedRun
+	Reply *Reply // nil = there is none
+}
+
+// StartedRun is a run that an event started.
+type StartedRun struct {
+	Workflow string
+	Trigger  string
+	Run      string
+	Created  bool // false: the event was known
+}
+
+// Reply is the event that a workflow replies with.
+type Reply struct {
+	ID, Source, Type string
+	Time             time.Time
+	Data             []byte // JSON
+}
+
 // Cipher seals secrets at rest; the context is authenticated with them.
 type Cipher interface {
 	Seal(plain []byte, context string) ([]byte, error)

@@ -26,6 +26,13 @@ type UseCases interface {
 	// RunEnded starts the workflows of the project whose triggers of the kind workflow-end take the run's
 	// end, once for each. Unavailable: call again; what was started is not started twice.
 	RunEnded(ctx context.Context, e EndedRun) error
+	// PlatformEvent does the same for triggers of the kind platform-event, and an event in the JSON format of
+	// CloudEvents. A workflow is told of others' runs and deployments, not of its own.
+	PlatformEvent(ctx context.Context, project string, event []byte) error
+	// ReceiveEvent starts a run for each trigger of the kind cloudevent that takes the event, once for each source
+	// and id of events, and returns when they are durable; with reply, where one
+	// replies, when it has, or has not in time. After an error it may be called again. Unprocessable: the event does not fit a workflow that takes it.
+	ReceiveEvent(ctx context.Context, project string, event []byte, reply bool) ([]EventStarted, *EventReply, error)
 	// Live is the in-memory list of all live deployments, for trigger routers. changed is
 	// closed when the list is no longer current. It never blocks.
 	Live() (list []Deployment, changed <-chan struct{})

@@ -195,7 +195,7 @@ func (s *Service) RunEnded(ctx context.Context, e EndedRun) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "encode the end of run %s", e.Run)
 	}
-	return s.startFor(ctx, e.Project, TriggerWorkflowEnd, e.Run, event, func(with json.RawMessage) (bool, error) {
+	return s.startFor(ctx, e.Project, TriggerWorkflowEnd, e.Run, event, func(_ string, with json.RawMessage) (bool, error) {
 		var w workflowEnd
 		if err := json.Unmarshal(with, &w); err != nil {
 			return false, err
@@ -207,7 +207,7 @@ func (s *Service) RunEnded(ctx context.Context, e EndedRun) error {
 // startFor starts a run of each live workflow of a project that has a matching trigger of a kind; key tells
 // the event from others, for ever. A paused workflow leaves it out. What went wrong is told after all were tried:
 // unavailable if anything may work later, else invalid.
-func (s *Service) startFor(ctx context.Context, project, kind, key string, event domain.Value, match func(with json.RawMessage) (bool, error)) error {
+func (s *Service) startFor(ctx context.Context, project, kind, key string, event domain.Value, match func(workflow string, with json.RawMessage) (bool, error)) error {
 	live, _ := s.Live()
 	var wrong []string
 	for _, d := range live {
@@ -218,7 +218,7 @@ func (s *Service) startFor(ctx context.Context, project, kind, key string, event
 			if t.Uses != kind {
 				continue
 			}
-			ok, err := match(t.With)
+			ok, err := match(d.Definition.Workflow, t.With)
 			if err == nil && ok {
 				_, err = s.StartRun(ctx, StartRun{Project: project, DeploymentID: d.ID, Trigger: Trigger{Kind: kind, ID: t.ID}, Event: event, EventKey: key})
 			}

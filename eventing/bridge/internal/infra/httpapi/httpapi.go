@@ -42,6 +42,8 @@ func (a API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/dead-letters/{id}", authn.Viewer, a.letter)
 	route("DELETE "+prefix+"/dead-letters/{id}", authn.Operator, a.drop)
 	route("POST "+prefix+"/dead-letters/{id}/replay", authn.Operator, a.replay)
+	mux.Handle("POST "+prefix+"/events", httpx.Handle(a.receive))
+	mux.Handle("OPTIONS "+prefix+"/events", httpx.Handle(a.mayReceive))
 	mux.Handle("GET /bridge/v1/event-types", httpx.Handle(a.types))
 	mux.Handle("GET /bridge/v1/schemas/{type}", httpx.Handle(a.schema))
 	return mux

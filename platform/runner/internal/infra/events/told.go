@@ -58,6 +58,17 @@ func (c consumer) runEnded(ctx context.Context, m bus.Message) error {
 	return c.cases.RunEnded(ctx, x)
 }
 
+func (c consumer) eventOccurred(ctx context.Context, m bus.Message) error {
+	var e bridgev1.EventOccurred
+	if err := proto.Unmarshal(m.Body, &e); err != nil {
+		return fault.Wrap(err, fault.Invalid, "message cannot be read")
+	}
+	if err := c.awaitReady(ctx); err != nil {
+		return err
+	}
+	return c.cases.PlatformEvent(ctx, e.Project, []byte(e.EventJson))
+}
+
 // text makes a string that a message takes.
 func text(s string) string {
 	if len(s) > maxText {
