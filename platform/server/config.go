@@ -15,6 +15,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/conf"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/s3"
+	"github.com/pelton-run/pelton/platform/runner"
 )
 
 // Version is set by the linker.
@@ -109,11 +110,12 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 	}
 	only("bus", c.Bus, "mem:", "amqp://", "amqps://")
 	only("files", c.Files, "file:", "s3://")
-	only("deployer", c.Deployer, "process:")
+	only("deployer", c.Deployer, "process:", "knative:")
 	only("builder.backend", c.Builder.Backend, "local:", "kaniko:")
 	for t := range strings.SplitSeq(c.Target, ",") {
 		only("target", t, append([]string{"all"}, services...)...)
 	}
+	bad = append(bad, c.checkDeployer()...)
 	bad = append(bad, c.checkFiles()...)
 	bad = append(bad, c.checkBuilder()...)
 	bad = append(bad, c.checkSplit()...)
@@ -228,6 +230,23 @@ func (c Config) runDir(home string) string {
 	}
 	return filepath.Join(home, "run")
 }
+
+// checkDeployer checks what runs actions, and what that needs of other settings.
+func (c Config) checkDeployer() (bad []fault.Field) {
+	if !c.knative() {
+		return nil
+	}
+	if f := fault.As(runner.CheckDeployer(c.Deployer)); f != nil {
+		bad = append(bad, f.Fields...)
+	}
+	if !c.remoteFiles() {
+		bad = append(bad, fault.Field{Path: "files", Message: "is " + c.Files + " with deployer: knative:, whose pods do not reach this machine's files", Remedy: "give files: s3://HOST:PORT/BUCKET"})
+	}
+	return bad
+}
+
+// knative tells that actions run in a cluster.
+func (c Config) knative() bool { return strings.HasPrefix(c.Deployer, "knative:") }
 
 // checkFiles checks where the filestore is.
 func (c Config) checkFiles() (bad []fault.Field) {

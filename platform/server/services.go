@@ -262,16 +262,18 @@ func (p *process) openBridge(ctx context.Context, store func(string) string, mes
 
 func (p *process) openRunner(ctx context.Context, store func(string) string, messages carrier, verify *authn.Verifier) error {
 	cfg := p.cfg
-	wrapper, err := wrapperPath()
-	if err != nil {
-		return err
-	}
-	sockets, err := pgserver.SocketDir(cfg.Home, "run")
-	if err != nil {
-		return err
+	var wrapper, sockets string
+	if !cfg.knative() {
+		var err error
+		if wrapper, err = wrapperPath(); err != nil {
+			return err
+		}
+		if sockets, err = pgserver.SocketDir(cfg.Home, "run"); err != nil {
+			return err
+		}
 	}
 	rc := runner.Config{
-		Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), S3: cfg.bucket(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
+		Deployer: cfg.Deployer, Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), S3: cfg.bucket(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
 		CancelGrace: cfg.Runner.CancelGrace, PublicURL: cfg.HTTP.PublicURL, Replica: cfg.Replica,
 		Retention: runner.Retention{Runs: cfg.Runner.Retention.Runs, Files: cfg.Runner.Retention.Files, Every: cfg.Runner.Retention.Every},
 	}

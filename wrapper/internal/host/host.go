@@ -43,6 +43,7 @@ type Config struct {
 	Lease    time.Duration // of an execution that nobody is attached to
 	DiskMax  int64         // bytes that an execution's folder may hold
 	Beat     time.Duration // between heartbeats of executions under way. Defaults to 10 s
+	Once     bool          // it is for one execution, and ends with it
 	Launched time.Time     // when the wrapper began; the first execution is told
 	Log      *slog.Logger
 }
@@ -61,6 +62,7 @@ type Host struct {
 	runs  map[string]*execution
 	alone time.Time // since when no stream is attached
 	conns int
+	begun bool // there has been an execution
 
 	finishing atomic.Bool // nothing new is begun
 	launched  sync.Once   // tells when the wrapper began
@@ -157,7 +159,7 @@ func (h *Host) begin(id string, start *pb.Start) (x *execution, fresh bool) {
 	if h.cfg.Bundle.Kind == "Source" {
 		x.acks = make(chan *pb.ToAction, 1024)
 	}
-	h.runs[id] = x
+	h.runs[id], h.begun = x, true
 	h.busy.Add(1)
 	return x, true
 }
@@ -177,7 +179,8 @@ func (h *Host) forget(id string) {
 }
 
 // Watch ends executions whose lease has run out, forgets ended ones that nobody fetched, and
-// returns when parentGone says so and nobody has been attached for the lease.
+// returns when parentGone says so and nobody has been attached for the lease, or when the one
+// execution that the instance is for is forgotten.
 func (h *Host) Watch(ctx context.Context, parentGone func() bool) {
 	tick := time.NewTicker(min(time.Second, h.cfg.Lease/4+time.Millisecond))
 	defer tick.Stop()
@@ -201,6 +204,10 @@ func (h *Host) Watch(ctx context.Context, parentGone func() bool) {
 			}
 			h.cfg.Log.Warn("execution is ended: nobody has been attached for the lease", "execution", id, "lease", h.cfg.Lease)
 			x.halt()
+		}
+		if h.cfg.Once && h.begun && len(h.runs) == 0 {
+			h.mu.Unlock()
+			return
 		}
 		orphan := h.conns == 0 && now.Sub(h.alone) > h.cfg.Lease
 		h.mu.Unlock()

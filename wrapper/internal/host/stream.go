@@ -25,6 +25,7 @@ type stream struct {
 	mu      sync.Mutex
 	runs    []*execution
 	last    *execution       // that ended last on this stream
+	heard   time.Time        // when the runner last told that it listens; zero = it does not tell
 	extra   []*pb.FromAction // answers without an execution
 	batched bool             // the runner takes batches: it has sent one
 	whole   bool             // the runner takes executions told in one message
@@ -114,6 +115,9 @@ func (h *Host) serve(call caller, single bool) error {
 		select {
 		case <-s.wake:
 		case <-beat.C:
+			if s.silent(time.Now()) {
+				return status.Error(codes.DeadlineExceeded, "the runner has not been heard for the detach lease")
+			}
 			if err := s.beat(call); err != nil {
 				return err
 			}
@@ -157,6 +161,13 @@ func (s *stream) hear() {
 	if last != nil {
 		last.hear()
 	}
+}
+
+// silent tells whether a runner that tells that it listens has not done so for the lease.
+func (s *stream) silent(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.heard.IsZero() && now.Sub(s.heard) > s.h.cfg.Lease
 }
 
 // beat tells that the executions of the stream go on, also when they say nothing for long: proxies
@@ -249,6 +260,10 @@ func (s *stream) take(m *pb.ToAction) error {
 		if x := s.attached(id); x != nil {
 			x.granted(body.FileGrant)
 		}
+	case *pb.ToAction_Heartbeat:
+		s.mu.Lock()
+		s.heard = time.Now()
+		s.mu.Unlock()
 	case *pb.ToAction_Credit:
 		if x := s.attached(id); x != nil {
 			x.credit(body.Credit)

@@ -45,7 +45,7 @@ type options struct {
 	uid, gid, parent                                       int
 	beat, lease                                            time.Duration
 	drain                                                  time.Duration
-	preload                                                bool
+	preload, once                                          bool
 	diskMiB                                                int64
 	concurrency                                            int
 	keyText                                                string // PEM
@@ -74,6 +74,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	f.DurationVar(&o.beat, "heartbeat", 10*time.Second, "between heartbeats of executions under way")
 	f.DurationVar(&o.drain, "drain", 25*time.Second, "how long what is under way may go on after SIGTERM, with TCP")
 	f.BoolVar(&o.preload, "preload", false, "load user code before the first execution; with TCP it always is")
+	f.BoolVar(&o.once, "once", os.Getenv("PELTON_ONCE") == "true", "end once one execution has ended and its messages are fetched; $PELTON_ONCE by default")
 	f.IntVar(&o.concurrency, "concurrency", 0, "executions at a time; 0 = as the bundle says")
 	f.Int64Var(&o.diskMiB, "disk-mib", 10<<10, "limit of an execution's files")
 	if err := f.Parse(args[1:]); err != nil {
@@ -131,7 +132,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 		Bundle: b, ShimDir: shims, UID: o.uid, GID: o.gid, MaxFile: uint64(o.diskMiB) << 20, Env: environment(b, o.instance),
 	})
 	h := host.New(host.Config{
-		Bundle: b, Pool: pool, StateDir: o.state, Instance: o.instance, Address: o.address(), Audience: o.audience, Key: key, Launched: o.began,
+		Bundle: b, Pool: pool, StateDir: o.state, Instance: o.instance, Address: o.address(), Audience: o.audience, Key: key, Launched: o.launched(), Once: o.once,
 		UID: o.uid, GID: o.gid, Lease: o.lease, Beat: o.beat, DiskMax: o.diskMiB << 20, Log: log,
 	})
 	l, err := listen(o.socket)
@@ -172,7 +173,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	case err = <-served:
 	case <-ctx.Done():
 	case <-orphaned:
-		log.Info("the parent is gone and nobody is attached: ending")
+		log.Info("nobody needs this instance any more: ending")
 	}
 	ready.Shutdown()
 	if o.socket == "" {
@@ -226,6 +227,14 @@ func (o *options) contain() error {
 	var err error
 	o.instance, err = os.Hostname()
 	return err
+}
+
+// launched is when a container's wrapper began, which is part of a cold start.
+func (o *options) launched() time.Time {
+	if o.socket != "" {
+		return time.Time{}
+	}
+	return o.began
 }
 
 // address is where the instance is reached: its socket, or its first address beyond this machine.
