@@ -59,7 +59,7 @@ func TestRunnerAlone(t *testing.T) {
 		require.Equal(t, n, string(run.Result["n"]))
 	}
 	runs("2")
-	status, _, body := post(t, r, "/user-api/default/add", "application/json", `{"n": 4}`)
+	status, _, body := post(t, r, "/add", "application/json", `{"n": 4}`)
 	require.Equal(t, http.StatusOK, status, body)
 	require.JSONEq(t, `{"n": 5}`, body)
 	require.NoError(t, r.Stop())

@@ -29,6 +29,9 @@ func (a *API) deploy(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || d.Workflow == "" {
 		return fault.InvalidField("definition", "is no definition", "give what the studio answers as a revision's definition")
 	}
+	if d.Revision == 0 {
+		d.Revision = 1 // it was compiled and never saved
+	}
 	if in.ID == "" {
 		in.ID = id.New()
 	}
