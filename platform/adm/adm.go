@@ -62,7 +62,7 @@ func (t *tool) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(t.backupCommand(), t.restoreCommand())
+	root.AddCommand(t.backupCommand(), t.restoreCommand(), t.setupCommand())
 	return root
 }
 

@@ -77,7 +77,7 @@ var layers = []struct {
 	{`platform/adm/.*`, `platform/adm/.*|platform/kit/.*|config(/.*)?`, "its parts know no service"},
 	{`platform/server(/.*)?`, `.*`, "the composition root"},
 	{`platform/(tools|e2e|archtest)(/.*)?`, `.*`, "tools and black-box tests"},
-	{`config`, ``, "data only"},
+	{`config(/helm)?`, ``, "data only"},
 }
 
 func TestLayers(t *testing.T) {

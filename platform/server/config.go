@@ -76,6 +76,7 @@ type Config struct {
 		Repository    string `yaml:"repository"`
 		Studio        string `yaml:"studio"`
 		Runner        string `yaml:"runner"`
+		Bridge        string `yaml:"bridge"`
 	} `yaml:"stores"`
 	TrustActions bool   `yaml:"trust_actions"`
 	Log          string `yaml:"log"`
@@ -100,7 +101,7 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 		bad = append(bad, fault.Field{Path: path, Message: "is " + value, Remedy: "this version knows " + strings.Join(prefixes, " and ")})
 	}
 	only("store", c.Store, "embedded:", "postgres://")
-	for path, value := range map[string]string{"stores.authorization": c.Stores.Authorization, "stores.repository": c.Stores.Repository, "stores.studio": c.Stores.Studio, "stores.runner": c.Stores.Runner} {
+	for path, value := range map[string]string{"stores.authorization": c.Stores.Authorization, "stores.repository": c.Stores.Repository, "stores.studio": c.Stores.Studio, "stores.runner": c.Stores.Runner, "stores.bridge": c.Stores.Bridge} {
 		if value != "" {
 			only(path, value, "postgres://")
 		}
@@ -139,6 +140,9 @@ func (c Config) runs(service string) bool {
 // split tells that other processes run the other services, and messages go over a broker.
 func (c Config) split() bool { return !c.local() && !c.runs("all") }
 
+// solo tells that this is a runner without any other service: what it runs is deployed over its HTTP API.
+func (c Config) solo() bool { return c.Target == "runner" && c.local() && c.alone() }
+
 // local tells that messages stay in this process.
 func (c Config) local() bool { return c.Bus == "mem:" }
 
@@ -148,7 +152,7 @@ func (c Config) checkSplit() (bad []fault.Field) {
 		bad = append(bad, fault.Field{Path: "target", Message: "is " + c.Target + " while messages stay in this process",
 			Remedy: "give bus: amqp://…, or run target: all, and beside it, on the same store and home, replicas with target: runner"})
 	}
-	if !c.runs("all") && c.alone() && c.Target != "webui" && c.Target != "builder" {
+	if !c.runs("all") && c.alone() && c.Target != "webui" && c.Target != "builder" && !c.solo() {
 		bad = append(bad, fault.Field{Path: "target", Message: "is " + c.Target + " while the database is this process's own", Remedy: "give the store: postgres://… of the services"})
 	}
 	if c.split() && !c.runs("authorization") && c.needsIssuer() {
@@ -173,7 +177,7 @@ func (c Config) checkReplica() (bad []fault.Field) {
 	if c.Replica != "" && c.alone() {
 		bad = append(bad, fault.Field{Path: "replica", Message: "is " + c.Replica + " while the database is this process's own", Remedy: "give store: postgres://…, or leave it out"})
 	}
-	if c.Target == "runner" && c.local() && c.Replica == "" {
+	if c.Target == "runner" && c.local() && c.Replica == "" && !c.solo() {
 		bad = append(bad, fault.Field{Path: "replica", Message: "is missing", Remedy: "give each process with target: runner a name of its own"})
 	}
 	if c.Runner.Beat <= 0 || c.Runner.Lease < 3*c.Runner.Beat {

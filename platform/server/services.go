@@ -38,10 +38,13 @@ func (p *process) stores(ctx context.Context) (func(service string) string, erro
 	if !p.cfg.alone() {
 		return p.cfg.storeOf()
 	}
-	if !p.cfg.runs("all") {
+	names := []string{"pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner", "pelton_bridge"}
+	switch {
+	case p.cfg.solo():
+		names = []string{"pelton_authorization", "pelton_runner"}
+	case !p.cfg.runs("all"):
 		return func(string) string { return "" }, nil // none of its services has one
 	}
-	names := []string{"pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner", "pelton_bridge"}
 	db, err := pgserver.Start(ctx, pgserver.Config{Dir: filepath.Join(p.cfg.Home, "pg"), Databases: names, Log: p.log})
 	if err != nil {
 		return nil, err
@@ -80,7 +83,7 @@ func (p *process) start(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", open.name, err)
 		}
 	}
-	if p.auth != nil && p.cfg.runs("authorization") {
+	if p.auth != nil && (p.cfg.runs("authorization") || p.cfg.solo()) {
 		p.services = append(p.services, service{name: "authorization", run: p.auth.Run, mount: func(mux *http.ServeMux) { mux.Handle("/authorization/", p.auth.Handler(verify)) }})
 	}
 
@@ -284,7 +287,7 @@ func (p *process) openRunner(ctx context.Context, store func(string) string, mes
 		rc.UserOf = users{filepath.Join(cfg.Home, "run", "users.json")}.of
 	}
 	deps := runner.Deps{Store: store("runner"), Verify: verify, Now: p.now, Metrics: p.metrics, Log: p.log}
-	if cfg.runs("all") || !cfg.local() { // else the process that runs everything carries the messages
+	if cfg.runs("all") || !cfg.local() || cfg.solo() { // else the process that runs everything carries the messages
 		deps.Publisher, deps.Subscriber = messages, messages
 	}
 	s, err := runner.New(ctx, rc, deps)

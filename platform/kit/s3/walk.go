@@ -44,3 +44,16 @@ func (b *Bucket) Has(ctx context.Context, key string) (bool, error) {
 	}
 	return err == nil, b.Words(err)
 }
+
+// Make makes the bucket if it is not there, and tells whether it did.
+func (b *Bucket) Make(ctx context.Context) (bool, error) {
+	there, err := b.BucketExists(ctx, b.Config.Bucket)
+	if err != nil || there {
+		return false, b.Words(err)
+	}
+	err = b.MakeBucket(ctx, b.Config.Bucket, minio.MakeBucketOptions{Region: b.Config.Region})
+	if code := minio.ToErrorResponse(err).Code; code == "BucketAlreadyOwnedByYou" || code == "BucketAlreadyExists" {
+		return false, nil
+	}
+	return err == nil, b.Words(err)
+}
