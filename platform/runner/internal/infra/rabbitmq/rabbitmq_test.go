@@ -168,7 +168,7 @@ func TestQueue(t *testing.T) {
 	require.Equal(t, []any{"refused", "bad", "orders"}, []any{string(d.Body), d.MessageId, d.Headers["x-pelton-queue"]})
 	require.Contains(t, d.Headers["x-pelton-reason"], "it does not fit")
 	stop()
-	require.Zero(t, b.waiting("orders"), "everything was acknowledged")
+	require.Eventually(t, func() bool { return b.waiting("orders") == 0 }, time.Minute, 10*time.Millisecond, "everything was acknowledged")
 	b.send("", "orders", "later", `{"n":99}`)
 	manage(t, r)
 	require.Eventually(t, func() bool { return r.count() == 21 }, time.Minute, 10*time.Millisecond)
@@ -187,7 +187,7 @@ func TestCompleted(t *testing.T) {
 	}, time.Minute, 20*time.Millisecond, "the queue is bound")
 	b.send("shop", "other", "2", "text")
 	stop()
-	require.Positive(t, b.waiting("pelton.p.w.t"), "it comes again")
+	require.Eventually(t, func() bool { return b.waiting("pelton.p.w.t") > 0 }, time.Minute, 10*time.Millisecond, "it comes again")
 	manage(t, r)
 	r.mu.Lock()
 	r.ends["run1"], r.ends["run2"] = domain.RunCompleted, domain.RunFailed
