@@ -19,6 +19,7 @@ import (
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/events"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/postgres"
+	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/rabbitmq"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/runnerapi"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/webhook"
 	"github.com/pelton-run/pelton/eventing/bus"
@@ -69,6 +70,7 @@ type Service struct {
 	relay   *outbox.Relay
 	doc     *openapi.Document
 	schemas map[string][]byte
+	rabbit  *rabbitmq.Sender
 	deps    Deps
 }
 
@@ -95,11 +97,13 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	retry := domain.Retry{Attempts: or(cfg.Attempts, 12), First: or(cfg.Backoff, 5*time.Second), Cap: or(cfg.BackoffCap, 12*time.Hour)}
-	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), doc: doc, schemas: texts, deps: deps}
+	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), doc: doc, schemas: texts, rabbit: rabbitmq.New(), deps: deps}
+	senders := webhook.New(webhook.Config{Private: cfg.PrivateTargets, Version: cfg.Version, Now: deps.Now})
+	senders[domain.SinkRabbitMQ] = s.rabbit
 	s.app = app.New(app.Service{
 		Store: postgres.New(pool, s.relay.Notify), Announce: events.Announcer{}, Cipher: cipher, Retry: retry, Timeout: or(cfg.Timeout, 20*time.Second),
 		Runner:  runnerapi.New(cfg.Runner),
-		Senders: webhook.New(webhook.Config{Private: cfg.PrivateTargets, Version: cfg.Version, Now: deps.Now}),
+		Senders: senders,
 		Schemas: func() string { return cfg.PublicURL + "/bridge/v1/schemas" }, Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
 	})
 	return s, nil
@@ -149,5 +153,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return errors.Join(<-ended, <-ended)
 }
 
-// Close frees the database.
-func (s *Service) Close() { s.pool.Close() }
+// Close ends connections and frees the database.
+func (s *Service) Close() {
+	s.rabbit.Close()
+	s.pool.Close()
+}

@@ -116,7 +116,7 @@ var homes = []struct{ lib, pkg, why string }{
 	{`k8s\.io/.*|knative\.dev/serving.*`, `.*/infra/knative|platform/adm(/.*)?|platform/cmd/pelton-adm`, "compute"},
 	{`knative\.dev/eventing.*`, `eventing/bridge/internal/infra/knativebroker`, "brokers"},
 	{`github\.com/GoogleContainerTools/kaniko.*`, `builder/cmd/executor|builder/internal/infra/kaniko`, "image builds"},
-	{`github\.com/rabbitmq/amqp091-go`, `eventing/rabbitbus`, "the broker"},
+	{`github\.com/rabbitmq/amqp091-go`, `eventing/rabbitbus|.*/infra/rabbitmq`, "the broker, and the user's own"},
 	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e|adm)(/.*)?|platform/(runner|studio|repository|authorization)|platform/runner/bench`, "PostgreSQL"},
 	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files|platform/kit/s3`, "objects"},
 	{`github\.com/spf13/cobra`, `platform/cli(/.*)?|platform/cmd/.*|platform/adm(/.*)?|platform/tools/.*`, "commands"},

@@ -36,6 +36,7 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/peers"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/postgres"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/process"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/rabbitmq"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/s3files"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/sources"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/userapi"
@@ -92,6 +93,7 @@ type Service struct {
 	peers *peers.Peers
 	cron  *cron.Scheduler
 	src   *sources.Manager
+	queue *rabbitmq.Manager
 	files app.Files
 	away  func() error // why the filestore cannot be used, nil = it can
 	api   http.Handler
@@ -236,6 +238,7 @@ func (s *Service) mount(cfg Config, doc *openapi.Document) {
 	s.user = userapi.New(userapi.Config{UseCases: s.app, Files: s.files, Verify: deps.Verify, Now: deps.Now, PublicURL: publicURL})
 	s.cron = cron.New(s.app, deps.Now, deps.Log)
 	s.src = sources.New(s.app, s.proc, deps.Log)
+	s.queue = rabbitmq.New(s.app, deps.Log)
 }
 
 // Queues are those that Subscribe declares.
@@ -273,7 +276,7 @@ func (s *Service) Ready() error {
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	parts := []func(context.Context) error{s.app.Run, s.afterReady(s.cron.Run), s.afterReady(s.src.Run)}
+	parts := []func(context.Context) error{s.app.Run, s.afterReady(s.cron.Run), s.afterReady(s.src.Run), s.afterReady(s.queue.Run)}
 	if s.relay != nil {
 		parts = append(parts, s.relay.Run)
 	}

@@ -3,13 +3,14 @@ package workflow
 import (
 	"encoding/json"
 	"regexp"
+	"strings"
 
 	"github.com/pelton-run/pelton/functions/formats/doc"
 	"github.com/pelton-run/pelton/functions/formats/eventfilter"
 )
 
 // builtin are the kinds of triggers that no action implements.
-var builtin = map[string]bool{"http": true, "cron": true, "workflow-end": true, "platform-event": true, "cloudevent": true}
+var builtin = map[string]bool{"http": true, "cron": true, "workflow-end": true, "platform-event": true, "cloudevent": true, "rabbitmq": true}
 
 // checkWorkflowEnd checks a trigger that starts a run when one of another workflow has ended.
 func checkWorkflowEnd(t, with *doc.Node, w *Workflow) {
@@ -76,6 +77,46 @@ func checkCloudEvent(with *doc.Node) {
 		if with.Get("reply") == nil {
 			n.Wrong("add reply: {type: …}, or leave it out", "nobody waits for the end of the run")
 		}
+	}
+	with.Only()
+}
+
+// checkRabbitMQ checks a trigger that starts a run for each message of a queue.
+func checkRabbitMQ(t, with *doc.Node) {
+	if with == nil {
+		t.Wrong(`add with: {url: "${secrets.rabbit}", queue: NAME}`, "a trigger of the kind rabbitmq wants a server and a queue")
+		return
+	}
+	if !with.Mapping() {
+		return
+	}
+	if u := with.Need("url", `keep the URL as a secret of the project: url: "${secrets.rabbit}"`); u != nil && !strings.Contains(u.Text(), "${") {
+		u.Wrong(`keep it as a secret of the project, amqp://USER:PASSWORD@HOST:PORT/VHOST: url: "${secrets.rabbit}"`, "holds credentials that everybody would read")
+	}
+	queue, exchange, keys := with.Get("queue"), with.Get("exchange"), with.Get("keys")
+	if queue == nil && exchange == nil {
+		with.Wrong("name a queue that is there, or an exchange that a queue is bound to", "neither queue nor exchange is given")
+	}
+	for _, n := range []*doc.Node{queue, exchange, with.Get("deadLetter")} {
+		if n != nil && (n.Text() == "" || len(n.Text()) > 255) {
+			n.Wrong("give 1 to 255 characters", "is no name")
+		}
+	}
+	if keys != nil {
+		if exchange == nil {
+			keys.Wrong("add exchange: NAME, or leave it out", "keys bind a queue to an exchange")
+		}
+		for _, k := range keys.Items() {
+			if k.Text() == "" || len(k.Text()) > 255 {
+				k.Wrong("give a routing key such as orders.*", "is no routing key")
+			}
+		}
+	}
+	if p := with.Get("prefetch"); p != nil {
+		p.Int(1, 1000)
+	}
+	if a := with.Get("ack"); a != nil {
+		a.OneOf("durable", "completed")
 	}
 	with.Only()
 }

@@ -32,6 +32,16 @@ func TestEventTriggers(t *testing.T) {
 		{"uses: cloudevent, with: {reply: {type: 'a b'}}", "a b"},
 		{"uses: cloudevent, with: {timeout: 10s}", "nobody waits for the end of the run"},
 		{"uses: cloudevent, with: {type: x}", "type"},
+		{"uses: rabbitmq, with: {url: '${secrets.r}', queue: q, prefetch: 4, ack: completed, deadLetter: q.dead}", ""},
+		{"uses: rabbitmq, with: {url: '${secrets.r}', exchange: e, keys: [a.*]}", ""},
+		{"uses: rabbitmq", "wants a server and a queue"},
+		{"uses: rabbitmq, with: {queue: q}", "url is missing"},
+		{"uses: rabbitmq, with: {url: 'amqp://a:b@c', queue: q}", "holds credentials that everybody would read"},
+		{"uses: rabbitmq, with: {url: '${secrets.r}'}", "neither queue nor exchange is given"},
+		{"uses: rabbitmq, with: {url: '${inputs.r}', queue: q}", "may read vars and secrets, and not inputs"},
+		{"uses: rabbitmq, with: {url: '${secrets.r}', queue: q, keys: [a]}", "keys bind a queue to an exchange"},
+		{"uses: rabbitmq, with: {url: '${secrets.r}', queue: q, prefetch: 0}", "prefetch"},
+		{"uses: rabbitmq, with: {url: '${secrets.r}', queue: q, ack: later}", "ack"},
 	} {
 		w, problems := workflow.Parse("w.yaml", []byte("apiVersion: pelton.dev/v1\nkind: Workflow\nmetadata: {name: me}\nspec:\n  triggers: [{id: t, "+c.trigger+"}]\n  steps: [{id: a, wait: {for: 1s}}]\n"))
 		problems = append(problems, w.CheckUses("w.yaml", resolve, nil)...)

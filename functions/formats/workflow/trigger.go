@@ -34,7 +34,7 @@ func (w *Workflow) triggers(n *doc.Node) {
 			t.Wrong("rename one of them", "the id %q is given twice", x.ID)
 		}
 		seen[x.ID] = true
-		x.Uses = t.Need("uses", "give http, cron, workflow-end, platform-event, cloudevent, or a source action").Text()
+		x.Uses = t.Need("uses", "give http, cron, workflow-end, platform-event, cloudevent, rabbitmq, or a source action").Text()
 		x.With = t.Get("with").JSON()
 		x.Inputs = values(t.Get("inputs"))
 		t.Only()
@@ -49,6 +49,8 @@ func (w *Workflow) triggers(n *doc.Node) {
 			checkPlatformEvent(t, t.Get("with"))
 		case "cloudevent":
 			checkCloudEvent(t.Get("with"))
+		case "rabbitmq":
+			checkRabbitMQ(t, t.Get("with"))
 		}
 		w.Triggers = append(w.Triggers, x)
 	}

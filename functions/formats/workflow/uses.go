@@ -305,6 +305,11 @@ func names(fields []expr.Field) []string {
 
 // trigger checks a trigger that is a source.
 func (c *checker) trigger(t Trigger) {
+	if t.Uses == "rabbitmq" {
+		for _, v := range values(t.node.Get("with")) {
+			c.setting(spot{node: v.node, raw: v.JSON})
+		}
+	}
 	if builtin[t.Uses] || t.Uses == "" {
 		return
 	}
@@ -313,7 +318,7 @@ func (c *checker) trigger(t Trigger) {
 	case err != nil:
 		c.add(t.node.Get("uses"), "", "%s", err)
 	case a.Kind != "Source":
-		c.add(t.node.Get("uses"), "use a source, http, cron, workflow-end, platform-event or cloudevent", "%s is a %s, not a source", t.Uses, strings.ToLower(a.Kind))
+		c.add(t.node.Get("uses"), "use a source, http, cron, workflow-end, platform-event, cloudevent or rabbitmq", "%s is a %s, not a source", t.Uses, strings.ToLower(a.Kind))
 	default:
 		c.source(t, a)
 	}

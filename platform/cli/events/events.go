@@ -34,10 +34,10 @@ func NewCmd(f *factory.Factory) *cobra.Command {
 // Options of the commands.
 type Options struct {
 	*factory.Factory
-	Name, URL, Sink, SecretFrom string
-	Types, Filters              []string
-	Timeout                     time.Duration
-	All                         bool
+	Name, URL, Sink, Exchange, Key, SecretFrom string
+	Types, Filters                             []string
+	Timeout                                    time.Duration
+	All                                        bool
 }
 
 // NewCmdSubscribe makes the command; runF replaces its work in tests.
@@ -49,7 +49,8 @@ func NewCmdSubscribe(f *factory.Factory, runF func(context.Context, *Options) er
 the secret is told this once. A filter is attribute=text, attribute=text* or attribute=*text, or an expression over event.`,
 		Example: `  pelton events subscribe https://example.com/hooks --name orders --type io.pelton.run.failed.v1 --filter workflow=orders
   pelton events subscribe https://example.com/hooks --type 'io.pelton.run.*' --filter 'event.data.duration_ms > 60000'
-  pelton events subscribe http://broker-ingress.knative-eventing/default/default --sink cloudevents`,
+  pelton events subscribe http://broker-ingress.knative-eventing/default/default --sink cloudevents
+  printf pelton:PASSWORD | pelton events subscribe amqp://rabbit.example.com/shop --sink rabbitmq --exchange platform --secret -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.URL = args[0]; runF != nil {
 				return runF(cmd.Context(), o)
@@ -59,10 +60,12 @@ the secret is told this once. A filter is attribute=text, attribute=text* or att
 	}
 	p := cmd.Flags()
 	p.StringVar(&o.Name, "name", "", "name of the subscription (default: one is made)")
-	p.StringVar(&o.Sink, "sink", "webhook", "webhook (signed, structured mode) or cloudevents (binary mode, for brokers)")
+	p.StringVar(&o.Sink, "sink", "webhook", "webhook (signed, structured mode), cloudevents (binary mode, for brokers) or rabbitmq")
+	p.StringVar(&o.Exchange, "exchange", "", "with --sink rabbitmq: the exchange that events go to")
+	p.StringVar(&o.Key, "key", "", "with --sink rabbitmq: the routing key (default: the type of the event)")
 	p.StringArrayVar(&o.Types, "type", nil, "type of events, or the beginning of types with a * at its end; may be given again (default: all)")
 	p.StringArrayVar(&o.Filters, "filter", nil, "condition that has to hold; may be given again")
-	p.StringVar(&o.SecretFrom, "secret", "", "- reads the secret from standard input (default: one is made)")
+	p.StringVar(&o.SecretFrom, "secret", "", "- reads the secret from standard input (default: one is made); with --sink rabbitmq it is USER:PASSWORD")
 	p.DurationVar(&o.Timeout, "timeout", 30*time.Second, "how long to wait until the subscription is active")
 	return cmd
 }
@@ -83,10 +86,16 @@ func clause(text string) map[string]any {
 }
 
 func (o *Options) subscribe(cmd *cobra.Command) error {
-	if err := factory.OneOf("sink", o.Sink, "webhook", "cloudevents"); err != nil {
+	if err := factory.OneOf("sink", o.Sink, "webhook", "cloudevents", "rabbitmq"); err != nil {
 		return err
 	}
-	in := map[string]any{"sink": map[string]string{"kind": o.Sink, "url": o.URL}, "types": o.Types}
+	sink := map[string]string{"kind": o.Sink, "url": o.URL}
+	for name, v := range map[string]string{"exchange": o.Exchange, "key": o.Key} {
+		if v != "" {
+			sink[name] = v
+		}
+	}
+	in := map[string]any{"sink": sink, "types": o.Types}
 	if o.Types == nil {
 		in["types"] = []string{}
 	}

@@ -96,7 +96,7 @@ type NewSubscription struct {
 	// Name The name; one is made without it.
 	Name string `json:"name,omitempty"`
 
-	// Secret What webhooks are signed with: whsec_ and base64; one is made without it.
+	// Secret What webhooks are signed with, whsec_ and base64; one is made without it. Of rabbitmq it is USER:PASSWORD.
 	Secret string `json:"secret,omitempty"`
 
 	// Sink Where events go.
@@ -104,6 +104,15 @@ type NewSubscription struct {
 
 	// Types The types of events, or the beginnings of types with a * at the end; all without it.
 	Types []string `json:"types,omitempty"`
+}
+
+// Received What the events started.
+type Received struct {
+	// Events How many events were taken.
+	Events int `json:"events"`
+
+	// Runs The runs.
+	Runs []StartedRun `json:"runs"`
 }
 
 // Selection Whose dead letters.
@@ -114,11 +123,35 @@ type Selection struct {
 
 // Sink Where events go.
 type Sink struct {
-	// Kind A webhook is signed and in structured mode; cloudevents is binary mode, as Knative Brokers take it.
+	// Exchange Of rabbitmq: the exchange.
+	Exchange string `json:"exchange,omitempty"`
+
+	// Key Of rabbitmq: the routing key; the type of the event without it.
+	Key string `json:"key,omitempty"`
+
+	// Kind A webhook is signed and in structured mode; cloudevents is binary mode, as Knative Brokers take it; rabbitmq is an exchange.
 	Kind string `json:"kind"`
 
 	// URL The address.
 	URL string `json:"url"`
+}
+
+// StartedRun A run that an event started.
+type StartedRun struct {
+	// Created False: an event of the same source and id had started it before.
+	Created bool `json:"created"`
+
+	// EventID The id of the event.
+	EventID string `json:"event_id"`
+
+	// Run The run.
+	Run string `json:"run"`
+
+	// Trigger The id of its trigger.
+	Trigger string `json:"trigger"`
+
+	// Workflow The workflow.
+	Workflow string `json:"workflow"`
 }
 
 // Subscription A subscription and how it fares.

@@ -299,6 +299,39 @@ type DeploymentList struct {
 // DeploymentState How far a deployment is.
 type DeploymentState = string
 
+// EventReply The event that a workflow replies with.
+type EventReply struct {
+	// Data Named values, as inputs, outputs and results are.
+	Data Values `json:"data"`
+
+	// ID The id.
+	ID string `json:"id"`
+
+	// Source The source.
+	Source string `json:"source"`
+
+	// Time When it was made.
+	Time time.Time `json:"time"`
+
+	// Type The type.
+	Type string `json:"type"`
+}
+
+// EventRun A run that an event started.
+type EventRun struct {
+	// Created False: an event of the same source and id had started it before.
+	Created bool `json:"created"`
+
+	// Run The run.
+	Run string `json:"run"`
+
+	// Trigger The id of its trigger.
+	Trigger string `json:"trigger"`
+
+	// Workflow The workflow.
+	Workflow string `json:"workflow"`
+}
+
 // Failure Failed runs of one cause.
 type Failure struct {
 	// Count How many runs.
@@ -360,6 +393,15 @@ type FileReference struct {
 
 	// Type The media type of the content.
 	Type string `json:"type"`
+}
+
+// GivenEvent An event from outside.
+type GivenEvent struct {
+	// Event The event in the JSON format of CloudEvents 1.0.
+	Event map[string]interface{} `json:"event"`
+
+	// NoReply Answer as soon as the runs are durable, whether or not one replies.
+	NoReply bool `json:"no_reply,omitempty"`
 }
 
 // Input One input of a workflow.
@@ -918,6 +960,15 @@ type StepWait struct {
 
 	// Until When it ends by itself, absent for never.
 	Until *time.Time `json:"until,omitempty"`
+}
+
+// TakenEvent What an event started.
+type TakenEvent struct {
+	// Reply The event that a workflow replies with.
+	Reply *EventReply `json:"reply,omitempty"`
+
+	// Runs The runs.
+	Runs []EventRun `json:"runs"`
 }
 
 // TestFailure One thing that is not as it should be.

@@ -51,7 +51,7 @@ type Subscribe struct {
 	Sink    domain.Sink
 	Types   []string
 	Filter  json.RawMessage
-	Secret  string // of webhooks: whsec_ and base64, "" = one is made
+	Secret  string // of webhooks: whsec_ and base64, "" = one is made; of rabbitmq: USER:PASSWORD
 }
 
 // secretPrefix begins a secret (Standard Webhooks 1.0, "signature scheme").
@@ -104,6 +104,9 @@ func (s *Service) Subscribe(ctx context.Context, o Subscribe) (domain.Subscripti
 	if err := s.Store.AddSubscription(ctx, sub, s.settle(o.Project)); err != nil {
 		return sub, "", err
 	}
+	if sub.Sink.Kind != domain.SinkWebhook {
+		secret = "" // it is theirs
+	}
 	sub, err = s.Store.Subscription(ctx, o.Project, sub.ID)
 	return sub, secret, err
 }
@@ -120,6 +123,12 @@ func known(pattern string) bool {
 
 // newSecret is the secret of a webhook: the one given, or a new one of 32 random bytes.
 func newSecret(o Subscribe) (string, *fault.Field) {
+	if o.Sink.Kind == domain.SinkRabbitMQ {
+		if user, password, ok := strings.Cut(o.Secret, ":"); !ok || user == "" || password == "" || len(o.Secret) > 512 {
+			return "", &fault.Field{Path: "secret", Message: "is no user with a password", Remedy: "give USER:PASSWORD, of a user who may write to the exchange"}
+		}
+		return o.Secret, nil
+	}
 	if o.Sink.Kind != domain.SinkWebhook {
 		if o.Secret != "" {
 			return "", &fault.Field{Path: "secret", Message: "is given for a sink that is not signed", Remedy: "leave it out, or give sink.kind: webhook"}

@@ -14,16 +14,19 @@ import (
 // The kinds of sinks.
 const (
 	SinkWebhook     = "webhook"     // an HTTP endpoint, signed as Standard Webhooks 1.0 says, structured mode
+	SinkRabbitMQ    = "rabbitmq"    // an exchange of a RabbitMQ, binary mode
 	SinkCloudEvents = "cloudevents" // an HTTP endpoint that takes CloudEvents in binary mode, such as a Knative Broker
 )
 
 // Sinks are the kinds.
-var Sinks = []string{SinkWebhook, SinkCloudEvents}
+var Sinks = []string{SinkWebhook, SinkCloudEvents, SinkRabbitMQ}
 
 // Sink is where a subscription's events go.
 type Sink struct {
-	Kind string
-	URL  string
+	Kind     string
+	URL      string // without credentials
+	Exchange string // of rabbitmq
+	Key      string // of rabbitmq: the routing key, "" = the event's type
 }
 
 // Subscription is somebody's wish to be told of events of a project.
@@ -77,15 +80,27 @@ func (s *Subscription) Check() (bad []fault.Field) {
 		bad = append(bad, fault.Field{Path: "name", Message: "is " + quote(s.Name), Remedy: "give 1 to 63 of a-z, 0-9 and -"})
 	}
 	if !slices.Contains(Sinks, s.Sink.Kind) {
-		remedy := "give " + strings.Join(Sinks, " or ")
+		remedy := "give " + strings.Join(Sinks, ", ")
 		bad = append(bad, fault.Field{Path: "sink.kind", Message: "is " + quote(s.Sink.Kind), Remedy: remedy})
+	}
+	schemes, example, instead := []string{"http", "https"}, "https://example.com/hooks/pelton", "leave them out: webhooks are signed"
+	if s.Sink.Kind == SinkRabbitMQ {
+		schemes, example, instead = []string{"amqp", "amqps"}, "amqps://rabbit.example.com/vhost", "give them as secret, USER:PASSWORD"
+		if s.Sink.Exchange == "" {
+			bad = append(bad, fault.Field{Path: "sink.exchange", Message: "is missing", Remedy: "name the exchange that events go to"})
+		}
+	} else if s.Sink.Exchange != "" || s.Sink.Key != "" {
+		bad = append(bad, fault.Field{Path: "sink.exchange", Message: "is given for a sink that has none", Remedy: "leave exchange and key out, or give kind: rabbitmq"})
+	}
+	if len(s.Sink.Exchange) > 255 || len(s.Sink.Key) > 255 {
+		bad = append(bad, fault.Field{Path: "sink.exchange", Message: "is longer than 255 bytes, or key is", Remedy: "give shorter ones"})
 	}
 	u, err := url.Parse(s.Sink.URL)
 	switch {
-	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
-		bad = append(bad, fault.Field{Path: "sink.url", Message: "is " + quote(s.Sink.URL), Remedy: "give a URL such as https://example.com/hooks/pelton"})
+	case err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "":
+		bad = append(bad, fault.Field{Path: "sink.url", Message: "is " + quote(s.Sink.URL), Remedy: "give a URL such as " + example})
 	case u.User != nil:
-		bad = append(bad, fault.Field{Path: "sink.url", Message: "holds a user name or password, which lists would show", Remedy: "leave them out: webhooks are signed"})
+		bad = append(bad, fault.Field{Path: "sink.url", Message: "holds a user name or password, which lists would show", Remedy: instead})
 	case len(s.Sink.URL) > 2048:
 		bad = append(bad, fault.Field{Path: "sink.url", Message: "is longer than 2048 bytes", Remedy: "give a shorter one"})
 	}

@@ -19,6 +19,7 @@ import (
 const (
 	TriggerPlatformEvent = "platform-event" // what happens in the project
 	TriggerCloudEvent    = "cloudevent"     // from outside
+	TriggerRabbitMQ      = "rabbitmq"       // from a queue of the user's RabbitMQ
 )
 
 // replyTimeout is how long a sender waits for a workflow's reply where its trigger does not say.

@@ -295,7 +295,7 @@ func evalMapping(e domain.Expression, sc *domain.Scope) (domain.Value, error) {
 }
 
 // lasting are the kinds of triggers whose events are the same ones after a redeployment.
-var lasting = map[string]bool{TriggerWorkflowEnd: true, TriggerPlatformEvent: true, TriggerCloudEvent: true}
+var lasting = map[string]bool{TriggerWorkflowEnd: true, TriggerPlatformEvent: true, TriggerCloudEvent: true, TriggerRabbitMQ: true}
 
 func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain.Values) *Dedup {
 	expires := s.now().UTC().Add(s.cfg.DedupTTL)

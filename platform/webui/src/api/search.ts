@@ -31,7 +31,18 @@ export const runStates = [
   "failed",
   "cancelled",
 ];
-export const triggerKinds = ["manual", "http", "cron", "source", "workflow", "failure"];
+export const triggerKinds = [
+  "manual",
+  "http",
+  "cron",
+  "source",
+  "workflow",
+  "failure",
+  "workflow-end",
+  "platform-event",
+  "cloudevent",
+  "rabbitmq",
+];
 
 export const spans = [
   { value: "1h", label: "last hour" },

@@ -60,8 +60,10 @@ func optional(t time.Time) *time.Time {
 }
 
 type sinkJSON struct {
-	Kind string `json:"kind"`
-	URL  string `json:"url"`
+	Kind     string `json:"kind"`
+	URL      string `json:"url"`
+	Exchange string `json:"exchange,omitempty"`
+	Key      string `json:"key,omitempty"`
 }
 
 type subscriptionJSON struct {
@@ -82,7 +84,7 @@ type subscriptionJSON struct {
 }
 
 func subscriptionOf(s domain.Subscription) subscriptionJSON {
-	j := subscriptionJSON{ID: s.ID, Name: s.Name, Sink: sinkJSON{s.Sink.Kind, s.Sink.URL}, Types: s.Types, Filter: s.Filter, State: s.State(), Reason: s.Disabled, CreatedAt: utc(s.CreatedAt),
+	j := subscriptionJSON{ID: s.ID, Name: s.Name, Sink: sinkJSON(s.Sink), Types: s.Types, Filter: s.Filter, State: s.State(), Reason: s.Disabled, CreatedAt: utc(s.CreatedAt),
 		Delivered: s.Delivered, DeliveredAt: optional(s.DeliveredAt), LastError: s.LastError, Waiting: s.Waiting, Dead: s.Dead}
 	if j.Types == nil {
 		j.Types = []string{}
@@ -122,7 +124,7 @@ func (a API) subscribe(w http.ResponseWriter, r *http.Request) error {
 	if in.Sink == nil {
 		return fault.InvalidField("sink", "is missing", `give where events go: {"kind": "webhook", "url": "https://…"}`)
 	}
-	s, secret, err := a.Service.Subscribe(r.Context(), app.Subscribe{Project: r.PathValue("project"), Name: in.Name, Sink: domain.Sink{Kind: in.Sink.Kind, URL: in.Sink.URL},
+	s, secret, err := a.Service.Subscribe(r.Context(), app.Subscribe{Project: r.PathValue("project"), Name: in.Name, Sink: domain.Sink(*in.Sink),
 		Types: in.Types, Filter: in.Filter, Secret: in.Secret})
 	if err != nil {
 		return err

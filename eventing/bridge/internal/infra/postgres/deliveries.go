@@ -30,7 +30,7 @@ type deliveryRow struct {
 	LastError                                               string
 	CreatedAt                                               time.Time
 	DiedAt                                                  *time.Time
-	Kind, URL                                               string
+	Kind, URL, Exchange, Key                                string
 	Sealed                                                  []byte
 }
 
@@ -50,11 +50,11 @@ func (s *Store) Claim(ctx context.Context, limit, perSubscription int, lease tim
 		return nil, pg.Translate(err, "delivery")
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r deliveryRow, err error) {
-		return r, row.Scan(&r.Seq, &r.ID, &r.Subscription, &r.Project, &r.Ordering, &r.EventID, &r.EventType, &r.Event, &r.Tries, &r.CreatedAt, &r.Kind, &r.URL, &r.Sealed)
+		return r, row.Scan(&r.Seq, &r.ID, &r.Subscription, &r.Project, &r.Ordering, &r.EventID, &r.EventType, &r.Event, &r.Tries, &r.CreatedAt, &r.Kind, &r.URL, &r.Exchange, &r.Key, &r.Sealed)
 	})
 	out := make([]app.Claimed, len(list))
 	for i, r := range list {
-		out[i] = app.Claimed{Delivery: r.delivery(), Sink: domain.Sink{Kind: r.Kind, URL: r.URL}, Sealed: r.Sealed}
+		out[i] = app.Claimed{Delivery: r.delivery(), Sink: domain.Sink{Kind: r.Kind, URL: r.URL, Exchange: r.Exchange, Key: r.Key}, Sealed: r.Sealed}
 	}
 	return out, pg.Translate(err, "delivery")
 }

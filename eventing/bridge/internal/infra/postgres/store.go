@@ -138,7 +138,7 @@ func (s *Store) AddSubscription(ctx context.Context, x domain.Subscription, sett
 		if types == nil {
 			types = []string{}
 		}
-		_, err := tx.Exec(ctx, s.q["add_subscription"], x.ID, x.Project, x.Name, x.Sink.Kind, x.Sink.URL, types, string(x.Filter), x.Sealed, x.CreatedAt)
+		_, err := tx.Exec(ctx, s.q["add_subscription"], x.ID, x.Project, x.Name, x.Sink.Kind, x.Sink.URL, types, string(x.Filter), x.Sealed, x.CreatedAt, x.Sink.Exchange, x.Sink.Key)
 		return err
 	})
 	if fault.Is(err, fault.Conflict) {
@@ -184,23 +184,23 @@ func (s *Store) DisableSubscription(ctx context.Context, project, id, reason str
 }
 
 type subscriptionRow struct {
-	ID, Project, Name, Kind, URL string
-	Types                        []string
-	Filter                       string
-	Sealed                       []byte
-	Paused                       bool
-	Disabled                     string
-	CreatedAt                    time.Time
-	Version                      int64
-	Armed                        bool
-	Delivered                    int64
-	DeliveredAt                  *time.Time
-	LastError                    string
-	Waiting, Dead                int
+	ID, Project, Name, Kind, URL, Exchange, Key string
+	Types                                       []string
+	Filter                                      string
+	Sealed                                      []byte
+	Paused                                      bool
+	Disabled                                    string
+	CreatedAt                                   time.Time
+	Version                                     int64
+	Armed                                       bool
+	Delivered                                   int64
+	DeliveredAt                                 *time.Time
+	LastError                                   string
+	Waiting, Dead                               int
 }
 
 func (r subscriptionRow) subscription() domain.Subscription {
-	x := domain.Subscription{ID: r.ID, Project: r.Project, Name: r.Name, Sink: domain.Sink{Kind: r.Kind, URL: r.URL}, Types: r.Types, Sealed: r.Sealed, Paused: r.Paused,
+	x := domain.Subscription{ID: r.ID, Project: r.Project, Name: r.Name, Sink: domain.Sink{Kind: r.Kind, URL: r.URL, Exchange: r.Exchange, Key: r.Key}, Types: r.Types, Sealed: r.Sealed, Paused: r.Paused,
 		Disabled: r.Disabled, CreatedAt: r.CreatedAt.UTC(), Version: r.Version, Armed: r.Armed, Delivered: r.Delivered, LastError: r.LastError, Waiting: r.Waiting, Dead: r.Dead}
 	if r.Filter != "" {
 		x.Filter = json.RawMessage(r.Filter)

@@ -146,6 +146,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runner/v1/projects/{project}/cloudevents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start runs for an event
+         * @description Starts the runs whose triggers of the kind cloudevent take an event, once for each source and id, and waits for a reply where one replies; senders use the bridge instead, which takes CloudEvents in every mode. This needs the role operator.
+         */
+        post: operations["receiveEvent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runner/v1/projects/{project}/cost": {
         parameters: {
             query?: never;
@@ -1181,6 +1204,35 @@ export interface components {
          * @enum {string}
          */
         DeploymentState: "deploying" | "live" | "failed" | "stopped";
+        /** @description The event that a workflow replies with. */
+        EventReply: {
+            data: components["schemas"]["Values"];
+            /** @description The id. */
+            id: string;
+            /** @description The source. */
+            source: string;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            time: string;
+            /** @description The type. */
+            type: string;
+        };
+        /** @description A run that an event started. */
+        EventRun: {
+            /** @description False: an event of the same source and id had started it before. */
+            created: boolean;
+            /**
+             * Format: uuid
+             * @description The run.
+             */
+            run: string;
+            /** @description The id of its trigger. */
+            trigger: string;
+            /** @description The workflow. */
+            workflow: string;
+        };
         /** @description Failed runs of one cause. */
         Failure: {
             /** @description How many runs. */
@@ -1241,6 +1293,15 @@ export interface components {
             size: number;
             /** @description The media type of the content. */
             type: string;
+        };
+        /** @description An event from outside. */
+        GivenEvent: {
+            /** @description The event in the JSON format of CloudEvents 1.0. */
+            event: {
+                [key: string]: unknown;
+            };
+            /** @description Answer as soon as the runs are durable, whether or not one replies. */
+            no_reply?: boolean;
         };
         /** @description One input of a workflow. */
         Input: {
@@ -1577,7 +1638,7 @@ export interface components {
              * @description The kind of trigger; workflow is a step of another run, failure another run's failure.
              * @enum {string}
              */
-            kind: "manual" | "http" | "cron" | "source" | "workflow" | "failure";
+            kind: "manual" | "http" | "cron" | "source" | "workflow" | "failure" | "workflow-end" | "platform-event" | "cloudevent" | "rabbitmq";
         };
         /** @description A cron trigger of a deployed workflow. */
         Schedule: {
@@ -1791,6 +1852,12 @@ export interface components {
              * @description When it ends by itself, absent for never.
              */
             until?: string;
+        };
+        /** @description What an event started. */
+        TakenEvent: {
+            reply?: components["schemas"]["EventReply"];
+            /** @description The runs. */
+            runs: components["schemas"]["EventRun"][];
         };
         /** @description One thing that is not as it should be. */
         TestFailure: {
@@ -2418,6 +2485,46 @@ export interface operations {
             404: components["responses"]["NotFound"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["Unsupported"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    receiveEvent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The event. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GivenEvent"];
+            };
+        };
+        responses: {
+            /** @description The runs are durable. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakenEvent"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["Exhausted"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];

@@ -137,6 +137,7 @@ function StartedBy({ project, run }: { project: string; run: Run }) {
     </Link>
   );
   if (run.trigger.kind === "failure") return <>handles the failure of {link}</>;
+  if (run.trigger.kind === "workflow-end") return <>started by the end of {link}</>;
   return (
     <>
       called by step {p.step} of {link}

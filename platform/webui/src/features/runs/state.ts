@@ -153,7 +153,7 @@ export function marks(run: Run): Record<string, StepMark> {
     if (one?.caught && state === "failed")
       out[step] = { state: "caught", note: `caught: ${one.error?.kind ?? "an error"}` };
   }
-  if (run.trigger.id && ["http", "cron", "source"].includes(run.trigger.kind))
+  if (run.trigger.id && !["manual", "workflow", "failure"].includes(run.trigger.kind))
     out[`trigger:${run.trigger.id}`] = { state: "completed" };
   if (ended(run.state)) out["result:"] = { state: run.state === "completed" ? "completed" : "skipped" };
   for (const s of run.steps ?? [])

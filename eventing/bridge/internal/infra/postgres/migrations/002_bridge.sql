@@ -3,8 +3,10 @@ CREATE TABLE subscription (
     id           uuid PRIMARY KEY,
     project      text NOT NULL,
     name         text NOT NULL,
-    kind         text NOT NULL, -- of the sink: webhook, cloudevents
+    kind         text NOT NULL, -- of the sink: webhook, cloudevents, rabbitmq
     url          text NOT NULL,
+    exchange     text NOT NULL, -- of rabbitmq, like key
+    key          text NOT NULL,
     types        text[] NOT NULL,
     filter       text NOT NULL, -- JSON, '' = none
     sealed       bytea,         -- the secret, null = none

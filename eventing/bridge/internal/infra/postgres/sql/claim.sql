@@ -14,5 +14,5 @@ WITH heads AS MATERIALIZED (
     WHERE d.seq = c.seq AND d.died_at IS NULL AND (d.claimed_until IS NULL OR d.claimed_until < now())
     RETURNING d.seq, d.id, d.subscription, d.project, d.ordering, d.event_id, d.type, d.event, d.tries, d.created_at
 )
-SELECT t.seq, t.id, t.subscription, t.project, t.ordering, t.event_id, t.type, t.event, t.tries, t.created_at, s.kind, s.url, s.sealed
+SELECT t.seq, t.id, t.subscription, t.project, t.ordering, t.event_id, t.type, t.event, t.tries, t.created_at, s.kind, s.url, s.exchange, s.key, s.sealed
 FROM taken t JOIN subscription s ON s.id = t.subscription ORDER BY t.seq
