@@ -123,6 +123,13 @@ func wait(t *testing.T, c <-chan struct{}, limit time.Duration) {
 	}
 }
 
+// HasEnded tells whether the end was told.
+func (k *Told) HasEnded() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.ended) > 0
+}
+
 // Text is the one output's value.
 func (k *Told) Text(t *testing.T) string {
 	t.Helper()

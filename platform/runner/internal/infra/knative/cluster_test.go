@@ -243,7 +243,7 @@ func mapsKeys(m map[string][]byte) func(func(string) bool) {
 func (k *real) text(id, seconds string) string { return k.log.base + " " + id + " " + seconds }
 
 func TestClusterExecutions(t *testing.T) {
-	k := openReal(t)
+	k, whole := openReal(t), t
 	r := k.runner(t, "&max-scale=2")
 	b := k.build(t, reports, 1)
 	begun := time.Now()
@@ -269,7 +269,7 @@ func TestClusterExecutions(t *testing.T) {
 		r.Start(apptest.Attempt("find", b, k.text("find", "free")), sink)
 		k.log.await(t, "begin/find")
 		r.Close()
-		r = k.runner(t, "&max-scale=2")
+		r = k.runner(whole, "&max-scale=2")
 		again := apptest.NewTold()
 		begun := time.Now()
 		r.Attach(apptest.Attempt("find", b, k.text("find", "free")), again)
@@ -301,7 +301,7 @@ func TestClusterExecutions(t *testing.T) {
 		require.NoError(t, err)
 		require.NotNil(t, job)
 		r.Close()
-		r = k.runner(t, "&max-scale=2")
+		r = k.runner(whole, "&max-scale=2")
 		again := apptest.NewTold()
 		r.Attach(x, again)
 		k.log.release("long")
@@ -366,6 +366,60 @@ func TestClusterReasons(t *testing.T) {
 		}
 		require.ErrorContains(t, err, c.want)
 	}
+}
+
+// TestClusterRestart is two hundred executions under way or waiting when the runner is killed. What the
+// next one does not find is attempted again, as the engine would.
+func TestClusterRestart(t *testing.T) {
+	k := openReal(t)
+	r := k.runner(t, "&max-scale=2")
+	b := k.build(t, reports, 8)
+	require.NoError(t, r.Ensure(t.Context(), "acme", b))
+	attempt := func(i, n int) app.Execution {
+		x := apptest.Attempt(fmt.Sprint("r", i, "-", n), b, k.text(fmt.Sprint("r", i), "2"))
+		x.Attempt = int32(n)
+		return x
+	}
+	first := make([]*apptest.Told, 200)
+	for i := range first {
+		first[i] = apptest.NewTold()
+		r.Start(attempt(i, 1), first[i])
+	}
+	k.log.await(t, "end/r5")
+	r.Close()
+	killed := time.Now()
+	r = k.runner(t, "&max-scale=2")
+	require.NoError(t, r.Inherit(t.Context(), r.Estate()))
+	outcomes := map[string]int{}
+	second := map[int]*apptest.Told{}
+	for i := range first {
+		if first[i].HasEnded() {
+			outcomes["before"]++
+			continue
+		}
+		second[i] = apptest.NewTold()
+		r.Attach(attempt(i, 1), second[i])
+	}
+	third := map[int]*apptest.Told{}
+	for i, sink := range second {
+		e := waitLong(t, sink)
+		if e.Outcome == app.Completed {
+			outcomes["found"]++
+			continue
+		}
+		require.Contains(t, []app.Outcome{app.Lost, app.Unknown}, e.Outcome, e.Error)
+		outcomes["again"]++
+		third[i] = apptest.NewTold()
+		r.Start(attempt(i, 2), third[i])
+	}
+	for _, sink := range third {
+		require.Equal(t, app.Completed, waitLong(t, sink).Outcome)
+	}
+	for i := range first {
+		require.Equal(t, 1, k.log.count(fmt.Sprint("begin/r", i)), i)
+		require.Equal(t, 1, k.log.count(fmt.Sprint("end/r", i)), i)
+	}
+	t.Logf("all ended %s after the kill: %v", time.Since(killed).Round(time.Millisecond), outcomes)
 }
 
 // TestClusterScaling is fifty executions of 20 to 55 s while the service scales up and down and a pod is
