@@ -280,6 +280,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.relay != nil {
 		parts = append(parts, s.relay.Run)
 	}
+	if c, ok := s.proc.(app.Collector); ok {
+		parts = append(parts, s.afterReady(func(ctx context.Context) error { return s.collect(ctx, c) }))
+	}
 	if s.peers != nil {
 		parts = append(parts, func(ctx context.Context) error { return s.peers.Run(ctx, s.app.Answer) })
 	}
@@ -295,6 +298,25 @@ func (s *Service) Run(ctx context.Context) error {
 		errs = append(errs, <-ended)
 	}
 	return errors.Join(errs...)
+}
+
+// collectEvery is how often builds that nothing names are looked for.
+const collectEvery = 5 * time.Minute
+
+// collect lets go of builds that nothing names any more, until ctx ends.
+func (s *Service) collect(ctx context.Context, c app.Collector) error {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := c.Collect(ctx, s.app.Named); err != nil && ctx.Err() == nil {
+			s.deps.Log.Warn("builds that nothing names could not be removed", "err", err)
+		}
+	}
 }
 
 // afterReady lets a part wait until runs can be started.

@@ -207,6 +207,8 @@ type Store interface {
 	Deployments(ctx context.Context, project string, all bool) ([]Deployment, error)
 	// Standing lists the deployments of all projects that are deploying or live.
 	Standing(ctx context.Context) ([]Deployment, error)
+	// Needed lists those, and the deployments of runs that have not ended.
+	Needed(ctx context.Context) ([]Deployment, error)
 	// StandingMarks is a text for each live deployment that changes when it does: cheap to compare.
 	StandingMarks(ctx context.Context) ([]string, error)
 

@@ -96,25 +96,38 @@ func (k *Told) add(f func()) {
 }
 
 // Logged waits for the first line.
-func (k *Told) Logged(t *testing.T) { wait(t, k.logged) }
+func (k *Told) Logged(t *testing.T) { wait(t, k.logged, time.Minute) }
 
-// End waits for the end, which is told once.
+// End waits for the end, which is told once, a minute at the longest.
 func (k *Told) End(t *testing.T) app.Ended {
 	t.Helper()
-	wait(t, k.over)
+	return k.EndWithin(t, time.Minute)
+}
+
+// EndWithin waits as long as it is told.
+func (k *Told) EndWithin(t *testing.T, limit time.Duration) app.Ended {
+	t.Helper()
+	wait(t, k.over, limit)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	require.Len(t, k.ended, 1)
 	return k.ended[0]
 }
 
-func wait(t *testing.T, c <-chan struct{}) {
+func wait(t *testing.T, c <-chan struct{}, limit time.Duration) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(time.Minute):
-		t.Fatal("nothing came within a minute")
+	case <-time.After(limit):
+		t.Fatalf("nothing came within %s", limit)
 	}
+}
+
+// HasEnded tells whether the end was told.
+func (k *Told) HasEnded() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.ended) > 0
 }
 
 // Text is the one output's value.

@@ -117,12 +117,21 @@ func (r *Runner) ensureService(ctx context.Context, b *backend) error {
 	if have != nil && have.GetAnnotations()[annotationBuild] != b.o.build.Digest {
 		return fault.New(fault.Conflict, "the service %s in %s belongs to another build", b.name, b.ns)
 	}
-	applied := have
+	applied, works := have, false
 	if have == nil || have.GetAnnotations()[annotationSpec] != u.GetAnnotations()[annotationSpec] || have.GetDeletionTimestamp() != nil {
 		if applied, err = r.cluster.apply(ctx, u); err != nil {
 			r.forgetProject(b.o.project, err)
 			return err
 		}
+	} else {
+		// It has worked, so it can be called: that it may not do so at this moment fails executions, not
+		// the deployment.
+		revision, _, _ := unstructured.NestedString(have.Object, "status", "latestReadyRevisionName")
+		works = revision != ""
+	}
+	if works {
+		r.want(b, applied, u)
+		return nil
 	}
 	if err := r.awaitService(ctx, b, applied.GetGeneration()); err != nil {
 		if have == nil && !transient(err) && ctx.Err() == nil { // it never worked: nothing is left that tries on
@@ -130,11 +139,16 @@ func (r *Runner) ensureService(ctx context.Context, b *backend) error {
 		}
 		return err
 	}
+	r.want(b, applied, u)
+	return nil
+}
+
+// want notes a service that works, as the cluster has it and as it was applied.
+func (r *Runner) want(b *backend, have, applied *unstructured.Unstructured) {
 	r.deploy.mu.Lock()
-	r.deploy.wanted[b.ns+"/"+b.name] = &wanted{b: b, spec: applied.Object["spec"], mark: u.GetAnnotations()[annotationSpec]}
+	r.deploy.wanted[b.ns+"/"+b.name] = &wanted{b: b, spec: have.Object["spec"], mark: applied.GetAnnotations()[annotationSpec]}
 	r.deploy.mu.Unlock()
 	b.setEnsured(true)
-	return nil
 }
 
 // forgetProject lets the namespace be made again when that is what was missing.
@@ -327,18 +341,31 @@ func (r *Runner) follow() {
 		return
 	}
 	defer w.Stop()
-	for e := range w.ResultChan() {
-		u, ok := e.Object.(*unstructured.Unstructured)
-		if !ok {
-			return // the watch is too old
-		}
-		switch e.Type {
-		case watch.Modified, watch.Added:
-			r.compare(u)
-		case watch.Deleted:
-			r.remake(u.GetNamespace()+"/"+u.GetName(), "was deleted")
+	for {
+		select {
+		case <-r.life.Done():
+			return
+		case e, ok := <-w.ResultChan():
+			if !ok || !r.heed(e) {
+				return
+			}
 		}
 	}
+}
+
+// heed deals with one change; false when the watch has to begin again.
+func (r *Runner) heed(e watch.Event) bool {
+	u, ok := e.Object.(*unstructured.Unstructured)
+	if !ok {
+		return false // the watch is too old
+	}
+	switch e.Type {
+	case watch.Modified, watch.Added:
+		r.compare(u)
+	case watch.Deleted:
+		r.remake(u.GetNamespace()+"/"+u.GetName(), "was deleted")
+	}
+	return true
 }
 
 func (r *Runner) allWanted() map[string]*wanted {

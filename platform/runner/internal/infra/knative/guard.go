@@ -28,6 +28,8 @@ const (
 	silence   = 35 * time.Second
 	// waitTold is when people are told why an execution waits for an instance.
 	waitTold = 3 * time.Second
+	// stuck is how long a call may tell nothing while an instance is ready.
+	stuck = time.Minute
 )
 
 // busyPod is a pod with executions that have lasted.
@@ -99,7 +101,7 @@ func (r *Runner) allBackends() []*backend {
 // guarded looks after one execution, and names its pod once it has lasted.
 func (u *run) guarded(now time.Time, beats bool) string {
 	u.mu.Lock()
-	instance, began, heard, cut, open := u.instance, u.began, u.heard, u.cut, u.stream != nil
+	instance, began, heard, opened, cut, open := u.instance, u.began, u.heard, u.opened, u.cut, u.stream != nil
 	cancelled := u.cancel
 	u.mu.Unlock()
 	switch {
@@ -107,11 +109,11 @@ func (u *run) guarded(now time.Time, beats bool) string {
 		if open && cancelled != nil && now.Sub(heard) > cancelPatience {
 			cut() // it waits for an instance in the activator: nobody there knows of the cancel
 		}
-		if now.Sub(u.queued) > waitTold && open && cancelled == nil {
-			u.explain()
+		if now.Sub(u.queued) > waitTold && open && cancelled == nil && u.explain() && now.Sub(opened) > stuck {
+			cut() // an instance is ready: the call hangs on the way, at one that has died
 		}
 		return ""
-	case open && now.Sub(heard) > silence:
+	case open && (now.Sub(heard) > silence || u.isGone()):
 		cut() // the connection is half dead
 		return instance
 	case open && beats:
@@ -123,8 +125,8 @@ func (u *run) guarded(now time.Time, beats bool) string {
 	return instance
 }
 
-// explain tells why no instance takes the execution, if the pods tell.
-func (u *run) explain() {
+// explain tells why no instance takes the execution, if the pods tell, and whether one is ready.
+func (u *run) explain() (ready bool) {
 	pods, _ := u.r.pods.of(u.b.ns, shortBuild(u.b.o.build.Digest))
 	if u.role != roleService {
 		pods = nil
@@ -135,9 +137,10 @@ func (u *run) explain() {
 	for _, p := range pods {
 		if p.trouble != nil && !p.ready {
 			u.wait(p.trouble.words)
-			return
 		}
+		ready = ready || (p.ready && !p.ending)
 	}
+	return ready
 }
 
 // protect sets the deletion cost of a pod, and nudges it.

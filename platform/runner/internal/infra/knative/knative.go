@@ -164,7 +164,7 @@ func (r *Runner) take(x app.Execution, s app.Sink, attach bool) {
 	}
 	b, err := r.backend(x.Project, x.Build)
 	if err != nil {
-		u.end(app.Ended{Outcome: app.Failed, Error: startError(err)})
+		go u.end(app.Ended{Outcome: app.Failed, Error: startError(err)}) // not from within Start
 		return
 	}
 	u.b, u.role = b, r.roleOf(&x)

@@ -439,6 +439,11 @@ func (s *Store) Standing(ctx context.Context) ([]app.Deployment, error) {
 	return deployments(collect[deploymentRow](ctx, s, "deployment", "standing"))
 }
 
+// Needed lists the deployments that are deploying or live, or have runs that have not ended.
+func (s *Store) Needed(ctx context.Context) ([]app.Deployment, error) {
+	return deployments(collect[deploymentRow](ctx, s, "deployment", "needed"))
+}
+
 // Secrets lists all secrets, sealed.
 func (s *Store) Secrets(ctx context.Context) ([]app.SealedSecret, error) {
 	return collect[app.SealedSecret](ctx, s, "secret", "secrets")
