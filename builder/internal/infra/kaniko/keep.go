@@ -51,6 +51,11 @@ func (j *build) keep(ctx context.Context, ground v1.Image, at name.Digest, code 
 	if err := j.reg.Attach(ctx, repo.Digest(h.String()), img, sbom); err != nil {
 		return err
 	}
+	for _, key := range j.deps {
+		if err := j.reg.Use(ctx, j.o.Project, key, j.o.Build); err != nil {
+			return err
+		}
+	}
 	d, err := j.reg.Keep(ctx, j.o.Project, j.o.Build, img, j.now())
 	if err != nil {
 		return err
@@ -149,7 +154,7 @@ func (j *build) job(ctx context.Context, s *stage, layers int) (string, error) {
 			args[k] = v
 		}
 	}
-	order := spec.Build{Source: address, Digest: j.o.Source, Below: s.Below, Rename: s.Rename, Files: s.Files, Dockerfile: s.Dockerfile, Args: args, Insecure: j.s.RegistryInsecure}
+	order := spec.Build{Source: address, Digest: j.o.Source, Below: s.Below, Rename: s.Rename, Files: s.Files, Dockerfile: s.Dockerfile, Args: args, Insecure: j.s.RegistryInsecure, Single: s.Dockerfile != ""}
 	if s.UV {
 		order.Installer = j.env.index
 	}
@@ -244,7 +249,11 @@ func (b *Builder) ready(ctx context.Context) error {
 
 // Drop implements app.Backend.
 func (b *Builder) Drop(ctx context.Context, project, build string, before time.Time) (bool, error) {
-	defer b.lock(project + "/" + build)()
+	unlock, err := b.lock(ctx, project+"/"+build)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	return b.reg.Drop(ctx, project, build, before)
 }
 

@@ -144,7 +144,8 @@ func (r *Registry) Drop(ctx context.Context, project, build string, before time.
 	return true, errors.Join(append(errs, err)...)
 }
 
-// Use notes that a build is put on dependencies, before it is.
+// Use notes that a build shares dependencies with others. It is noted before the image is kept: at worst a note
+// is too many. Without it they may be taken away, which costs the time to make them again.
 func (r *Registry) Use(ctx context.Context, project, key, build string) error {
 	tag, err := r.useTag(project, key, build)
 	if err != nil {
