@@ -32,14 +32,6 @@ func (j *build) keep(ctx context.Context, ground v1.Image, at name.Digest, code 
 	if err != nil {
 		return err
 	}
-	h, err := img.Digest()
-	if err != nil {
-		return err
-	}
-	repo, err := j.reg.Repository(j.o.Project)
-	if err != nil {
-		return err
-	}
 	packages, err := j.contents(ctx, at)
 	if err != nil {
 		return err
@@ -48,15 +40,7 @@ func (j *build) keep(ctx context.Context, ground v1.Image, at name.Digest, code 
 	if err != nil {
 		return err
 	}
-	if err := j.reg.Attach(ctx, repo.Digest(h.String()), img, sbom); err != nil {
-		return err
-	}
-	for _, key := range j.deps {
-		if err := j.reg.Use(ctx, j.o.Project, key, j.o.Build); err != nil {
-			return err
-		}
-	}
-	d, err := j.reg.Keep(ctx, j.o.Project, j.o.Build, img, j.now())
+	d, err := j.reg.Keep(ctx, images.Kept{Project: j.o.Project, Build: j.o.Build, Image: img, SBOM: sbom, Shares: j.deps, Now: j.now()})
 	if err != nil {
 		return err
 	}
