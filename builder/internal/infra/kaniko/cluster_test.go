@@ -40,7 +40,7 @@ import (
 
 // rig is a builder on the test cluster, in a namespace and below a prefix of the test's own.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	b       *Builder
 	s       Settings
 	sources *folders
