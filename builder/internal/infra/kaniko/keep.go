@@ -174,7 +174,10 @@ func (j *build) follow(ctx context.Context, t task) (string, error) {
 	if r.Error != nil {
 		return "", j.told(r.Error, f.output())
 	}
-	return r.Digest, j.cluster.remove(ctx, t.name())
+	if err := j.cluster.remove(ctx, t.name()); err != nil { // it is removed some minutes after its end anyway
+		j.log.Warn("a build's Job cannot be removed", "job", t.name(), "err", err)
+	}
+	return r.Digest, nil
 }
 
 func (j *build) say(line string) {
