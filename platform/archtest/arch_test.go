@@ -59,6 +59,7 @@ var layers = []struct {
 	{svc + `/internal/infra/(?P<tech>[a-z0-9]+)(/.*)?`, `$svc/internal/(app|domain)(/.*)?|$svc/internal/infra/($tech|contracts|actiongrpc)(/.*)?|$svc/contracts/.*|$svc/local|platform/kit/.*|eventing/bus|functions/formats/.*|wrapper/(wrapperpb|wire|go|python|node)`, "an adapter never imports a sibling adapter; actiongrpc is what the ways to a wrapper share"},
 	{svc + `/contracts/.*`, ``, "messages are generated code"},
 	{svc + `/(local|migrations|localkit)`, `platform/kit/.*|functions/formats/.*|wrapper/(wrapperpb|wire|go|python|node)|builder/internal/.*`, "the builder as a library, for the command line"},
+	{`builder/cmd/executor`, `builder/internal/(app|infra/kaniko/(images|spec))|builder/local`, "the program of build Jobs is the kaniko adapter's other half"},
 	{`platform/runner/bench`, ``, "floors: bare parts, nothing of ours"},
 	{svc, `$svc/.*|platform/kit/.*|eventing/bus|functions/formats/.*`, "a service sees itself, the kit and the bus"},
 	{`platform/kit(/.*)?`, `platform/kit(/.*)?|eventing/bus`, "plumbing without a business noun"},
@@ -113,9 +114,10 @@ func TestLayers(t *testing.T) {
 
 // homes are the only places of a library.
 var homes = []struct{ lib, pkg, why string }{
-	{`k8s\.io/.*|knative\.dev/serving.*`, `.*/infra/knative|platform/adm(/.*)?|platform/cmd/pelton-adm`, "compute"},
+	{`k8s\.io/.*|knative\.dev/serving.*`, `.*/infra/knative|builder/internal/infra/kaniko|platform/adm(/.*)?|platform/cmd/pelton-adm`, "compute"},
 	{`knative\.dev/eventing.*`, `eventing/bridge/internal/infra/knativebroker`, "brokers"},
-	{`github\.com/GoogleContainerTools/kaniko.*`, `builder/cmd/executor|builder/internal/infra/kaniko`, "image builds"},
+	{`github\.com/GoogleContainerTools/kaniko.*`, `builder/cmd/executor`, "image builds"},
+	{`github\.com/google/go-containerregistry.*`, `builder/cmd/executor|builder/internal/infra/kaniko(/.*)?|platform/adm(/.*)?|platform/tools/image`, "images without a container engine"},
 	{`github\.com/rabbitmq/amqp091-go`, `eventing/rabbitbus|.*/infra/rabbitmq`, "the broker, and the user's own"},
 	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e|adm)(/.*)?|platform/(runner|studio|repository|authorization)|platform/runner/bench`, "PostgreSQL"},
 	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files|platform/kit/s3`, "objects"},

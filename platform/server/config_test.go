@@ -37,6 +37,29 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+func TestBuilderSettings(t *testing.T) {
+	const kaniko, registry = "PELTON_BUILDER_BACKEND=kaniko:", "PELTON_BUILDER_REGISTRY=registry.example.com/pelton"
+	bucket := []string{"PELTON_FILES=s3://h:9000/bucket", "PELTON_S3_CREDENTIALS=/etc/pelton/s3.yaml"}
+	for name, c := range map[string]struct {
+		environ []string
+		says    string // empty: the settings are right
+	}{
+		"in a cluster":          {append([]string{kaniko, registry}, bucket...), ""},
+		"another backend":       {[]string{"PELTON_BUILDER_BACKEND=docker:"}, "builder.backend: is docker: (this version knows local: and kaniko:)"},
+		"files of this machine": {[]string{kaniko, registry}, "files: is a folder of this machine while builder.backend is kaniko:"},
+		"no registry":           {append([]string{kaniko}, bucket...), "builder.registry: is missing while builder.backend is kaniko: (give HOST[:PORT]/PREFIX"},
+		"no patience":           {append([]string{kaniko, registry, "PELTON_BUILDER_PENDING=0s"}, bucket...), "builder.pending: is 0s"},
+		"another service":       {[]string{kaniko, "PELTON_TARGET=studio", "PELTON_STORE=postgres://u:p@h/", "PELTON_BUS=amqp://u:p@h/", "PELTON_AUTHORIZATION_URL=http://h:8080"}, ""},
+	} {
+		_, err := LoadConfig("", c.environ, nil)
+		if c.says == "" {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.ErrorContains(t, err, c.says, name)
+	}
+}
+
 func TestFilesSettings(t *testing.T) {
 	const credentials = "PELTON_S3_CREDENTIALS=/etc/pelton/s3.yaml"
 	for name, c := range map[string]struct {

@@ -69,10 +69,13 @@ func kaniko(b spec.Build) error {
 	logrus.SetOutput(os.Stdout)
 	logrus.SetLevel(logrus.InfoLevel)
 	opts := &config.KanikoOptions{
-		DockerfilePath: config.DockerfilePath, SrcContext: spec.Context, SnapshotMode: constants.SnapshotModeFull,
+		DockerfilePath: config.DockerfilePath, SrcContext: spec.Context, SnapshotMode: constants.SnapshotModeFull, SingleSnapshot: b.Single,
 		CustomPlatform: "linux/" + runtime.GOARCH, NoPush: true, TarPath: spec.Image, KanikoDir: config.KanikoDir,
 		Compression: config.GZip, CompressionLevel: 1, CompressedCaching: false, IgnoreVarRun: true, SkipUnusedStages: true,
 		ImageFSExtractRetry: 2, RegistryOptions: config.RegistryOptions{ImageDownloadRetry: 2},
+	}
+	if b.Single { // our own lines leave no file changed but its time and size the same
+		opts.SnapshotMode = constants.SnapshotModeRedo
 	}
 	// Names and links do not matter to anybody in the tar; it wants one.
 	if err := opts.Destinations.Set("build/out:latest"); err != nil {
@@ -110,11 +113,17 @@ func kaniko(b spec.Build) error {
 	return os.Chmod(spec.Image, 0o644)
 }
 
-// plain writes kaniko's lines without colours and times, which the build's log has of its own.
+// plain writes kaniko's lines without colours and times, which the build's log has of its own, and
+// without what only its authors ask for.
 type plain struct{}
+
+var worth = regexp.MustCompile(`^(RUN|COPY|ADD|FROM|Building stage|Retrieving image [^m]|Unpacking|Taking snapshot|Saving)`)
 
 func (plain) Format(e *logrus.Entry) ([]byte, error) {
 	text := strings.TrimRight(e.Message, "\n")
+	if e.Level >= logrus.InfoLevel && !worth.MatchString(text) {
+		return nil, nil
+	}
 	if e.Level < logrus.InfoLevel {
 		text = e.Level.String() + ": " + text
 	}

@@ -43,10 +43,6 @@ func push(ctx context.Context, env func(string) (string, bool)) (r spec.Result, 
 		if err != nil {
 			return err
 		}
-		h, err := img.Digest()
-		if err != nil {
-			return err
-		}
 		packages, err := installed(img, p.Ground)
 		if err != nil {
 			return fmt.Errorf("read what was installed: %w", err)
@@ -55,13 +51,10 @@ func push(ctx context.Context, env func(string) (string, bool)) (r spec.Result, 
 		if err != nil {
 			return err
 		}
-		d := tag.Digest(h.String())
-		if err := reg.Attach(ctx, d, img, sbom); err != nil {
-			return err
-		}
-		fmt.Printf("# pushing %s\n", d)
-		r.Digest = h.String()
-		return reg.Push(ctx, tag, img)
+		fmt.Printf("# pushing to %s\n", tag)
+		d, err := reg.PushWith(ctx, tag, img, sbom)
+		r.Digest = d.DigestStr()
+		return err
 	}()
 	r.Phases = map[string]int64{"push": time.Since(start).Milliseconds()}
 	var told *app.Error

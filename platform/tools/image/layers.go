@@ -164,4 +164,3 @@ func layer(entries []entry) (v1.Layer, error) {
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(out.Bytes())), nil },
 		tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 }
-

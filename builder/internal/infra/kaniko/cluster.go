@@ -39,7 +39,7 @@ func connect(kubeconfig, namespace string) (*cluster, error) {
 		return nil, fault.InvalidField("builder.kubeconfig", err.Error(), "give the path of a kubeconfig")
 	}
 	// Watches of several builds go on beside each other's requests.
-	c.QPS, c.Burst, c.UserAgent = 50, 100, "pelton-builder"
+	c.QPS, c.Burst, c.UserAgent, c.WarningHandler = 50, 100, "pelton-builder", rest.NoWarnings{}
 	k, err := kubernetes.NewForConfig(c)
 	if err != nil {
 		return nil, fault.InvalidField("builder.kubeconfig", err.Error(), "give the path of a kubeconfig")

@@ -29,6 +29,7 @@ type follower struct {
 
 	mu    sync.Mutex
 	over  bool
+	told  int      // bytes
 	tail  []string // the last lines of commands, for the words of an error
 	ended []*reading
 
@@ -274,8 +275,8 @@ func (f *follower) stream(ctx context.Context, pod, container string, skip int) 
 	for {
 		line, err := r.ReadSlice('\n')
 		if len(line) > 0 && (err == nil || err == io.EOF || err == bufio.ErrBufferFull) { //nolint:errorlint // by their documents, exactly those
-			if n++; n > skip {
-				f.line(strings.TrimRight(string(line), "\r\n"))
+			if n++; n > skip && !f.line(strings.TrimRight(string(line), "\r\n")) {
+				return n - skip, false
 			}
 		}
 		if err != nil && err != bufio.ErrBufferFull { //nolint:errorlint // the same
@@ -284,16 +285,29 @@ func (f *follower) stream(ctx context.Context, pod, container string, skip int) 
 	}
 }
 
-func (f *follower) line(text string) {
+// maxLog is how much of a build's output is told, in bytes, as of a build on this machine.
+const maxLog = 64 << 20
+
+// line takes a line in; false asks for no more.
+func (f *follower) line(text string) bool {
+	f.mu.Lock()
+	f.told += len(text) + 1
+	full := f.told > maxLog
+	f.mu.Unlock()
+	if full {
+		f.tell("… and more, which is left out")
+		return false
+	}
 	f.tell(text)
 	if strings.HasPrefix(text, "# ") {
-		return // the executor's own, and kaniko's
+		return true // the executor's own, and kaniko's
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.tail = append(f.tail, text); len(f.tail) > keptLines {
 		f.tail = f.tail[len(f.tail)-keptLines:]
 	}
+	return true
 }
 
 // finish waits for the logs that are still coming; they end with their containers.

@@ -109,8 +109,9 @@ func makeBuild(t task, s Settings) corev1.Container {
 	return corev1.Container{
 		Name: buildContainer, Image: s.Executor, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command: []string{"/usr/local/bin/executor", "build"}, WorkingDir: "/", Env: env,
+		// It waits for a quarter of the processors, and may use more; what it may need of the disk has to be there.
 		Resources: corev1.ResourceRequirements{Limits: limits, Requests: corev1.ResourceList{
-			corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")}},
+			corev1.ResourceCPU: quarter(s.Limits.CPU), corev1.ResourceMemory: eighth(s.Limits.Memory)}},
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: "kaniko", MountPath: "/kaniko"}, {Name: "out", MountPath: spec.Out},
 			{Name: "env", MountPath: spec.Settings, ReadOnly: true}, {Name: "pull", MountPath: spec.Pull, ReadOnly: true},
@@ -143,6 +144,16 @@ func makePush(t task, s Settings) corev1.Container {
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 	}
+}
+
+func quarter(cpu string) resource.Quantity {
+	q := resource.MustParse(cpu)
+	return *resource.NewMilliQuantity(max(q.MilliValue()/4, 10), resource.DecimalSI)
+}
+
+func eighth(memory string) resource.Quantity {
+	q := resource.MustParse(memory)
+	return *resource.NewQuantity(q.Value()/8, resource.BinarySI)
 }
 
 func scratch(name, size string) corev1.Volume {

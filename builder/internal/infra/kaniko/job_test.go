@@ -56,6 +56,8 @@ func TestMakeJob(t *testing.T) {
 	require.True(t, *push.SecurityContext.ReadOnlyRootFilesystem)
 	require.Equal(t, "4Gi", build.Resources.Limits.Memory().String())
 	require.Equal(t, "20Gi", build.Resources.Limits.StorageEphemeral().String())
+	require.Equal(t, "512Mi", build.Resources.Requests.Memory().String())
+	require.Equal(t, "500m", build.Resources.Requests.Cpu().String())
 	var names []string
 	for _, e := range build.Env {
 		names = append(names, e.Name)

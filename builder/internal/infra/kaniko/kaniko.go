@@ -40,7 +40,7 @@ type Builder struct {
 	log     *slog.Logger
 	wrapper v1.Layer
 
-	keys sync.Map // what is being made now: *sync.Mutex
+	keys sync.Map // what is being made now: chan struct{} of one place
 
 	mu       sync.Mutex
 	env      environment
@@ -74,11 +74,16 @@ func New(s Settings, sources Sources, now func() time.Time, log *slog.Logger) (*
 	return b, err
 }
 
-func (b *Builder) lock(key string) (unlock func()) {
-	m, _ := b.keys.LoadOrStore(key, &sync.Mutex{})
-	mu := m.(*sync.Mutex)
-	mu.Lock()
-	return mu.Unlock
+// lock waits until nobody else has the key, or ctx ends.
+func (b *Builder) lock(ctx context.Context, key string) (unlock func(), err error) {
+	m, _ := b.keys.LoadOrStore(key, make(chan struct{}, 1))
+	turn := m.(chan struct{})
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // build is one order under way.
@@ -95,7 +100,6 @@ type build struct {
 func (b *Builder) Build(ctx context.Context, o app.Order) (app.Result, error) {
 	limit, cancel := context.WithTimeout(ctx, b.s.Timeout)
 	defer cancel()
-	defer b.lock(o.Project + "/" + o.Build)()
 	j := &build{Builder: b, o: o, r: app.Result{Phases: map[string]time.Duration{}}}
 	err := j.run(limit)
 	if err == nil {
@@ -129,6 +133,11 @@ func (j *build) phase(name string, f func() error) error {
 }
 
 func (j *build) run(ctx context.Context) error {
+	unlock, err := j.lock(ctx, j.o.Project+"/"+j.o.Build)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if !j.o.Force {
 		d, found, err := j.reg.Find(ctx, j.o.Project, j.o.Build, j.now())
 		if err != nil {
@@ -147,7 +156,7 @@ func (j *build) run(ctx context.Context) error {
 	j.m = material{action: j.o.Action, files: os.DirFS(dir), source: j.o.Source}
 	var ground v1.Image
 	var at name.Digest
-	err := j.phase("dependencies", func() (err error) { ground, at, err = j.ground(ctx); return err })
+	err = j.phase("dependencies", func() (err error) { ground, at, err = j.ground(ctx); return err })
 	if err != nil {
 		return err
 	}
@@ -211,22 +220,17 @@ func (j *build) ground(ctx context.Context) (v1.Image, name.Digest, error) {
 		return base, j.base, nil
 	}
 	j.r.Notes = append(j.r.Notes, unlocked(j.o.Action, j.m.files)...)
-	if err := j.use(ctx, s.Key); err != nil {
-		return nil, name.Digest{}, err
-	}
+	j.deps = append(j.deps, s.Key)
 	return j.made(ctx, s, layers)
-}
-
-// use notes that this build needs something shared, before it is looked for: nobody takes it away from
-// under us.
-func (j *build) use(ctx context.Context, key string) error {
-	j.deps = append(j.deps, key)
-	return j.reg.Use(ctx, j.o.Project, key, j.o.Build)
 }
 
 // made is what a stage makes, made once for all builds of a project that need the same.
 func (j *build) made(ctx context.Context, s *stage, layers int) (v1.Image, name.Digest, error) {
-	defer j.lock(j.o.Project + "/" + s.Kind + "/" + s.Key)()
+	unlock, err := j.lock(ctx, j.o.Project+"/"+s.Kind+"/"+s.Key)
+	if err != nil {
+		return nil, name.Digest{}, err
+	}
+	defer unlock()
 	tag, err := j.reg.Tag(j.o.Project, s.Kind, s.Key)
 	if err != nil {
 		return nil, name.Digest{}, err
@@ -299,9 +303,7 @@ func (j *build) compile(ctx context.Context) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.use(ctx, caches.Key); err != nil {
-		return nil, err
-	}
+	j.deps = append(j.deps, caches.Key)
 	_, at, err := j.made(ctx, caches, 0)
 	if err != nil {
 		return nil, err

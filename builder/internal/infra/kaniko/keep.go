@@ -32,14 +32,6 @@ func (j *build) keep(ctx context.Context, ground v1.Image, at name.Digest, code 
 	if err != nil {
 		return err
 	}
-	h, err := img.Digest()
-	if err != nil {
-		return err
-	}
-	repo, err := j.reg.Repository(j.o.Project)
-	if err != nil {
-		return err
-	}
 	packages, err := j.contents(ctx, at)
 	if err != nil {
 		return err
@@ -48,10 +40,7 @@ func (j *build) keep(ctx context.Context, ground v1.Image, at name.Digest, code 
 	if err != nil {
 		return err
 	}
-	if err := j.reg.Attach(ctx, repo.Digest(h.String()), img, sbom); err != nil {
-		return err
-	}
-	d, err := j.reg.Keep(ctx, j.o.Project, j.o.Build, img, j.now())
+	d, err := j.reg.Keep(ctx, images.Kept{Project: j.o.Project, Build: j.o.Build, Image: img, SBOM: sbom, Shares: j.deps, Now: j.now()})
 	if err != nil {
 		return err
 	}
@@ -149,7 +138,7 @@ func (j *build) job(ctx context.Context, s *stage, layers int) (string, error) {
 			args[k] = v
 		}
 	}
-	order := spec.Build{Source: address, Digest: j.o.Source, Below: s.Below, Rename: s.Rename, Files: s.Files, Dockerfile: s.Dockerfile, Args: args, Insecure: j.s.RegistryInsecure}
+	order := spec.Build{Source: address, Digest: j.o.Source, Below: s.Below, Rename: s.Rename, Files: s.Files, Dockerfile: s.Dockerfile, Args: args, Insecure: j.s.RegistryInsecure, Single: s.Dockerfile != ""}
 	if s.UV {
 		order.Installer = j.env.index
 	}
@@ -185,7 +174,10 @@ func (j *build) follow(ctx context.Context, t task) (string, error) {
 	if r.Error != nil {
 		return "", j.told(r.Error, f.output())
 	}
-	return r.Digest, j.cluster.remove(ctx, t.name())
+	if err := j.cluster.remove(ctx, t.name()); err != nil { // it is removed some minutes after its end anyway
+		j.log.Warn("a build's Job cannot be removed", "job", t.name(), "err", err)
+	}
+	return r.Digest, nil
 }
 
 func (j *build) say(line string) {
@@ -244,7 +236,11 @@ func (b *Builder) ready(ctx context.Context) error {
 
 // Drop implements app.Backend.
 func (b *Builder) Drop(ctx context.Context, project, build string, before time.Time) (bool, error) {
-	defer b.lock(project + "/" + build)()
+	unlock, err := b.lock(ctx, project+"/"+build)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	return b.reg.Drop(ctx, project, build, before)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
 )
 
 // Labels of an action's image.
@@ -45,21 +46,44 @@ func (r *Registry) Find(ctx context.Context, project, build string, now time.Tim
 	return tag.Digest(h.String()), true, r.note(ctx, project, build, now)
 }
 
-// Keep pushes the image of a build.
-func (r *Registry) Keep(ctx context.Context, project, build string, img v1.Image, now time.Time) (name.Digest, error) {
-	tag, err := r.Tag(project, "build", build)
+// Kept is an image to be kept, with what belongs to it.
+type Kept struct {
+	Project string
+	Build   string // digest
+	Image   v1.Image
+	SBOM    []byte   // in CycloneDX
+	Shares  []string // keys of dependencies that other builds may share
+	Now     time.Time
+}
+
+// Keep pushes the image of a build. Its tag comes last: who finds the image finds all that belongs to it.
+func (r *Registry) Keep(ctx context.Context, k Kept) (name.Digest, error) {
+	tag, err := r.Tag(k.Project, "build", k.Build)
 	if err != nil {
 		return name.Digest{}, err
 	}
-	// First the note: an image without one counts as old.
-	if err := r.note(ctx, project, build, now); err != nil {
+	h, err := k.Image.Digest()
+	if err != nil {
 		return name.Digest{}, err
 	}
-	if err := r.Push(ctx, tag, img); err != nil {
+	d := tag.Digest(h.String())
+	layers, err := k.Image.Layers()
+	if err != nil {
+		return name.Digest{}, r.words(tag.Context(), err)
+	}
+	g, all := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.attach(all, d, k.Image, k.SBOM) })
+	g.Go(func() error { return r.note(all, k.Project, k.Build, k.Now) }) // an image without one counts as old
+	for _, key := range k.Shares {
+		g.Go(func() error { return r.use(all, k.Project, key, k.Build) })
+	}
+	for _, l := range layers {
+		g.Go(func() error { return r.words(tag.Context(), r.push.Upload(all, tag.Context(), l)) })
+	}
+	if err := g.Wait(); err != nil {
 		return name.Digest{}, err
 	}
-	h, err := img.Digest()
-	return tag.Digest(h.String()), err
+	return d, r.Push(ctx, tag, k.Image)
 }
 
 // note writes when a build was made or asked for. An image cannot carry it: its digest would change.
@@ -144,8 +168,9 @@ func (r *Registry) Drop(ctx context.Context, project, build string, before time.
 	return true, errors.Join(append(errs, err)...)
 }
 
-// Use notes that a build is put on dependencies, before it is.
-func (r *Registry) Use(ctx context.Context, project, key, build string) error {
+// use notes that a build shares dependencies with others. It is noted before the image is kept: at worst a note
+// is too many. Without it they may be taken away, which costs the time to make them again.
+func (r *Registry) use(ctx context.Context, project, key, build string) error {
 	tag, err := r.useTag(project, key, build)
 	if err != nil {
 		return err

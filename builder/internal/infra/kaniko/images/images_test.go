@@ -103,9 +103,9 @@ func TestCodeChange(t *testing.T) {
 		return img
 	}
 	one, two := made("one"), made("two")
-	a, err := r.Keep(t.Context(), "p", build, one, time.Now())
+	a, err := r.Keep(t.Context(), Kept{Project: "p", Build: build, Image: one, Now: time.Now()})
 	require.NoError(t, err)
-	b, err := r.Keep(t.Context(), "p", other(build, 'b'), two, time.Now())
+	b, err := r.Keep(t.Context(), Kept{Project: "p", Build: other(build, 'b'), Image: two, Now: time.Now()})
 	require.NoError(t, err)
 	require.NotEqual(t, a, b)
 	of := func(d name.Digest) []v1.Descriptor {
@@ -132,15 +132,9 @@ func TestDrop(t *testing.T) {
 	keep := func(build string) name.Digest {
 		img, err := Compose(Parts{Ground: ground(t), Labels: map[string]string{LabelBuild: build, LabelDeps: key}})
 		require.NoError(t, err)
-		require.NoError(t, r.Use(ctx, "p", key, build))
-		h, err := img.Digest()
-		require.NoError(t, err)
 		sbom, err := SBOM("x", "1", []Package{{"npm", "@a/b", "1.0"}})
 		require.NoError(t, err)
-		repo, err := r.Repository("p")
-		require.NoError(t, err)
-		require.NoError(t, r.Attach(ctx, repo.Digest(h.String()), img, sbom))
-		d, err := r.Keep(ctx, "p", build, img, now)
+		d, err := r.Keep(ctx, Kept{Project: "p", Build: build, Image: img, SBOM: sbom, Shares: []string{key}, Now: now})
 		require.NoError(t, err)
 		return d
 	}
@@ -197,7 +191,7 @@ func TestWords(t *testing.T) {
 		defer cancel()
 		_, _, err = r.Find(ctx, "p", build, time.Now())
 		if err == nil {
-			_, err = r.Keep(ctx, "p", build, empty.Image, time.Now())
+			_, err = r.Keep(ctx, Kept{Project: "p", Build: build, Image: empty.Image, Now: time.Now()})
 		}
 		return err
 	}

@@ -102,9 +102,22 @@ func packagesOf(data []byte) ([]Package, error) {
 	return out, nil
 }
 
-// Attach attaches an SBOM to an image as an OCI referrer; registries without referrers get the tag
-// that the OCI specification falls back to, sha256-<hex of the image>.
-func (r *Registry) Attach(ctx context.Context, subject name.Digest, img v1.Image, sbom []byte) error {
+// PushWith pushes an image with its SBOM. The tag comes last.
+func (r *Registry) PushWith(ctx context.Context, tag name.Tag, img v1.Image, sbom []byte) (name.Digest, error) {
+	h, err := img.Digest()
+	if err != nil {
+		return name.Digest{}, err
+	}
+	d := tag.Digest(h.String())
+	if err := r.attach(ctx, d, img, sbom); err != nil {
+		return name.Digest{}, err
+	}
+	return d, r.Push(ctx, tag, img)
+}
+
+// attach attaches an SBOM to an image as an OCI referrer; registries without referrers get the tag
+// that the OCI specification falls back to, sha256-<hex of the image>. The image need not be there yet.
+func (r *Registry) attach(ctx context.Context, subject name.Digest, img v1.Image, sbom []byte) error {
 	raw, err := img.RawManifest()
 	if err != nil {
 		return err

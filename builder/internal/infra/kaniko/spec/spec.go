@@ -46,6 +46,7 @@ type Build struct {
 	Dockerfile string            `json:"dockerfile"`          // text; "" = the source's own file Dockerfile
 	Args       map[string]string `json:"args,omitempty"`      // build arguments
 	Insecure   []string          `json:"insecure,omitempty"`  // registries that speak plain HTTP
+	Single     bool              `json:"single,omitempty"`    // all lines make one layer
 	Installer  string            `json:"installer,omitempty"` // address of the package index that uv is fetched from, "" = uv is not needed
 }
 

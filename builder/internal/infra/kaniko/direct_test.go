@@ -1,0 +1,169 @@
+package kaniko
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/builder/internal/app"
+	"github.com/pelton-run/pelton/builder/internal/infra/kaniko/images"
+	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/registrytest"
+)
+
+func TestMain(m *testing.M) { registrytest.Main(m) }
+
+const kubeconfig = `apiVersion: v1
+kind: Config
+clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}]
+contexts: [{name: none, context: {cluster: none, user: none}}]
+users: [{name: none, user: {}}]
+current-context: none
+`
+
+// direct is a builder on a registry, and on a cluster that does not answer: what it builds, it builds
+// by itself.
+func direct(t testing.TB, s *registrytest.Server, change func(*Settings)) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	l, err := images.Layer([]images.File{{Path: "usr/bin/python3", Mode: 0o755, Data: []byte("python")}})
+	require.NoError(t, err)
+	base, err := mutate.AppendLayers(empty.Image, l)
+	require.NoError(t, err)
+	base, err = mutate.Config(base, v1.Config{Env: []string{"PATH=/usr/bin"}, User: "root"})
+	require.NoError(t, err)
+	for _, n := range []string{"python3", "nodejs"} {
+		ref, err := name.ParseReference(s.Addr+"/base/"+n+":1", name.Insecure)
+		require.NoError(t, err)
+		if s.User == "" {
+			require.NoError(t, remote.Write(ref, base))
+		}
+	}
+	set := usual()
+	set.Registry, set.RegistryInsecure, set.Kubeconfig, set.Home = s.Addr+"/"+id.New()+"/direct", []string{s.Addr}, write("kubeconfig", kubeconfig), dir
+	set.Images = Images{s.Addr + "/base/python3:1", s.Addr + "/base/nodejs:1", s.Addr + "/base/static:1", s.Addr + "/base/go:1"}
+	set.Wrapper, set.Timeout = write("wrapper", "program"), time.Minute
+	if change != nil {
+		change(&set)
+	}
+	f := &folders{tars: map[string][]byte{}}
+	b, err := New(set, f, time.Now, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	return &rig{t: t, b: b, s: set, sources: f}
+}
+
+func plainPython(code string) map[string]string {
+	return map[string]string{"action.yaml": meta("python3"), "handler.py": "def handle(inputs):\n    return {'words': 1}\n" + code}
+}
+
+func TestDirect(t *testing.T) {
+	r := direct(t, registrytest.Shared(t), nil)
+	o := r.order(plainPython(""))
+	first, _ := r.build(o)
+	c, layers, files := r.image(first.Artifact)
+	require.Len(t, layers, 3)
+	require.Equal(t, []string{"/pelton/wrapper", "serve", "--bundle", "/pelton/bundle", "--state", "/tmp/pelton"}, c.Config.Entrypoint)
+	require.Equal(t, "65532:65532", c.Config.User)
+	require.Equal(t, o.Build, c.Config.Labels[images.LabelBuild])
+	require.NotEmpty(t, c.Config.Labels[images.LabelMetadata])
+	require.Equal(t, "program", files["pelton/wrapper"])
+	require.Contains(t, files["pelton/bundle/bundle.json"], `"handler": "code/handler.py"`)
+	require.Contains(t, files, "pelton/bundle/code/handler.py")
+	require.Len(t, r.packages(first.Artifact), 1, "the base image")
+
+	o.ID = "another"
+	same, _ := r.build(o)
+	require.True(t, same.Cached)
+	require.Equal(t, first.Artifact, same.Artifact)
+	o.Force = true
+	forced, _ := r.build(o)
+	require.False(t, forced.Cached)
+	require.Equal(t, first.Artifact, forced.Artifact, "the same parts make the same image")
+
+	second, _ := r.build(r.order(plainPython("# changed\n")))
+	_, changed, _ := r.image(second.Artifact)
+	require.Equal(t, layers[:2], changed[:2])
+	require.NotEqual(t, layers[2], changed[2])
+
+	node, _ := r.build(r.order(map[string]string{"action.yaml": meta("nodejs"), "handler.js": "exports.handle = () => ({words: 1})\n"}))
+	_, _, files = r.image(node.Artifact)
+	require.Contains(t, files["pelton/bundle/bundle.json"], `"interpreter": "node"`)
+	left, err := filepath.Glob(filepath.Join(r.s.Home, "cache", "src", "*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// TestDirectFailures: what cannot be built is told in words, and soon.
+func TestDirectFailures(t *testing.T) {
+	shared, guarded := registrytest.Shared(t), registrytest.Guarded(t)
+	for name, c := range map[string]struct {
+		server  *registrytest.Server
+		change  func(*Settings)
+		files   map[string]string
+		kind    string
+		says    string
+		setting string
+	}{
+		"registry refuses": {server: guarded, files: plainPython(""), kind: "network", says: "refuses the builder", setting: "builder.registry_credentials"},
+		"wrong password":   {server: guarded, change: func(s *Settings) { s.RegistryCredentials = guarded.Credentials(t, "wrong") }, files: plainPython(""), kind: "network", says: "refuses the builder", setting: "builder.registry_credentials"},
+		"no base image":    {server: shared, change: func(s *Settings) { s.Images.Python3 += "-missing" }, files: plainPython(""), kind: "internal", says: "does not exist or may not be seen"},
+		"a package's name": {server: shared, files: map[string]string{"action.yaml": meta("python3", "  options: {apt: [\"no name\"]}\n"), "handler.py": "def handle(inputs):\n    return {}\n"}, kind: "dependency", says: "is no name of a Debian package"},
+		"no Dockerfile":    {server: shared, files: map[string]string{"action.yaml": meta("container")}, kind: "compile", says: "add one"},
+		"no cluster":       {server: shared, files: map[string]string{"action.yaml": meta("python3"), "requirements.txt": "six\n", "handler.py": "def handle(inputs):\n    return {}\n"}, kind: "network", says: "the cluster at http://127.0.0.1:1 cannot be reached", setting: "builder.kubeconfig"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := direct(t, c.server, c.change)
+			e := r.failure(r.order(c.files))
+			require.Equal(t, c.kind, e.Kind, e.Message)
+			require.Contains(t, e.Message, c.says)
+			require.Equal(t, c.setting, e.Setting)
+		})
+	}
+}
+
+func TestDirectEnds(t *testing.T) {
+	r := direct(t, registrytest.Shared(t), nil)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(app.ErrCancelled)
+	_, err := r.b.Build(ctx, r.order(plainPython("")))
+	var e *app.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "cancelled", e.Kind)
+
+	stopping, stop := context.WithCancel(t.Context())
+	stop()
+	_, err = r.b.Build(stopping, r.order(plainPython("")))
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorAs(t, err, &e, "this process stops: the order is delivered again")
+}
+
+// BenchmarkCodeChange is an order for an action of which one line changed, to the pushed digest.
+func BenchmarkCodeChange(b *testing.B) {
+	r := direct(b, registrytest.Shared(b), nil)
+	n := 0
+	for b.Loop() {
+		n++
+		b.StopTimer()
+		o := r.order(plainPython(fmt.Sprintf("# %d\n", n)))
+		o.Log = nil
+		b.StartTimer()
+		_, err := r.b.Build(b.Context(), o)
+		require.NoError(b, err)
+	}
+}
