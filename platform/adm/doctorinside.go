@@ -87,7 +87,7 @@ func (w *inCluster) pushAndPull(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fault.New(fault.Invalid, "registry.address is %s: %s", w.registry, err)
 	}
-	chain := authn.DefaultKeychain
+	var chain authn.Keychain = authn.DefaultKeychain
 	if w.config != "" {
 		if chain, err = keychain(w.config); err != nil {
 			return "", err
