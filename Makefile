@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION) -X github.com/pelton-run/pelton/platform/cli/version.Version=$(VERSION)
 UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
-.PHONY: help preflight build ui run demo test e2e-split test-race chaos chaos-bus unit ui-test lint verify bench clean
+.PHONY: help preflight build ui run demo test e2e-split test-race chaos chaos-bus unit ui-test lint verify bench clean cluster-up cluster-down cluster-status cluster-smoke cluster-check
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -63,6 +63,21 @@ verify: ## generated files are up to date, contracts match, other platforms comp
 
 bench: build ## the performance figures, written to build/bench.json
 	@go run ./platform/tools/testpg -- go run ./platform/tools/bench
+
+cluster-up: ## a Kubernetes of one node with Knative on this machine, for tests (root on Debian; platform/docs/testcluster.md)
+	@config/testcluster/cluster up
+
+cluster-down: ## undo it, but for what was built and pushed
+	@config/testcluster/cluster down
+
+cluster-status: ## what of it runs
+	@config/testcluster/cluster status
+
+cluster-smoke: ## try it: cold start, gRPC, scale to zero, network policy, an event through a broker
+	@config/testcluster/cluster smoke
+
+cluster-check: ## tests of the test cluster's own programs
+	@for m in policy proxy img demo; do (cd config/testcluster/src/$$m && GOWORK=off go vet ./... && GOWORK=off go test ./...) || exit 1; done
 
 clean: ## remove what was built (keeps .pelton, where your data is)
 	@rm -rf bin build platform/webui/node_modules platform/webui/dist/assets platform/webui/dist/index.html

@@ -3,27 +3,21 @@
 package builder
 
 import (
-	"archive/tar"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
-	"encoding/json"
-
 	"google.golang.org/protobuf/proto"
 
 	builderv1 "github.com/pelton-run/pelton/builder/contracts/builder/v1"
+	"github.com/pelton-run/pelton/builder/internal/app"
 	repositoryv1 "github.com/pelton-run/pelton/builder/internal/infra/contracts/repository/v1"
-	"github.com/pelton-run/pelton/builder/internal/infra/s3files"
 	"github.com/pelton-run/pelton/builder/local"
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/functions/formats/action"
@@ -39,12 +33,9 @@ type Config struct {
 	S3       *s3.Bucket // the same, when it is a bucket
 	Parallel int        // builds at a time. Defaults to 2
 	Timeout  time.Duration
-	Limits   local.Limits
+	Limits   local.Limits // of a command, where builds run on this machine
+	Kaniko   *Kaniko      // builds run in a cluster; nil = on this machine
 }
-
-// firstUser is the first of the users that builds run as where we are root, far from those of
-// people, of the system, and of the processes that run actions.
-const firstUser = 260000
 
 // Deps of the service.
 type Deps struct {
@@ -56,31 +47,25 @@ type Deps struct {
 
 // Service builds.
 type Service struct {
-	cfg   Config
-	deps  Deps
-	local *local.Builder
+	cfg     Config
+	deps    Deps
+	backend app.Backend
 
 	mu        sync.Mutex
-	running   map[string]context.CancelFunc
+	running   map[string]context.CancelCauseFunc
 	cancelled map[string]bool
 }
 
-// New makes the service.
-func New(cfg Config, deps Deps) *Service {
+// New makes the service. The errors are of the settings.
+func New(cfg Config, deps Deps) (*Service, error) {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 2
 	}
-	s := &Service{cfg: cfg, deps: deps, local: local.New(local.Options{Home: cfg.Home, Timeout: cfg.Timeout, UID: firstUser, GID: firstUser, Limits: cfg.Limits}),
-		running: map[string]context.CancelFunc{}, cancelled: map[string]bool{}}
-	// The home is this process's: sources that an earlier one unpacked are nobody's.
-	if err := errors.Join(os.RemoveAll(s.sources()), s.local.Tidy()); err != nil {
-		deps.Log.Warn("what builds of earlier processes left cannot be removed", "err", err)
-	}
-	return s
+	s := &Service{cfg: cfg, deps: deps, running: map[string]context.CancelCauseFunc{}, cancelled: map[string]bool{}}
+	var err error
+	s.backend, err = newBackend(cfg, deps)
+	return s, err
 }
-
-// sources is where the sources of orders under way lie, which others cannot list.
-func (s *Service) sources() string { return filepath.Join(s.cfg.Home, "cache", "src") }
 
 // The queues. Orders are carried out side by side.
 var (
@@ -103,27 +88,31 @@ func (s *Service) Subscribe(ctx context.Context) error {
 	)
 }
 
-func (s *Service) cancel(_ context.Context, m bus.Message) error {
+func (s *Service) cancel(ctx context.Context, m bus.Message) error {
 	var c repositoryv1.BuildCancelled
 	if err := proto.Unmarshal(m.Body, &c); err != nil {
 		return fault.Wrap(err, fault.Invalid, "message cannot be read")
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if stop := s.running[c.OrderId]; stop != nil {
-		stop()
-	} else {
+	stop := s.running[c.OrderId]
+	if stop == nil {
 		s.cancelled[c.OrderId] = true
 	}
-	return nil
+	s.mu.Unlock()
+	if stop != nil {
+		stop(app.ErrCancelled)
+		return nil
+	}
+	// It waits, or an earlier process began it and it goes on somewhere.
+	return s.backend.Abandon(ctx, c.OrderId)
 }
 
-func (s *Service) drop(_ context.Context, m bus.Message) error {
+func (s *Service) drop(ctx context.Context, m bus.Message) error {
 	var d repositoryv1.BuildDropped
 	if err := proto.Unmarshal(m.Body, &d); err != nil {
 		return fault.Wrap(err, fault.Invalid, "message cannot be read")
 	}
-	gone, err := s.local.Drop(d.Project, d.Build, time.UnixMilli(d.AtUnixMs))
+	gone, err := s.backend.Drop(ctx, d.Project, d.Build, time.UnixMilli(d.AtUnixMs))
 	s.deps.Log.Info("a build was dropped", "project", d.Project, "build", d.Build, "removed", gone)
 	return err
 }
@@ -134,8 +123,8 @@ func (s *Service) ordered(ctx context.Context, m bus.Message) error {
 	if err := proto.Unmarshal(m.Body, &o); err != nil {
 		return fault.Wrap(err, fault.Invalid, "message cannot be read")
 	}
-	build, stop := context.WithCancel(ctx)
-	defer stop()
+	build, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	s.mu.Lock()
 	dropped := s.cancelled[o.OrderId]
 	delete(s.cancelled, o.OrderId)
@@ -167,13 +156,13 @@ func (s *Service) ordered(ctx context.Context, m bus.Message) error {
 	for k, d := range r.Phases {
 		phases[k] = d.Milliseconds()
 	}
-	return s.tell(ctx, &builderv1.BuildSucceeded{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Artifact: "file://" + r.Dir, Cached: r.Cached,
+	return s.tell(ctx, &builderv1.BuildSucceeded{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Artifact: r.Artifact, Cached: r.Cached,
 		PhasesMs: phases, Notes: r.Notes, AtUnixMs: s.deps.Now().UnixMilli()})
 }
 
 func failed(o *repositoryv1.BuildOrdered, err error, now time.Time) *builderv1.BuildFailed {
 	f := &builderv1.BuildFailed{OrderId: o.OrderId, Project: o.Project, Build: o.Build, Kind: "internal", Message: err.Error(), AtUnixMs: now.UnixMilli()}
-	var e *local.Error
+	var e *app.Error
 	if errors.As(err, &e) {
 		f.Kind, f.Message, f.Host, f.Setting, f.File, f.Line = e.Kind, e.Message, e.Host, e.Setting, e.File, int32(e.Line)
 		if e.File != "" {
@@ -183,89 +172,13 @@ func failed(o *repositoryv1.BuildOrdered, err error, now time.Time) *builderv1.B
 	return f
 }
 
-func (s *Service) build(ctx context.Context, o *repositoryv1.BuildOrdered, log func(string)) (local.Result, error) {
+func (s *Service) build(ctx context.Context, o *repositoryv1.BuildOrdered, log func(string)) (app.Result, error) {
 	var a action.Action
 	if err := json.Unmarshal([]byte(o.ActionJson), &a); err != nil {
-		return local.Result{}, fmt.Errorf("metadata of the order: %w", err)
+		return app.Result{}, fmt.Errorf("metadata of the order: %w", err)
 	}
-	src := filepath.Join(s.sources(), o.OrderId)
-	if err := os.MkdirAll(s.sources(), 0o711); err != nil {
-		return local.Result{}, err
-	}
-	defer os.RemoveAll(src)
-	if err := s.unpack(ctx, o.Project, o.SourceDigest, src); err != nil {
-		return local.Result{}, fmt.Errorf("source of the order: %w", err)
-	}
-	return s.local.Build(ctx, local.Order{Project: o.Project, Build: o.Build, Action: a, Source: src, Force: o.Force, Log: log})
-}
-
-// source opens what an order is built from.
-func (s *Service) source(ctx context.Context, project, digest string) (io.ReadCloser, error) {
-	if s.cfg.S3 != nil {
-		return s3files.Open(ctx, s.cfg.S3, project, digest)
-	}
-	sum := strings.TrimPrefix(digest, "sha256:")
-	if len(sum) != 64 || !filepath.IsLocal(project) {
-		return nil, fmt.Errorf("%q is no digest", digest)
-	}
-	f, err := os.Open(filepath.Join(s.cfg.FilesDir, project, "source", sum[:2], sum[2:]))
-	if errors.Is(err, os.ErrNotExist) { // ordered before sources lay apart from the files of runs
-		f, err = os.Open(filepath.Join(s.cfg.FilesDir, project, "sha256", sum[:2], sum[2:]))
-	}
-	return f, err
-}
-
-// unpack makes a folder of an order's source, whose digest it checks.
-func (s *Service) unpack(ctx context.Context, project, digest, dir string) error {
-	f, err := s.source(ctx, project, digest)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	h := sha256.New()
-	packed := io.TeeReader(f, h)
-	if err := unpackTar(packed, dir); err != nil {
-		return err
-	}
-	if _, err := io.Copy(io.Discard, packed); err != nil {
-		return err
-	}
-	if "sha256:"+hex.EncodeToString(h.Sum(nil)) != digest {
-		return errors.New("the source is damaged in the filestore")
-	}
-	return nil
-}
-
-func unpackTar(f io.Reader, dir string) error {
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	tr := tar.NewReader(f)
-	for {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := root.MkdirAll(filepath.Dir(h.Name), 0o755); err != nil {
-			return err
-		}
-		out, err := root.OpenFile(h.Name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, os.FileMode(h.Mode)&0o755)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(out, tr)
-		if err = errors.Join(err, out.Close()); err != nil {
-			return err
-		}
-	}
+	return s.backend.Build(ctx, app.Order{ID: o.OrderId, Project: o.Project, Build: o.Build, Action: a, Source: o.SourceDigest,
+		Path: o.Path, Repository: o.Repository, Force: o.Force, Log: log})
 }
 
 // Exchange is what the service emits to.

@@ -41,7 +41,8 @@ func newBench(t *testing.T) *bench {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
 	b := &bench{t: t, bus: membus.New(t.TempDir(), slog.New(slog.DiscardHandler)), told: make(chan bus.Message, 1000), dir: dir}
-	b.svc = New(Config{Home: dir, FilesDir: filepath.Join(dir, "files")}, Deps{Publisher: b.bus, Subscriber: b.bus, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	b.svc, err = New(Config{Home: dir, FilesDir: filepath.Join(dir, "files")}, Deps{Publisher: b.bus, Subscriber: b.bus, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	require.NoError(t, b.bus.Subscribe(t.Context(), bus.Queue{Name: "test", Exchange: "builder.v1", Keys: []string{"BuildStarted", "BuildLogged", "BuildSucceeded", "BuildFailed"}},

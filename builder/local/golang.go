@@ -24,13 +24,9 @@ var (
 func (j *job) golang(ctx context.Context, in interpreter, code string) (string, error) {
 	data, err := os.ReadFile(filepath.Join(code, "go.mod"))
 	if err != nil {
-		return "", &Error{Kind: "compile", Message: "there is no go.mod: run go mod init in the action's folder"}
+		return "", NoGoMod()
 	}
-	m := modulePath.FindSubmatch(data)
-	if m == nil {
-		return "", &Error{Kind: "compile", File: "go.mod", Line: 1, Message: "go.mod: names no module"}
-	}
-	overlay, err := j.goOverlay(string(m[1]), code)
+	overlay, err := j.goOverlay(data, code)
 	if err != nil {
 		return "", err
 	}
@@ -83,10 +79,24 @@ func goSettings(in interpreter) []string {
 	return out
 }
 
-func (j *job) goOverlay(module, code string) (string, error) {
-	files, err := golang.Overlay(module, goItems(j.o.Action.Inputs), goItems(j.o.Action.Outputs))
+// GoOverlay is the files that make a Go action's folder a program: what they are, by their paths in the
+// module, and the folder of its main.
+func GoOverlay(gomod []byte, a action.Action) (files map[string]string, main string, err error) {
+	m := modulePath.FindSubmatch(gomod)
+	if m == nil {
+		return nil, "", &Error{Kind: "compile", File: "go.mod", Line: 1, Message: "go.mod: names no module"}
+	}
+	files, err = golang.Overlay(string(m[1]), goItems(a.Inputs), goItems(a.Outputs))
 	if err != nil {
-		return "", &Error{Kind: "compile", Message: err.Error()}
+		return nil, "", &Error{Kind: "compile", Message: err.Error()}
+	}
+	return files, golang.MainDir, nil
+}
+
+func (j *job) goOverlay(gomod []byte, code string) (string, error) {
+	files, _, err := GoOverlay(gomod, j.o.Action)
+	if err != nil {
+		return "", err
 	}
 	gen := filepath.Join(j.work, "gen")
 	replace := map[string]string{}
@@ -106,6 +116,11 @@ func (j *job) goOverlay(module, code string) (string, error) {
 	}
 	overlay := filepath.Join(j.work, "overlay.json")
 	return overlay, os.WriteFile(overlay, data, 0o644)
+}
+
+// NoGoMod is a Go action without a module.
+func NoGoMod() *Error {
+	return &Error{Kind: "compile", Message: "there is no go.mod: run go mod init in the action's folder"}
 }
 
 func goItems(items []action.Item) []golang.Item {

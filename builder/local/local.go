@@ -16,20 +16,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pelton-run/pelton/builder/internal/app"
 	"github.com/pelton-run/pelton/functions/formats/action"
 )
 
 // Error is a build that failed, in words.
-type Error struct {
-	Kind    string // dependency | compile | network | timeout | cancelled | limit | runtime_missing | internal
-	Message string
-	Host    string // network
-	Setting string // network
-	File    string
-	Line    int
-}
-
-func (e *Error) Error() string { return e.Message }
+type Error = app.Error
 
 // Options of a Builder.
 type Options struct {
@@ -133,9 +125,9 @@ func told(ctx context.Context, r *Result, err error) error {
 		fallthrough
 	case ctx.Err() != nil:
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return &Error{Kind: "timeout", Message: "the build took longer than its limit: install less, or raise builder.timeout"}
+			return app.TimedOut()
 		}
-		return &Error{Kind: "cancelled", Message: "the build was cancelled"}
+		return app.Cancelled()
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return &Error{Kind: "limit", Message: "the disk that holds Pelton's data is full: free some space, then scan the repository again"}
@@ -214,15 +206,20 @@ func bundleItems(items []action.Item) []bundleItem {
 	return out
 }
 
-// pack writes bundle.json, last.
-func (j *job) pack(in interpreter, handler string) error {
-	a := j.o.Action
-	text, err := json.MarshalIndent(map[string]any{
-		"format": 1, "build": j.o.Build, "action": a.Label(), "kind": a.Kind, "runtime": a.Runtime, "interpreter": in.path,
+// Manifest is the text of a bundle's bundle.json. interpreter is its path, or its name on PATH where
+// the bundle runs; handler is below the bundle.
+func Manifest(build string, a action.Action, interpreter, handler string) ([]byte, error) {
+	return json.MarshalIndent(map[string]any{
+		"format": 1, "build": build, "action": a.Label(), "kind": a.Kind, "runtime": a.Runtime, "interpreter": interpreter,
 		"handler": filepath.ToSlash(handler), "export": a.Export, "isolation": a.Isolation, "concurrency": a.Concurrency,
 		"dynamic_outputs": a.DynamicOutputs, "inputs": bundleItems(a.Inputs), "outputs": bundleItems(a.Outputs),
 		"memory_bytes": a.MemoryBytes, "cpu": a.CPU, "env": map[string]string{},
 	}, "", " ")
+}
+
+// pack writes bundle.json, last.
+func (j *job) pack(in interpreter, handler string) error {
+	text, err := Manifest(j.o.Build, j.o.Action, in.path, handler)
 	if err != nil {
 		return err
 	}

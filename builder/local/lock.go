@@ -140,7 +140,7 @@ func (j *job) pythonLock(ctx context.Context, work string, upgrade bool) ([]stri
 	}
 	args = append(args, "--python", in.path)
 	if out, err := j.command(ctx, work, j.uvEnvironment(in), uv, args...); err != nil {
-		return nil, j.pipError(out)
+		return nil, pipError(out)
 	}
 	return []string{name}, nil
 }
@@ -181,7 +181,7 @@ func (j *job) npmLock(ctx context.Context, work string, upgrade bool) ([]string,
 
 func (j *job) goLock(ctx context.Context, work string, upgrade bool) ([]string, error) {
 	if !has(work, "go.mod") {
-		return nil, &Error{Kind: "compile", Message: "there is no go.mod: run go mod init in the action's folder"}
+		return nil, NoGoMod()
 	}
 	in, err := j.b.golang()
 	if err != nil {

@@ -13,8 +13,17 @@ import (
 	"github.com/pelton-run/pelton/functions/formats/action"
 )
 
-// esbuildVersion compiles TypeScript handlers.
-const esbuildVersion = "0.25.5"
+// Esbuild compiles TypeScript handlers: its version, its arguments but for the handler, and the
+// file that it makes beside it. Source maps name the sources as seen from a folder beside the code.
+const (
+	EsbuildVersion  = "0.25.5"
+	CompiledHandler = "handler.compiled.mjs"
+)
+
+// EsbuildArgs are the arguments behind the handler's name; out is the file to be made.
+func EsbuildArgs(out string) []string {
+	return []string{"--bundle", "--packages=external", "--platform=node", "--format=esm", "--target=node20", "--sourcemap=inline", "--log-level=warning", "--outfile=" + out}
+}
 
 // nodejs installs dependencies with npm, checks the syntax, and compiles TypeScript.
 func (j *job) nodejs(ctx context.Context, in interpreter, code string) (handler string, err error) {
@@ -178,19 +187,15 @@ func (j *job) typescript(ctx context.Context, in interpreter, code string) (stri
 	if err != nil {
 		return "", err
 	}
-	// Its source maps name the sources as seen from a folder beside the code.
-	out, err := j.command(ctx, code, j.environment(), bin, j.o.Action.Handler, "--bundle", "--packages=external", "--platform=node",
-		"--format=esm", "--target=node20", "--sourcemap=inline", "--log-level=warning", "--outfile="+filepath.Join(made, compiledHandler))
+	out, err := j.command(ctx, code, j.environment(), bin, append([]string{j.o.Action.Handler}, EsbuildArgs(filepath.Join(made, CompiledHandler))...)...)
 	if err != nil {
 		return "", typescriptProblem(out)
 	}
 	if err := j.user.seal(made); err != nil {
 		return "", err
 	}
-	return filepath.Join("code", compiledHandler), os.Rename(filepath.Join(made, compiledHandler), filepath.Join(code, compiledHandler))
+	return filepath.Join("code", CompiledHandler), os.Rename(filepath.Join(made, CompiledHandler), filepath.Join(code, CompiledHandler))
 }
-
-const compiledHandler = "handler.compiled.mjs"
 
 // typescriptProblem reads where esbuild found what it does not understand:
 //
@@ -215,14 +220,14 @@ var (
 
 // esbuild finds or fetches the compiler of TypeScript.
 func (j *job) esbuild(ctx context.Context, in interpreter) (string, error) {
-	dir := filepath.Join(j.b.o.Home, "tools", "esbuild-"+esbuildVersion)
+	dir := filepath.Join(j.b.o.Home, "tools", "esbuild-"+EsbuildVersion)
 	bin := filepath.Join(dir, "node_modules", ".bin", "esbuild")
 	unlock := j.b.lock(dir)
 	defer unlock()
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
 	}
-	j.log("fetching esbuild %s, the TypeScript compiler, once", esbuildVersion)
+	j.log("fetching esbuild %s, the TypeScript compiler, once", EsbuildVersion)
 	npm, err := exec.LookPath("npm")
 	if err != nil {
 		npm = filepath.Join(filepath.Dir(in.path), "npm")
@@ -239,7 +244,7 @@ func (j *job) esbuild(ctx context.Context, in interpreter) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := t.command(ctx, made, env, npm, "install", "--prefix", made, "--no-audit", "--no-fund", "--loglevel=error", "esbuild@"+esbuildVersion)
+	out, err := t.command(ctx, made, env, npm, "install", "--prefix", made, "--no-audit", "--no-fund", "--loglevel=error", "esbuild@"+EsbuildVersion)
 	if err != nil {
 		if e := network(out, "npm_config_registry"); e != nil {
 			return "", e

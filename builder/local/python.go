@@ -81,7 +81,7 @@ func (j *job) pipInstall(ctx context.Context, in interpreter, code, dir string) 
 	case has(code, "uv.lock"):
 		file := filepath.Join(j.work, "tmp", "exported.txt")
 		if out, err := j.command(ctx, code, env, uv, "export", "--frozen", "--no-dev", "--no-emit-project", "-q", "-o", file); err != nil {
-			return j.pipError(out)
+			return pipError(out)
 		}
 		args = append(args, "--require-hashes", "-r", file)
 	default:
@@ -90,7 +90,7 @@ func (j *job) pipInstall(ctx context.Context, in interpreter, code, dir string) 
 	}
 	out, err := j.command(ctx, code, env, uv, args...)
 	if err != nil {
-		return j.pipError(out)
+		return pipError(out)
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func (j *job) uvEnvironment(in interpreter) []string {
 	return env
 }
 
-func (j *job) pipError(out string) error {
+func pipError(out string) error {
 	if m := regexp.MustCompile(`(?i)because (\S+) was not found in the package registry`).FindStringSubmatch(out); m != nil {
 		return &Error{Kind: "dependency", Message: "there is no package named " + m[1] + " in the package index: check its name in requirements.txt\n" + lastLines(out, 3)}
 	}

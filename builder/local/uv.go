@@ -51,27 +51,32 @@ func (j *job) uv(ctx context.Context, in interpreter) (string, error) {
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
 	}
-	w, ok := uvWheels[runtime.GOOS+"/"+runtime.GOARCH]
-	if !ok {
-		return "", &Error{Kind: "runtime_missing", Message: "uv, the installer of Python packages, has no wheel for " + runtime.GOOS + "/" + runtime.GOARCH + ": install it, https://docs.astral.sh/uv"}
-	}
-	j.log("fetching uv %s, the package installer, once", uvVersion)
 	index := pipIndex(in)
 	if index == "" {
-		index = "https://pypi.org/simple"
+		index = DefaultIndex
 	}
-	if err := fetchTool(ctx, index, "uv", w, "uv-"+uvVersion+".data/scripts/uv", bin); err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		host := "the package index"
-		if u, perr := url.Parse(index); perr == nil && u.Hostname() != "" {
-			host = u.Hostname()
-		}
-		return "", &Error{Kind: "network", Host: host, Setting: "PIP_INDEX_URL",
-			Message: "uv could not be fetched: " + host + " could not be reached or does not have it: check the connection, or set PIP_INDEX_URL to a mirror that has it\n" + err.Error()}
+	if _, err := uvWheel(); err == nil {
+		j.log("fetching uv %s, the package installer, once", uvVersion)
 	}
-	return bin, nil
+	return bin, FetchUV(ctx, index, bin)
+}
+
+// uvWheel is the wheel for this machine.
+func uvWheel() (wheel, error) {
+	w, ok := uvWheels[runtime.GOOS+"/"+runtime.GOARCH]
+	if !ok {
+		return wheel{}, &Error{Kind: "runtime_missing", Message: "uv, the installer of Python packages, has no wheel for " + runtime.GOOS + "/" + runtime.GOARCH + ": install it, https://docs.astral.sh/uv"}
+	}
+	return w, nil
+}
+
+func unfetched(index string, err error) error {
+	host := "the package index"
+	if u, perr := url.Parse(index); perr == nil && u.Hostname() != "" {
+		host = u.Hostname()
+	}
+	return &Error{Kind: "network", Host: host, Setting: "PIP_INDEX_URL",
+		Message: "uv could not be fetched: " + host + " could not be reached or does not have it: check the connection, or set PIP_INDEX_URL to a mirror that has it\n" + err.Error()}
 }
 
 // fetchTool reads the wheel of a package from an index (PEP 503 or 691), holds it against its

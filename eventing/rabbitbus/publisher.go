@@ -30,9 +30,9 @@ type outcome struct {
 	err  error
 }
 
-// publisher publishes over one channel with confirmations. When the channel ends, everything that
-// was not confirmed is refused at once, also what waits here: so nothing overtakes what its
-// owner publishes again.
+// publisher publishes over one channel with confirmations. When a message is refused, so is all that waits
+// here, and what comes before its owner knows; when the channel ends, all that was not confirmed: so nothing
+// overtakes what the owner publishes again.
 type publisher struct {
 	b     *Bus
 	first chan error // how the first try to reach the broker ended
@@ -43,6 +43,7 @@ type publisher struct {
 	pending  map[uint64]outgoing // by the tag that the broker confirms
 	returned map[string]bool     // ids of mandatory messages that no queue took, until they are confirmed
 	ended    []outcome           // to be told
+	untold   int                 // refusals that their owners do not know of yet
 	closed   bool
 
 	wake    chan struct{} // queue has something
@@ -73,7 +74,7 @@ func (p *publisher) publish(o outgoing) {
 		return
 	}
 	defer p.mu.Unlock()
-	if p.down != nil {
+	if p.down != nil || p.untold > 0 {
 		p.end(o, p.refusal())
 		return
 	}
@@ -83,12 +84,19 @@ func (p *publisher) publish(o outgoing) {
 
 // refusal is the error of what cannot be published. The caller holds mu.
 func (p *publisher) refusal() error {
+	if p.down == nil {
+		return fault.New(fault.Unavailable, "bus: a message before it was refused")
+	}
 	return fault.Wrap(p.down, fault.Unavailable, "bus: not connected to the broker")
 }
 
 // end has done told. The caller holds mu.
 func (p *publisher) end(o outgoing, err error) {
 	p.ended = append(p.ended, outcome{o.done, err})
+	if err != nil {
+		p.untold++
+		p.refuseQueued()
+	}
 	poke(p.telling)
 }
 
@@ -101,6 +109,11 @@ func (p *publisher) tell() {
 		p.mu.Unlock()
 		for _, o := range ended {
 			o.done(o.err)
+			if o.err != nil {
+				p.mu.Lock()
+				p.untold--
+				p.mu.Unlock()
+			}
 		}
 		if closed && len(ended) == 0 {
 			return
@@ -162,13 +175,19 @@ func (p *publisher) refuse(err error) (last error) {
 	for _, o := range p.pending {
 		p.end(o, refusal)
 	}
-	for _, o := range p.queue {
-		p.end(o, refusal)
-	}
+	p.refuseQueued()
 	clear(p.pending)
 	clear(p.returned)
-	p.queue = nil
 	return last
+}
+
+// refuseQueued ends what waits to be sent. The caller holds mu.
+func (p *publisher) refuseQueued() {
+	queued := p.queue
+	p.queue = nil
+	for _, o := range queued {
+		p.end(o, p.refusal())
+	}
 }
 
 // session is one life of the channel.

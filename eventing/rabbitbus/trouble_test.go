@@ -153,6 +153,28 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
+// TestNothingOvertakes: who does not know yet that a message was refused gets nothing past it, although
+// the broker is back.
+func TestNothingOvertakes(t *testing.T) {
+	t.Parallel()
+	s := rabbittest.New(t)
+	exchange, queue := names()
+	b := open(t, rabbitbus.Config{URL: s.URL(), Emits: []string{exchange}})
+	consume(t, b, exchange, queue)
+	s.StopBroker()
+	eventually(t, "the bus is not ready", func() bool { return b.Ready() != nil })
+
+	first, second, go1 := make(chan error, 1), make(chan error, 1), make(chan struct{})
+	b.Publish(message(exchange, "Thing"), func(err error) { <-go1; first <- err })
+	require.NoError(t, s.Restart(t.Context()))
+	eventually(t, "the bus is ready", func() bool { return b.Ready() == nil })
+	b.Publish(message(exchange, "Thing"), func(err error) { second <- err })
+	close(go1)
+	require.Error(t, <-first)
+	require.Error(t, <-second, "it was published before it was told that the first one was refused")
+	publish(t, b, message(exchange, "Thing"))
+}
+
 // TestCredentials: a user's password changes while the process runs.
 func TestCredentials(t *testing.T) {
 	t.Parallel()

@@ -56,7 +56,7 @@ var layers = []struct {
 	{svc + `/internal/domain(/.*)?`, `$svc/internal/domain(/.*)?|platform/kit/fault`, "the domain knows nothing but itself"},
 	{svc + `/internal/app(/.*)?`, `$svc/internal/(app|domain)(/.*)?|platform/kit/(fault|id)|functions/formats/.*`, "use cases know domain and their own ports"},
 	{svc + `/internal/infra/contracts/.*`, ``, "copies of contracts are generated code"},
-	{svc + `/internal/infra/(?P<tech>[a-z0-9]+)(/.*)?`, `$svc/internal/(app|domain)(/.*)?|$svc/internal/infra/($tech|contracts)(/.*)?|$svc/contracts/.*|$svc/local|platform/kit/.*|eventing/bus|functions/formats/.*|wrapper/(wrapperpb|wire|go|python|node)`, "an adapter never imports a sibling adapter"},
+	{svc + `/internal/infra/(?P<tech>[a-z0-9]+)(/.*)?`, `$svc/internal/(app|domain)(/.*)?|$svc/internal/infra/($tech|contracts|actiongrpc)(/.*)?|$svc/contracts/.*|$svc/local|platform/kit/.*|eventing/bus|functions/formats/.*|wrapper/(wrapperpb|wire|go|python|node)`, "an adapter never imports a sibling adapter; actiongrpc is what the ways to a wrapper share"},
 	{svc + `/contracts/.*`, ``, "messages are generated code"},
 	{svc + `/(local|migrations|localkit)`, `platform/kit/.*|functions/formats/.*|wrapper/(wrapperpb|wire|go|python|node)|builder/internal/.*`, "the builder as a library, for the command line"},
 	{`platform/runner/bench`, ``, "floors: bare parts, nothing of ours"},
@@ -121,7 +121,7 @@ var homes = []struct{ lib, pkg, why string }{
 	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files|platform/kit/s3`, "objects"},
 	{`github\.com/spf13/cobra`, `platform/cli(/.*)?|platform/cmd/.*|platform/adm(/.*)?|platform/tools/.*`, "commands"},
 	{`github\.com/go-git/.*`, `platform/repository/internal/infra/(git|folder)|platform/e2e(/.*)?|platform/tools/.*`, "Git"},
-	{`github\.com/google/cel-go/.*`, `functions/formats/expr|.*/infra/cel`, "expressions"},
+	{`github\.com/google/cel-go/.*`, `functions/formats/(expr|eventfilter)|.*/infra/cel`, "expressions"},
 }
 
 func TestHomes(t *testing.T) {

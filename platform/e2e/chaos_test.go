@@ -168,7 +168,7 @@ func marksFile(t *testing.T) string {
 func killDatabase(t *testing.T, p *harness.Platform) error {
 	t.Helper()
 	if p.IsSplit() {
-		for _, service := range []string{"authorization", "repository", "studio", "runner"} {
+		for _, service := range []string{"authorization", "repository", "studio", "runner", "bridge"} {
 			endConnections(t, p, service)
 		}
 		return nil

@@ -40,7 +40,7 @@ func unsplit(t *testing.T, why string) {
 // emit to its exchange, bind its queues to those of others, and read its queues.
 func split(t *testing.T) *harness.Split {
 	t.Helper()
-	stores := pgtest.Owned(t, "pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner")
+	stores := pgtest.Owned(t, "pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner", "pelton_bridge")
 	users := map[string]rabbittest.Permissions{"operator": {Configure: "^$", Write: "^amq[.]default$", Read: "[.]dead$"}}
 	for _, service := range append([]string{"watcher"}, harness.Targets...) { // the watcher is a test's own
 		own := "^" + service + "[.].*$"

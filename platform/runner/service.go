@@ -10,12 +10,14 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/kit/authn"
+	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/id"
 	"github.com/pelton-run/pelton/platform/kit/openapi"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
@@ -30,6 +32,7 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/events"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/jsonschema"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/knative"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/peers"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/postgres"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/process"
@@ -44,6 +47,7 @@ var document []byte
 // Config of the service.
 type Config struct {
 	Home        string     // registry, state and logs of wrappers, keys
+	Deployer    string     // what runs actions: "process:" or "knative:?…". Defaults to process:
 	Wrapper     string     // path of the wrapper's program
 	SocketDir   string     // short, 0700
 	FilesDir    string     // of the filestore, when it is a folder
@@ -83,7 +87,7 @@ type Deps struct {
 type Service struct {
 	pool  *pg.Pool
 	app   *app.Service
-	proc  *process.Runner
+	proc  compute
 	relay *outbox.Relay
 	peers *peers.Peers
 	cron  *cron.Scheduler
@@ -93,6 +97,26 @@ type Service struct {
 	api   http.Handler
 	user  *userapi.API
 	deps  Deps
+}
+
+// compute is what runs actions.
+type compute interface {
+	app.Deployer
+	app.Heir
+	sources.Executor
+	Close()
+}
+
+// CheckDeployer tells what is wrong with the setting "deployer", by field.
+func CheckDeployer(text string) error {
+	if text == "" || text == "process:" {
+		return nil
+	}
+	if strings.HasPrefix(text, "knative:") {
+		_, err := knative.Parse("deployer", text)
+		return err
+	}
+	return fault.InvalidField("deployer", "is "+text, "this version knows process: and knative:")
 }
 
 // New opens and migrates the database. Subscribe, then Run.
@@ -129,12 +153,7 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 	if err != nil {
 		return err
 	}
-	s.proc, err = process.Open(process.Config{
-		Wrapper: cfg.Wrapper, SocketDir: cfg.SocketDir, RunDir: filepath.Join(cfg.Home, "run", "wrappers"), StateDir: filepath.Join(cfg.Home, "run", "x"),
-		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Files: s.files, Transfers: transfers, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: filepath.Join(cfg.Home, "keys"), Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: deps.Log,
-		Held: func() bool { return s.app.Held() },
-	})
-	if err != nil {
+	if err := s.openCompute(cfg, transfers); err != nil {
 		return err
 	}
 	notify := func() {}
@@ -161,6 +180,34 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Metrics: metrics(deps.Metrics), Log: deps.Log,
 	})
 	return nil
+}
+
+// openCompute opens what runs actions.
+func (s *Service) openCompute(cfg Config, transfers app.Transfers) error {
+	held, keys := func() bool { return s.app.Held() }, filepath.Join(cfg.Home, "keys")
+	if strings.HasPrefix(cfg.Deployer, "knative:") {
+		set, err := knative.Parse("deployer", cfg.Deployer)
+		if err != nil {
+			return err
+		}
+		if transfers == nil {
+			return fault.InvalidField("files", "is a folder, which pods do not reach", "give files: s3://HOST:PORT/BUCKET with deployer: knative:")
+		}
+		k, err := knative.Open(knative.Config{Settings: set, Files: s.files, Transfers: transfers, KeyDir: keys, Held: held, Log: s.deps.Log})
+		if err == nil {
+			s.proc = k
+		}
+		return err
+	}
+	p, err := process.Open(process.Config{
+		Wrapper: cfg.Wrapper, SocketDir: cfg.SocketDir, RunDir: filepath.Join(cfg.Home, "run", "wrappers"), StateDir: filepath.Join(cfg.Home, "run", "x"),
+		LogDir: filepath.Join(cfg.Home, "log"), FilesDir: cfg.FilesDir, Files: s.files, Transfers: transfers, Bundles: filepath.Join(cfg.Home, "bundles"), KeyDir: keys, Cap: cfg.Cap, Idle: cfg.Idle, UserOf: cfg.UserOf, Log: s.deps.Log,
+		Held: held,
+	})
+	if err == nil {
+		s.proc = p
+	}
+	return err
 }
 
 // openFiles opens the filestore. The transfers are nil where wrappers use its folder.

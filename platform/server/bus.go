@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/builder"
+	"github.com/pelton-run/pelton/eventing/bridge"
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/eventing/membus"
 	"github.com/pelton-run/pelton/eventing/rabbitbus"
@@ -33,7 +34,7 @@ type carrier struct {
 
 // Queues are the queues of every service, whichever process runs it.
 func Queues() []bus.Queue {
-	return slices.Concat(builder.Queues(), repository.Queues(), runner.Queues(), studio.Queues())
+	return slices.Concat(bridge.Queues(), builder.Queues(), repository.Queues(), runner.Queues(), studio.Queues())
 }
 
 // Exchange is what a service emits to.

@@ -15,6 +15,7 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/conf"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/s3"
+	"github.com/pelton-run/pelton/platform/runner"
 )
 
 // Version is set by the linker.
@@ -34,12 +35,16 @@ type Config struct {
 		URL          string `yaml:"url"`
 		PasswordFile string `yaml:"password_file"`
 	} `yaml:"authorization"`
-	Builder struct {
-		Backend  string        `yaml:"backend"`
-		Parallel int           `yaml:"parallel"`
-		Timeout  time.Duration `yaml:"timeout"`
-	} `yaml:"builder"`
-	HTTP struct {
+	Bridge struct {
+		Attempts       int           `yaml:"attempts"`
+		Backoff        time.Duration `yaml:"backoff"`
+		BackoffCap     time.Duration `yaml:"backoff_cap"`
+		Timeout        time.Duration `yaml:"timeout"`
+		PrivateTargets bool          `yaml:"private_targets"`
+		Runner         string        `yaml:"runner"`
+	} `yaml:"bridge"`
+	Builder builderConfig `yaml:"builder"`
+	HTTP    struct {
 		Listen    string   `yaml:"listen"`
 		Hosts     []string `yaml:"hosts"`
 		PublicURL string   `yaml:"public_url"`
@@ -71,13 +76,14 @@ type Config struct {
 		Repository    string `yaml:"repository"`
 		Studio        string `yaml:"studio"`
 		Runner        string `yaml:"runner"`
+		Bridge        string `yaml:"bridge"`
 	} `yaml:"stores"`
 	TrustActions bool   `yaml:"trust_actions"`
 	Log          string `yaml:"log"`
 }
 
 // services are the targets; each but webui emits to the exchange of its name.
-var services = []string{"authorization", "repository", "builder", "studio", "runner", "webui"}
+var services = []string{"authorization", "repository", "builder", "studio", "runner", "bridge", "webui"}
 
 // LoadConfig reads the settings and checks them.
 func LoadConfig(file string, environ []string, set map[string]string) (Config, error) {
@@ -95,7 +101,7 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 		bad = append(bad, fault.Field{Path: path, Message: "is " + value, Remedy: "this version knows " + strings.Join(prefixes, " and ")})
 	}
 	only("store", c.Store, "embedded:", "postgres://")
-	for path, value := range map[string]string{"stores.authorization": c.Stores.Authorization, "stores.repository": c.Stores.Repository, "stores.studio": c.Stores.Studio, "stores.runner": c.Stores.Runner} {
+	for path, value := range map[string]string{"stores.authorization": c.Stores.Authorization, "stores.repository": c.Stores.Repository, "stores.studio": c.Stores.Studio, "stores.runner": c.Stores.Runner, "stores.bridge": c.Stores.Bridge} {
 		if value != "" {
 			only(path, value, "postgres://")
 		}
@@ -105,15 +111,18 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 	}
 	only("bus", c.Bus, "mem:", "amqp://", "amqps://")
 	only("files", c.Files, "file:", "s3://")
-	only("deployer", c.Deployer, "process:")
-	only("builder.backend", c.Builder.Backend, "local:")
+	only("deployer", c.Deployer, "process:", "knative:")
+	only("builder.backend", c.Builder.Backend, "local:", "kaniko:")
 	for t := range strings.SplitSeq(c.Target, ",") {
 		only("target", t, append([]string{"all"}, services...)...)
 	}
+	bad = append(bad, c.checkDeployer()...)
 	bad = append(bad, c.checkFiles()...)
+	bad = append(bad, c.checkBuilder()...)
 	bad = append(bad, c.checkSplit()...)
 	bad = append(bad, c.checkReplica()...)
 	bad = append(bad, c.checkRetention()...)
+	bad = append(bad, c.checkBridge()...)
 	if len(bad) > 0 {
 		return c, fault.InvalidFields(bad...)
 	}
@@ -157,7 +166,7 @@ func (c Config) checkSplit() (bad []fault.Field) {
 
 // needsIssuer tells whether a service of this process asks who calls.
 func (c Config) needsIssuer() bool {
-	return c.runs("repository") || c.runs("studio") || c.runs("runner")
+	return c.runs("repository") || c.runs("studio") || c.runs("runner") || c.runs("bridge")
 }
 
 // checkReplica checks what belongs to a process that is one of several.
@@ -173,6 +182,26 @@ func (c Config) checkReplica() (bad []fault.Field) {
 	}
 	if c.Runner.Beat <= 0 || c.Runner.Lease < 3*c.Runner.Beat {
 		bad = append(bad, fault.Field{Path: "runner.lease", Message: "is " + c.Runner.Lease.String() + " with a beat of " + c.Runner.Beat.String(), Remedy: "make it at least three times runner.beat, which is more than 0"})
+	}
+	return bad
+}
+
+// checkBridge checks how events are delivered.
+func (c Config) checkBridge() (bad []fault.Field) {
+	b := c.Bridge
+	if b.Attempts < 1 || b.Attempts > 100 {
+		bad = append(bad, fault.Field{Path: "bridge.attempts", Message: "is " + strconv.Itoa(b.Attempts), Remedy: "give 1 to 100"})
+	}
+	if b.Backoff <= 0 || b.BackoffCap < b.Backoff {
+		bad = append(bad, fault.Field{Path: "bridge.backoff", Message: "is " + b.Backoff.String() + " up to " + b.BackoffCap.String(), Remedy: "give more than 0, and bridge.backoff_cap at least as much"})
+	}
+	if u, err := url.Parse(b.Runner); b.Runner != "" || c.runs("bridge") && !c.runs("runner") {
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			bad = append(bad, fault.Field{Path: "bridge.runner", Message: "is " + strconv.Quote(b.Runner), Remedy: "give the address of the process that has the target runner, such as http://runner:8080"})
+		}
+	}
+	if b.Timeout < time.Second || b.Timeout > 5*time.Minute {
+		bad = append(bad, fault.Field{Path: "bridge.timeout", Message: "is " + b.Timeout.String(), Remedy: "give 1s to 5m"})
 	}
 	return bad
 }
@@ -205,6 +234,23 @@ func (c Config) runDir(home string) string {
 	}
 	return filepath.Join(home, "run")
 }
+
+// checkDeployer checks what runs actions, and what that needs of other settings.
+func (c Config) checkDeployer() (bad []fault.Field) {
+	if !c.knative() {
+		return nil
+	}
+	if f := fault.As(runner.CheckDeployer(c.Deployer)); f != nil {
+		bad = append(bad, f.Fields...)
+	}
+	if !c.remoteFiles() {
+		bad = append(bad, fault.Field{Path: "files", Message: "is " + c.Files + " with deployer: knative:, whose pods do not reach this machine's files", Remedy: "give files: s3://HOST:PORT/BUCKET"})
+	}
+	return bad
+}
+
+// knative tells that actions run in a cluster.
+func (c Config) knative() bool { return strings.HasPrefix(c.Deployer, "knative:") }
 
 // checkFiles checks where the filestore is.
 func (c Config) checkFiles() (bad []fault.Field) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/builder"
+	"github.com/pelton-run/pelton/eventing/bridge"
 	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/authorization"
 	"github.com/pelton-run/pelton/platform/kit/authn"
@@ -36,7 +38,7 @@ func (p *process) stores(ctx context.Context) (func(service string) string, erro
 	if !p.cfg.alone() {
 		return p.cfg.storeOf()
 	}
-	names := []string{"pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner"}
+	names := []string{"pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner", "pelton_bridge"}
 	switch {
 	case p.cfg.solo():
 		names = []string{"pelton_authorization", "pelton_runner"}
@@ -73,7 +75,7 @@ func (p *process) start(ctx context.Context) error {
 	for _, open := range []struct {
 		name string
 		f    func(context.Context, func(string) string, carrier, *authn.Verifier) error
-	}{{"repository", p.openRepository}, {"builder", p.openBuilder}, {"studio", p.openStudio}, {"runner", p.openRunner}} {
+	}{{"repository", p.openRepository}, {"builder", p.openBuilder}, {"studio", p.openStudio}, {"runner", p.openRunner}, {"bridge", p.openBridge}} {
 		if !p.cfg.runs(open.name) {
 			continue
 		}
@@ -213,8 +215,15 @@ func (p *process) openBuilder(_ context.Context, _ func(string) string, messages
 			return err
 		}
 	}
-	s := builder.New(builder.Config{Home: p.cfg.Home, FilesDir: p.cfg.filesDir(), S3: bucket, Parallel: p.cfg.Builder.Parallel, Timeout: p.cfg.Builder.Timeout},
+	cluster, err := p.cfg.kaniko()
+	if err != nil {
+		return err
+	}
+	s, err := builder.New(builder.Config{Home: p.cfg.Home, FilesDir: p.cfg.filesDir(), S3: bucket, Parallel: p.cfg.Builder.Parallel, Timeout: p.cfg.Builder.Timeout, Kaniko: cluster},
 		builder.Deps{Publisher: messages, Subscriber: messages, Now: p.now, Log: p.log})
+	if err != nil {
+		return err
+	}
 	p.services = append(p.services, service{name: "builder", subscribe: s.Subscribe})
 	return nil
 }
@@ -229,18 +238,45 @@ func (p *process) openStudio(ctx context.Context, store func(string) string, mes
 	return nil
 }
 
+// runnerURL is where the runner is reached: this process, or the one that the settings name.
+func (p *process) runnerURL() string {
+	if p.cfg.Bridge.Runner != "" {
+		return strings.TrimRight(p.cfg.Bridge.Runner, "/")
+	}
+	host, port, _ := net.SplitHostPort(p.listener.Addr().String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func (p *process) openBridge(ctx context.Context, store func(string) string, messages carrier, verify *authn.Verifier) error {
+	b := p.cfg.Bridge
+	s, err := bridge.New(ctx, bridge.Config{Home: p.cfg.Home, PublicURL: p.cfg.HTTP.PublicURL, Runner: p.runnerURL(), Version: Version, PrivateTargets: b.PrivateTargets,
+		Attempts: b.Attempts, Backoff: b.Backoff, BackoffCap: b.BackoffCap, Timeout: b.Timeout},
+		bridge.Deps{Store: store("bridge"), Publisher: messages, Subscriber: messages, Verify: verify, Now: p.now, Log: p.log})
+	if err != nil {
+		return err
+	}
+	p.onClose(s.Close)
+	p.services = append(p.services, service{name: "bridge", subscribe: s.Subscribe, run: s.Run, mount: func(mux *http.ServeMux) { mux.Handle("/bridge/", s.Handler()) }})
+	return nil
+}
+
 func (p *process) openRunner(ctx context.Context, store func(string) string, messages carrier, verify *authn.Verifier) error {
 	cfg := p.cfg
-	wrapper, err := wrapperPath()
-	if err != nil {
-		return err
-	}
-	sockets, err := pgserver.SocketDir(cfg.Home, "run")
-	if err != nil {
-		return err
+	var wrapper, sockets string
+	if !cfg.knative() {
+		var err error
+		if wrapper, err = wrapperPath(); err != nil {
+			return err
+		}
+		if sockets, err = pgserver.SocketDir(cfg.Home, "run"); err != nil {
+			return err
+		}
 	}
 	rc := runner.Config{
-		Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), S3: cfg.bucket(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
+		Deployer: cfg.Deployer, Wrapper: wrapper, SocketDir: sockets, Home: cfg.Home, FilesDir: cfg.filesDir(), S3: cfg.bucket(), Cap: cfg.Runner.Cap, Idle: cfg.Runner.Idle,
 		CancelGrace: cfg.Runner.CancelGrace, PublicURL: cfg.HTTP.PublicURL, Replica: cfg.Replica,
 		Retention: runner.Retention{Runs: cfg.Runner.Retention.Runs, Files: cfg.Runner.Retention.Files, Every: cfg.Runner.Retention.Every},
 	}

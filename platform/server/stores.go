@@ -127,7 +127,7 @@ func (c Config) storeOf() (func(service string) string, error) {
 		return nil, fault.InvalidField("store", "is no URL", "give postgres://USER:PASSWORD@HOST:PORT/PREFIX?sslmode=…")
 	}
 	prefix := strings.Trim(u.Path, "/")
-	whole := map[string]string{"authorization": c.Stores.Authorization, "repository": c.Stores.Repository, "studio": c.Stores.Studio, "runner": c.Stores.Runner}
+	whole := map[string]string{"authorization": c.Stores.Authorization, "repository": c.Stores.Repository, "studio": c.Stores.Studio, "runner": c.Stores.Runner, "bridge": c.Stores.Bridge}
 	return func(service string) string {
 		if whole[service] != "" {
 			return whole[service]

@@ -11,11 +11,14 @@ import (
 	"github.com/pelton-run/pelton/functions/formats/workflow"
 )
 
-// TestDocsAreWorkflows: every example of the page about workflows is one, for the reader and for
-// the schema.
+// TestDocsAreWorkflows: every example of the pages about workflows and events is one, for the reader and
+// for the schema.
 func TestDocsAreWorkflows(t *testing.T) {
 	page, err := os.ReadFile("../docs/workflows.md")
 	require.NoError(t, err)
+	events, err := os.ReadFile("../docs/events.md")
+	require.NoError(t, err)
+	page = append(page, events...)
 	schema := load(t, workflowSchema)
 	found := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
 	require.Greater(t, len(found), 8)

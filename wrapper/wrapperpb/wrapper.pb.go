@@ -41,6 +41,7 @@ const (
 	Phase_STARTED          Phase_Kind = 3
 	Phase_PREPARED         Phase_Kind = 4
 	Phase_RETURNED         Phase_Kind = 5
+	Phase_LAUNCHED         Phase_Kind = 6
 )
 
 // Enum value maps for Phase_Kind.
@@ -52,6 +53,7 @@ var (
 		3: "STARTED",
 		4: "PREPARED",
 		5: "RETURNED",
+		6: "LAUNCHED",
 	}
 	Phase_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -60,6 +62,7 @@ var (
 		"STARTED":          3,
 		"PREPARED":         4,
 		"RETURNED":         5,
+		"LAUNCHED":         6,
 	}
 )
 
@@ -148,7 +151,9 @@ func (Log_Stream) EnumDescriptor() ([]byte, []int) {
 type DescribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Features that the caller needs; an instance lacking one answers FAILED_PRECONDITION.
-	Needs         []string `protobuf:"bytes,1,rep,name=needs,proto3" json:"needs,omitempty"`
+	Needs []string `protobuf:"bytes,1,rep,name=needs,proto3" json:"needs,omitempty"`
+	// Executions that the caller wants to find: those that this instance knows are in ActionDescription.known.
+	Executions    []string `protobuf:"bytes,2,rep,name=executions,proto3" json:"executions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +195,13 @@ func (x *DescribeRequest) GetNeeds() []string {
 	return nil
 }
 
+func (x *DescribeRequest) GetExecutions() []string {
+	if x != nil {
+		return x.Executions
+	}
+	return nil
+}
+
 type ActionDescription struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	WrapperVersion string                 `protobuf:"bytes,1,opt,name=wrapper_version,json=wrapperVersion,proto3" json:"wrapper_version,omitempty"`
@@ -205,6 +217,7 @@ type ActionDescription struct {
 	Loaded          bool     `protobuf:"varint,10,opt,name=loaded,proto3" json:"loaded,omitempty"`
 	LoadMicros      int64    `protobuf:"varint,11,opt,name=load_micros,json=loadMicros,proto3" json:"load_micros,omitempty"` // time of interpreter start and imports
 	LoadError       string   `protobuf:"bytes,12,opt,name=load_error,json=loadError,proto3" json:"load_error,omitempty"`     // why user code could not be loaded, else empty
+	Known           []string `protobuf:"bytes,13,rep,name=known,proto3" json:"known,omitempty"`                              // of DescribeRequest.executions: under way, or ended and not forgotten
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -323,6 +336,13 @@ func (x *ActionDescription) GetLoadError() string {
 	return ""
 }
 
+func (x *ActionDescription) GetKnown() []string {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
 type ToAction struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	ExecutionId string                 `protobuf:"bytes,1,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
@@ -339,6 +359,7 @@ type ToAction struct {
 	//	*ToAction_Credit
 	//	*ToAction_Forget
 	//	*ToAction_FileGrant
+	//	*ToAction_Heartbeat
 	//	*ToAction_Batch
 	Body          isToAction_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
@@ -468,6 +489,15 @@ func (x *ToAction) GetFileGrant() *FileGrant {
 	return nil
 }
 
+func (x *ToAction) GetHeartbeat() *Heartbeat {
+	if x != nil {
+		if x, ok := x.Body.(*ToAction_Heartbeat); ok {
+			return x.Heartbeat
+		}
+	}
+	return nil
+}
+
 func (x *ToAction) GetBatch() *ToActionBatch {
 	if x != nil {
 		if x, ok := x.Body.(*ToAction_Batch); ok {
@@ -513,6 +543,10 @@ type ToAction_FileGrant struct {
 	FileGrant *FileGrant `protobuf:"bytes,18,opt,name=file_grant,json=fileGrant,proto3,oneof"`
 }
 
+type ToAction_Heartbeat struct {
+	Heartbeat *Heartbeat `protobuf:"bytes,19,opt,name=heartbeat,proto3,oneof"` // Execute: see Heartbeat
+}
+
 type ToAction_Batch struct {
 	Batch *ToActionBatch `protobuf:"bytes,17,opt,name=batch,proto3,oneof"` // Session: only to an instance with the feature "batch"
 }
@@ -532,6 +566,8 @@ func (*ToAction_Credit) isToAction_Body() {}
 func (*ToAction_Forget) isToAction_Body() {}
 
 func (*ToAction_FileGrant) isToAction_Body() {}
+
+func (*ToAction_Heartbeat) isToAction_Body() {}
 
 func (*ToAction_Batch) isToAction_Body() {}
 
@@ -2247,6 +2283,9 @@ func (x *Failed) GetUsage() *Usage {
 	return nil
 }
 
+// Heartbeat tells that an execution goes on; from the runner, that it listens. Once an instance has had
+// one on a call of Execute, it takes the call for broken when nothing comes for the detach lease: what is
+// between the two may not notice that the runner is gone.
 type Heartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2514,9 +2553,12 @@ var File_wrapper_proto_wrapper_v1_wrapper_proto protoreflect.FileDescriptor
 const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\n" +
 	"&wrapper/proto/wrapper/v1/wrapper.proto\x12\n" +
-	"wrapper.v1\"'\n" +
+	"wrapper.v1\"G\n" +
 	"\x0fDescribeRequest\x12\x14\n" +
-	"\x05needs\x18\x01 \x03(\tR\x05needs\"\xff\x02\n" +
+	"\x05needs\x18\x01 \x03(\tR\x05needs\x12\x1e\n" +
+	"\n" +
+	"executions\x18\x02 \x03(\tR\n" +
+	"executions\"\x95\x03\n" +
 	"\x11ActionDescription\x12'\n" +
 	"\x0fwrapper_version\x18\x01 \x01(\tR\x0ewrapperVersion\x12\x1a\n" +
 	"\bfeatures\x18\x02 \x03(\tR\bfeatures\x12\x1a\n" +
@@ -2532,7 +2574,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\vload_micros\x18\v \x01(\x03R\n" +
 	"loadMicros\x12\x1d\n" +
 	"\n" +
-	"load_error\x18\f \x01(\tR\tloadError\"\x86\x04\n" +
+	"load_error\x18\f \x01(\tR\tloadError\x12\x14\n" +
+	"\x05known\x18\r \x03(\tR\x05known\"\xbd\x04\n" +
 	"\bToAction\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12)\n" +
@@ -2546,7 +2589,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x06credit\x18\x0f \x01(\v2\x12.wrapper.v1.CreditH\x00R\x06credit\x12,\n" +
 	"\x06forget\x18\x10 \x01(\v2\x12.wrapper.v1.ForgetH\x00R\x06forget\x126\n" +
 	"\n" +
-	"file_grant\x18\x12 \x01(\v2\x15.wrapper.v1.FileGrantH\x00R\tfileGrant\x121\n" +
+	"file_grant\x18\x12 \x01(\v2\x15.wrapper.v1.FileGrantH\x00R\tfileGrant\x125\n" +
+	"\theartbeat\x18\x13 \x01(\v2\x15.wrapper.v1.HeartbeatH\x00R\theartbeat\x121\n" +
 	"\x05batch\x18\x11 \x01(\v2\x19.wrapper.v1.ToActionBatchH\x00R\x05batchB\x06\n" +
 	"\x04body\"A\n" +
 	"\rToActionBatch\x120\n" +
@@ -2650,10 +2694,10 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x06Forget\"8\n" +
 	"\bInstance\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xb8\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xc6\x01\n" +
 	"\x05Phase\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.wrapper.v1.Phase.KindR\x04kind\x12$\n" +
-	"\x0eat_unix_micros\x18\x02 \x01(\x03R\fatUnixMicros\"]\n" +
+	"\x0eat_unix_micros\x18\x02 \x01(\x03R\fatUnixMicros\"k\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -2662,7 +2706,8 @@ const file_wrapper_proto_wrapper_v1_wrapper_proto_rawDesc = "" +
 	"\x06LOADED\x10\x02\x12\v\n" +
 	"\aSTARTED\x10\x03\x12\f\n" +
 	"\bPREPARED\x10\x04\x12\f\n" +
-	"\bRETURNED\x10\x05\"\xf1\x01\n" +
+	"\bRETURNED\x10\x05\x12\f\n" +
+	"\bLAUNCHED\x10\x06\"\xf1\x01\n" +
 	"\x03Log\x12.\n" +
 	"\x06stream\x18\x01 \x01(\x0e2\x16.wrapper.v1.Log.StreamR\x06stream\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\tR\x05level\x12$\n" +
@@ -2789,48 +2834,49 @@ var file_wrapper_proto_wrapper_v1_wrapper_proto_depIdxs = []int32{
 	20, // 5: wrapper.v1.ToAction.credit:type_name -> wrapper.v1.Credit
 	21, // 6: wrapper.v1.ToAction.forget:type_name -> wrapper.v1.Forget
 	13, // 7: wrapper.v1.ToAction.file_grant:type_name -> wrapper.v1.FileGrant
-	5,  // 8: wrapper.v1.ToAction.batch:type_name -> wrapper.v1.ToActionBatch
-	4,  // 9: wrapper.v1.ToActionBatch.messages:type_name -> wrapper.v1.ToAction
-	22, // 10: wrapper.v1.FromAction.instance:type_name -> wrapper.v1.Instance
-	23, // 11: wrapper.v1.FromAction.phase:type_name -> wrapper.v1.Phase
-	24, // 12: wrapper.v1.FromAction.log:type_name -> wrapper.v1.Log
-	25, // 13: wrapper.v1.FromAction.progress:type_name -> wrapper.v1.Progress
-	26, // 14: wrapper.v1.FromAction.output:type_name -> wrapper.v1.Output
-	27, // 15: wrapper.v1.FromAction.failed:type_name -> wrapper.v1.Failed
-	28, // 16: wrapper.v1.FromAction.heartbeat:type_name -> wrapper.v1.Heartbeat
-	29, // 17: wrapper.v1.FromAction.done:type_name -> wrapper.v1.Done
-	32, // 18: wrapper.v1.FromAction.unknown:type_name -> wrapper.v1.Unknown
-	7,  // 19: wrapper.v1.FromAction.batch:type_name -> wrapper.v1.FromActionBatch
-	9,  // 20: wrapper.v1.FromAction.file_ask:type_name -> wrapper.v1.FileAsk
-	30, // 21: wrapper.v1.FromAction.result:type_name -> wrapper.v1.Result
-	6,  // 22: wrapper.v1.FromActionBatch.messages:type_name -> wrapper.v1.FromAction
-	33, // 23: wrapper.v1.Start.inputs:type_name -> wrapper.v1.Start.InputsEntry
-	15, // 24: wrapper.v1.Start.context:type_name -> wrapper.v1.Context
-	10, // 25: wrapper.v1.FileAsk.keep:type_name -> wrapper.v1.FileKeep
-	11, // 26: wrapper.v1.FileAsk.pieces:type_name -> wrapper.v1.FilePieces
-	12, // 27: wrapper.v1.FileAsk.finish:type_name -> wrapper.v1.FileFinish
-	14, // 28: wrapper.v1.FileGrant.urls:type_name -> wrapper.v1.FileURL
-	34, // 29: wrapper.v1.FileURL.headers:type_name -> wrapper.v1.FileURL.HeadersEntry
-	35, // 30: wrapper.v1.RunResult.values:type_name -> wrapper.v1.RunResult.ValuesEntry
-	0,  // 31: wrapper.v1.Phase.kind:type_name -> wrapper.v1.Phase.Kind
-	1,  // 32: wrapper.v1.Log.stream:type_name -> wrapper.v1.Log.Stream
-	36, // 33: wrapper.v1.Output.values:type_name -> wrapper.v1.Output.ValuesEntry
-	31, // 34: wrapper.v1.Failed.usage:type_name -> wrapper.v1.Usage
-	31, // 35: wrapper.v1.Done.usage:type_name -> wrapper.v1.Usage
-	23, // 36: wrapper.v1.Result.phases:type_name -> wrapper.v1.Phase
-	37, // 37: wrapper.v1.Result.values:type_name -> wrapper.v1.Result.ValuesEntry
-	31, // 38: wrapper.v1.Result.usage:type_name -> wrapper.v1.Usage
-	2,  // 39: wrapper.v1.Action.Describe:input_type -> wrapper.v1.DescribeRequest
-	4,  // 40: wrapper.v1.Action.Execute:input_type -> wrapper.v1.ToAction
-	4,  // 41: wrapper.v1.Action.Session:input_type -> wrapper.v1.ToAction
-	3,  // 42: wrapper.v1.Action.Describe:output_type -> wrapper.v1.ActionDescription
-	6,  // 43: wrapper.v1.Action.Execute:output_type -> wrapper.v1.FromAction
-	6,  // 44: wrapper.v1.Action.Session:output_type -> wrapper.v1.FromAction
-	42, // [42:45] is the sub-list for method output_type
-	39, // [39:42] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	28, // 8: wrapper.v1.ToAction.heartbeat:type_name -> wrapper.v1.Heartbeat
+	5,  // 9: wrapper.v1.ToAction.batch:type_name -> wrapper.v1.ToActionBatch
+	4,  // 10: wrapper.v1.ToActionBatch.messages:type_name -> wrapper.v1.ToAction
+	22, // 11: wrapper.v1.FromAction.instance:type_name -> wrapper.v1.Instance
+	23, // 12: wrapper.v1.FromAction.phase:type_name -> wrapper.v1.Phase
+	24, // 13: wrapper.v1.FromAction.log:type_name -> wrapper.v1.Log
+	25, // 14: wrapper.v1.FromAction.progress:type_name -> wrapper.v1.Progress
+	26, // 15: wrapper.v1.FromAction.output:type_name -> wrapper.v1.Output
+	27, // 16: wrapper.v1.FromAction.failed:type_name -> wrapper.v1.Failed
+	28, // 17: wrapper.v1.FromAction.heartbeat:type_name -> wrapper.v1.Heartbeat
+	29, // 18: wrapper.v1.FromAction.done:type_name -> wrapper.v1.Done
+	32, // 19: wrapper.v1.FromAction.unknown:type_name -> wrapper.v1.Unknown
+	7,  // 20: wrapper.v1.FromAction.batch:type_name -> wrapper.v1.FromActionBatch
+	9,  // 21: wrapper.v1.FromAction.file_ask:type_name -> wrapper.v1.FileAsk
+	30, // 22: wrapper.v1.FromAction.result:type_name -> wrapper.v1.Result
+	6,  // 23: wrapper.v1.FromActionBatch.messages:type_name -> wrapper.v1.FromAction
+	33, // 24: wrapper.v1.Start.inputs:type_name -> wrapper.v1.Start.InputsEntry
+	15, // 25: wrapper.v1.Start.context:type_name -> wrapper.v1.Context
+	10, // 26: wrapper.v1.FileAsk.keep:type_name -> wrapper.v1.FileKeep
+	11, // 27: wrapper.v1.FileAsk.pieces:type_name -> wrapper.v1.FilePieces
+	12, // 28: wrapper.v1.FileAsk.finish:type_name -> wrapper.v1.FileFinish
+	14, // 29: wrapper.v1.FileGrant.urls:type_name -> wrapper.v1.FileURL
+	34, // 30: wrapper.v1.FileURL.headers:type_name -> wrapper.v1.FileURL.HeadersEntry
+	35, // 31: wrapper.v1.RunResult.values:type_name -> wrapper.v1.RunResult.ValuesEntry
+	0,  // 32: wrapper.v1.Phase.kind:type_name -> wrapper.v1.Phase.Kind
+	1,  // 33: wrapper.v1.Log.stream:type_name -> wrapper.v1.Log.Stream
+	36, // 34: wrapper.v1.Output.values:type_name -> wrapper.v1.Output.ValuesEntry
+	31, // 35: wrapper.v1.Failed.usage:type_name -> wrapper.v1.Usage
+	31, // 36: wrapper.v1.Done.usage:type_name -> wrapper.v1.Usage
+	23, // 37: wrapper.v1.Result.phases:type_name -> wrapper.v1.Phase
+	37, // 38: wrapper.v1.Result.values:type_name -> wrapper.v1.Result.ValuesEntry
+	31, // 39: wrapper.v1.Result.usage:type_name -> wrapper.v1.Usage
+	2,  // 40: wrapper.v1.Action.Describe:input_type -> wrapper.v1.DescribeRequest
+	4,  // 41: wrapper.v1.Action.Execute:input_type -> wrapper.v1.ToAction
+	4,  // 42: wrapper.v1.Action.Session:input_type -> wrapper.v1.ToAction
+	3,  // 43: wrapper.v1.Action.Describe:output_type -> wrapper.v1.ActionDescription
+	6,  // 44: wrapper.v1.Action.Execute:output_type -> wrapper.v1.FromAction
+	6,  // 45: wrapper.v1.Action.Session:output_type -> wrapper.v1.FromAction
+	43, // [43:46] is the sub-list for method output_type
+	40, // [40:43] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_wrapper_proto_wrapper_v1_wrapper_proto_init() }
@@ -2847,6 +2893,7 @@ func file_wrapper_proto_wrapper_v1_wrapper_proto_init() {
 		(*ToAction_Credit)(nil),
 		(*ToAction_Forget)(nil),
 		(*ToAction_FileGrant)(nil),
+		(*ToAction_Heartbeat)(nil),
 		(*ToAction_Batch)(nil),
 	}
 	file_wrapper_proto_wrapper_v1_wrapper_proto_msgTypes[4].OneofWrappers = []any{

@@ -34,7 +34,7 @@ func (w *Workflow) triggers(n *doc.Node) {
 			t.Wrong("rename one of them", "the id %q is given twice", x.ID)
 		}
 		seen[x.ID] = true
-		x.Uses = t.Need("uses", "give http, cron, or a source action").Text()
+		x.Uses = t.Need("uses", "give http, cron, workflow-end, platform-event, cloudevent, or a source action").Text()
 		x.With = t.Get("with").JSON()
 		x.Inputs = values(t.Get("inputs"))
 		t.Only()
@@ -43,6 +43,12 @@ func (w *Workflow) triggers(n *doc.Node) {
 			checkHTTP(t.Get("with"), w)
 		case "cron":
 			checkCron(t, t.Get("with"))
+		case "workflow-end":
+			checkWorkflowEnd(t, t.Get("with"), w)
+		case "platform-event":
+			checkPlatformEvent(t, t.Get("with"))
+		case "cloudevent":
+			checkCloudEvent(t.Get("with"))
 		}
 		w.Triggers = append(w.Triggers, x)
 	}

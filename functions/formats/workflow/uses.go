@@ -305,7 +305,7 @@ func names(fields []expr.Field) []string {
 
 // trigger checks a trigger that is a source.
 func (c *checker) trigger(t Trigger) {
-	if t.Uses == "http" || t.Uses == "cron" || t.Uses == "" {
+	if builtin[t.Uses] || t.Uses == "" {
 		return
 	}
 	a, err := c.resolve(t.Uses)
@@ -313,7 +313,7 @@ func (c *checker) trigger(t Trigger) {
 	case err != nil:
 		c.add(t.node.Get("uses"), "", "%s", err)
 	case a.Kind != "Source":
-		c.add(t.node.Get("uses"), "use a source, http or cron", "%s is a %s, not a source", t.Uses, strings.ToLower(a.Kind))
+		c.add(t.node.Get("uses"), "use a source, http, cron, workflow-end, platform-event or cloudevent", "%s is a %s, not a source", t.Uses, strings.ToLower(a.Kind))
 	default:
 		c.source(t, a)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Services are those with an OpenAPI document.
-var Services = []string{"authorization", "repository", "studio", "runner"}
+var Services = []string{"authorization", "repository", "studio", "runner", "bridge"}
 
 // client is an HTTP client that tells violation of each answer that differs from the documents
 // which the server at url serves; without violation nothing is checked.

@@ -24,11 +24,11 @@ type Split struct {
 }
 
 // Targets are the processes of a split platform. The runner is the last.
-var Targets = []string{"authorization", "repository", "builder", "studio", "webui", "runner"}
+var Targets = []string{"authorization", "repository", "builder", "studio", "webui", "bridge", "runner"}
 
 // prefixes of paths, and the service that answers them.
 var prefixes = map[string]string{
-	"authorization": "authorization", "repository": "repository", "studio": "studio", "runner": "runner", "user-api": "runner",
+	"authorization": "authorization", "repository": "repository", "studio": "studio", "runner": "runner", "bridge": "bridge", "user-api": "runner",
 	"app": "webui", "": "webui", "healthz": "runner", "readyz": "runner", "metrics": "runner",
 }
 
@@ -115,6 +115,7 @@ func (p *Platform) startSplit(ctx context.Context) (err error) {
 			env: append([]string{
 				"PELTON_STORE=" + p.options.Split.Store(service), "PELTON_BUS=" + p.options.Split.Bus(service),
 				"PELTON_AUTHORIZATION_URL=http://" + p.ingress.to["authorization"], "PELTON_HTTP_PUBLIC_URL=" + p.ingress.url(),
+				"PELTON_BRIDGE_RUNNER=http://" + p.ingress.to["runner"],
 			}, p.options.Env...),
 		})
 	}

@@ -29,6 +29,7 @@ var owners = map[string]string{
 	"builder":       "builder",
 	"studio":        "platform/studio",
 	"runner":        "platform/runner",
+	"bridge":        "eventing/bridge",
 }
 
 // consumers lists what each service consumes.
@@ -36,7 +37,8 @@ var consumers = map[string][]string{
 	"builder":    {"repository"},
 	"repository": {"builder"},
 	"studio":     {"repository", "runner"},
-	"runner":     {"studio", "authorization"},
+	"runner":     {"studio", "authorization", "bridge"},
+	"bridge":     {"runner", "builder", "repository"},
 }
 
 const (

@@ -46,6 +46,7 @@ type Message struct {
 	Status    int                          `json:"status,omitempty"`
 	CPUMicros int64                        `json:"cpu_us,omitempty"`
 	RSSKiB    int64                        `json:"rss_kb,omitempty"`
+	Took      bool                         `json:"q,omitempty"` // the next execution was taken from the queue
 }
 
 // Reader reads messages; one goroutine uses it.

@@ -37,6 +37,7 @@ type execution struct {
 	ended    bool
 	to       *stream // attached, nil = nobody
 	was      *stream // attached last
+	heard    bool    // the runner has answered the last message by half-closing its call
 	sent     uint64  // seq of the last message given to `to`
 	alone    time.Time
 	soon     *time.Timer // wakes the stream for what can wait a moment
@@ -233,6 +234,19 @@ func (x *execution) expired(lease time.Duration, now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.to == nil && now.Sub(x.alone) > lease
+}
+
+// hear notes that the runner has the last message: what is kept of it is kept for its crash alone.
+func (x *execution) hear() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.heard = true
+}
+
+func (x *execution) wasHeard() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.heard
 }
 
 func (x *execution) hasEnded() bool {

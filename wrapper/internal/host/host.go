@@ -6,9 +6,12 @@ import (
 	"context"
 	"crypto/ed25519"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -25,7 +28,7 @@ import (
 const Version = "1"
 
 // Features tells what this wrapper can do.
-var Features = []string{"session", "execute", "attach", "reuse", "fork", "fresh", "sources", "files", "directories", "refs", "masking", "credit", "heartbeat", "batch"}
+var Features = []string{"session", "execute", "attach", "reuse", "fork", "fresh", "sources", "files", "directories", "refs", "masking", "credit", "heartbeat", "batch", "find"}
 
 // Config of a Host.
 type Config struct {
@@ -40,6 +43,8 @@ type Config struct {
 	Lease    time.Duration // of an execution that nobody is attached to
 	DiskMax  int64         // bytes that an execution's folder may hold
 	Beat     time.Duration // between heartbeats of executions under way. Defaults to 10 s
+	Once     bool          // it is for one execution, and ends with it
+	Launched time.Time     // when the wrapper began; the first execution is told
 	Log      *slog.Logger
 }
 
@@ -57,6 +62,10 @@ type Host struct {
 	runs  map[string]*execution
 	alone time.Time // since when no stream is attached
 	conns int
+	begun bool // there has been an execution
+
+	finishing atomic.Bool // nothing new is begun
+	launched  sync.Once   // tells when the wrapper began
 }
 
 // New makes a Host.
@@ -91,6 +100,11 @@ func (h *Host) Describe(ctx context.Context, req *pb.DescribeRequest) (*pb.Actio
 	}
 	if st.Err != nil {
 		d.LoadError = st.Err.Error()
+	}
+	for _, id := range req.GetExecutions() {
+		if h.find(id) != nil {
+			d.Known = append(d.Known, id)
+		}
 	}
 	return d, nil
 }
@@ -145,7 +159,7 @@ func (h *Host) begin(id string, start *pb.Start) (x *execution, fresh bool) {
 	if h.cfg.Bundle.Kind == "Source" {
 		x.acks = make(chan *pb.ToAction, 1024)
 	}
-	h.runs[id] = x
+	h.runs[id], h.begun = x, true
 	h.busy.Add(1)
 	return x, true
 }
@@ -165,7 +179,8 @@ func (h *Host) forget(id string) {
 }
 
 // Watch ends executions whose lease has run out, forgets ended ones that nobody fetched, and
-// returns when parentGone says so and nobody has been attached for the lease.
+// returns when parentGone says so and nobody has been attached for the lease, or when the one
+// execution that the instance is for is forgotten.
 func (h *Host) Watch(ctx context.Context, parentGone func() bool) {
 	tick := time.NewTicker(min(time.Second, h.cfg.Lease/4+time.Millisecond))
 	defer tick.Stop()
@@ -182,13 +197,17 @@ func (h *Host) Watch(ctx context.Context, parentGone func() bool) {
 				continue
 			}
 			if x.hasEnded() {
-				if x.expired(10*h.cfg.Lease, now) {
+				if x.expired(10*h.cfg.Lease, now) || (x.wasHeard() && x.expired(2*h.cfg.Lease, now)) {
 					delete(h.runs, id)
 				}
 				continue
 			}
 			h.cfg.Log.Warn("execution is ended: nobody has been attached for the lease", "execution", id, "lease", h.cfg.Lease)
 			x.halt()
+		}
+		if h.cfg.Once && h.begun && len(h.runs) == 0 {
+			h.mu.Unlock()
+			return
 		}
 		orphan := h.conns == 0 && now.Sub(h.alone) > h.cfg.Lease
 		h.mu.Unlock()
@@ -204,6 +223,32 @@ func (h *Host) connected(n int) {
 	h.conns += n
 	if h.conns == 0 {
 		h.alone = time.Now()
+	}
+}
+
+// Finish begins nothing new and waits until what is under way has ended, at most that long. Sources,
+// which never end by themselves, are told to stop.
+func (h *Host) Finish(limit time.Duration) {
+	h.mu.Lock()
+	h.finishing.Store(true) // under the lock: what begins after it is refused, what began before it is in runs
+	runs := slices.Collect(maps.Values(h.runs))
+	h.mu.Unlock()
+	if h.cfg.Bundle.Kind == "Source" {
+		for _, x := range runs {
+			select {
+			case x.cancel <- &pb.Cancel{Reason: "the instance is stopping"}:
+			default:
+			}
+		}
+	}
+	over := make(chan struct{})
+	go func() {
+		h.busy.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-time.After(limit):
 	}
 }
 

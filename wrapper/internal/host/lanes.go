@@ -160,7 +160,7 @@ func (l *lane) start(x *execution) {
 		return
 	}
 	if err == nil {
-		err = l.w.Send(text)
+		err = l.w.Send(text, len(l.flight) > 0)
 		if err != nil { // the process is gone, which deliver is about to be told
 			j.giveFolderBack()
 			l.s.waiting = append([]*execution{x}, l.s.waiting...)
@@ -240,7 +240,7 @@ func (l *lane) deliver(m *frame.Message) bool {
 	}
 	if m == nil { // the process is gone
 		l.recall()
-		for len(l.flight) > 1 { // it had begun several at once, which our shims never do
+		for len(l.flight) > 1 { // it had taken the next one, and not yet told the end of the one before
 			j := l.flight[len(l.flight)-1]
 			l.flight = l.flight[:len(l.flight)-1]
 			j.finish(failf("crashed", "the language process ended while it had several executions"))
@@ -264,7 +264,9 @@ func (l *lane) deliver(m *frame.Message) bool {
 		}
 	}
 	if over, err := j.frame(m); over || err != nil {
-		l.ended(j, err)
+		if l.ended(j, err); !l.closed && len(l.flight) > 0 {
+			l.w.Next(m, l.flight[0].id)
+		}
 		s.fill()
 	}
 	return true

@@ -116,6 +116,11 @@ func (j *job) introduce() {
 
 func (j *job) carryOut() error {
 	h := j.host
+	if h.finishing.Load() {
+		f := failf("not_started", "the instance is stopping")
+		f.retryable = true
+		return f
+	}
 	if !j.slot {
 		select {
 		case h.slots <- struct{}{}:
@@ -135,6 +140,9 @@ func (j *job) carryOut() error {
 	}
 	defer func() { <-h.slots }()
 	j.tell(&pb.FromAction{Body: &pb.FromAction_Instance{Instance: &pb.Instance{Name: h.cfg.Instance, Address: h.cfg.Address}}})
+	if !h.cfg.Launched.IsZero() {
+		h.launched.Do(func() { j.phase(pb.Phase_LAUNCHED, h.cfg.Launched) })
+	}
 	ctx := context.Background()
 	if d := j.start.GetDeadlineUnixMs(); d > 0 {
 		var done context.CancelFunc

@@ -24,6 +24,8 @@ type stream struct {
 
 	mu      sync.Mutex
 	runs    []*execution
+	last    *execution       // that ended last on this stream
+	heard   time.Time        // when the runner last told that it listens; zero = it does not tell
 	extra   []*pb.FromAction // answers without an execution
 	batched bool             // the runner takes batches: it has sent one
 	whole   bool             // the runner takes executions told in one message
@@ -103,12 +105,19 @@ func (h *Host) serve(call caller, single bool) error {
 		if err != nil {
 			return err
 		}
-		if ended && (single || closed) {
+		if ended && single && !closed {
+			return s.parting(call, received)
+		}
+		if ended && closed {
+			s.hear()
 			return over
 		}
 		select {
 		case <-s.wake:
 		case <-beat.C:
+			if s.silent(time.Now()) {
+				return status.Error(codes.DeadlineExceeded, "the runner has not been heard for the detach lease")
+			}
 			if err := s.beat(call); err != nil {
 				return err
 			}
@@ -121,6 +130,44 @@ func (h *Host) serve(call caller, single bool) error {
 			return nil
 		}
 	}
+}
+
+// partingWait is how long the call of an execution that has ended waits for its caller to half-close:
+// proxies on the way pass the end of a call on only to callers that have.
+const partingWait = time.Second
+
+// parting waits for the caller's last word.
+func (s *stream) parting(call caller, received <-chan error) error {
+	t := time.NewTimer(partingWait)
+	defer t.Stop()
+	select {
+	case err := <-received:
+		if err == nil {
+			s.hear()
+		}
+		return err
+	case <-t.C:
+		return nil
+	case <-call.Context().Done():
+		return nil
+	}
+}
+
+// hear notes that the caller has the last messages of what was told on this stream.
+func (s *stream) hear() {
+	s.mu.Lock()
+	last := s.last
+	s.mu.Unlock()
+	if last != nil {
+		last.hear()
+	}
+}
+
+// silent tells whether a runner that tells that it listens has not done so for the lease.
+func (s *stream) silent(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.heard.IsZero() && now.Sub(s.heard) > s.h.cfg.Lease
 }
 
 // beat tells that the executions of the stream go on, also when they say nothing for long: proxies
@@ -213,6 +260,10 @@ func (s *stream) take(m *pb.ToAction) error {
 		if x := s.attached(id); x != nil {
 			x.granted(body.FileGrant)
 		}
+	case *pb.ToAction_Heartbeat:
+		s.mu.Lock()
+		s.heard = time.Now()
+		s.mu.Unlock()
 	case *pb.ToAction_Credit:
 		if x := s.attached(id); x != nil {
 			x.credit(body.Credit)
@@ -324,6 +375,7 @@ func (s *stream) drop(over []*execution) {
 	}
 	s.mu.Lock()
 	s.runs = slices.DeleteFunc(s.runs, func(x *execution) bool { return slices.Contains(over, x) })
+	s.last = over[len(over)-1]
 	s.mu.Unlock()
 	for _, x := range over {
 		x.detach(s)

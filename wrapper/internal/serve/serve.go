@@ -44,9 +44,12 @@ type options struct {
 	socket, listen, bundle, state, instance, key, audience string
 	uid, gid, parent                                       int
 	beat, lease                                            time.Duration
-	preload                                                bool
+	drain                                                  time.Duration
+	preload, once                                          bool
 	diskMiB                                                int64
 	concurrency                                            int
+	keyText                                                string // PEM
+	began                                                  time.Time
 }
 
 // Main runs the wrapper and returns its exit code.
@@ -55,27 +58,35 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "usage: wrapper serve --socket PATH --bundle DIR --state DIR …")
 		return 2
 	}
-	var o options
+	o := options{began: time.Now()}
 	f := flag.NewFlagSet("serve", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.socket, "socket", "", "Unix socket to listen on; empty: TCP on $PORT")
 	f.StringVar(&o.bundle, "bundle", "", "folder of the build")
 	f.StringVar(&o.state, "state", "", "folder for working files")
-	f.StringVar(&o.instance, "instance", "", "name of this instance")
-	f.StringVar(&o.key, "key", "", "PEM file of the runner's public key; empty: calls are not signed")
-	f.StringVar(&o.audience, "audience", "", "audience of the runner's tokens")
+	f.StringVar(&o.instance, "instance", "", "name of this instance; empty with TCP: the host's name")
+	f.StringVar(&o.key, "key", "", "PEM file of the runner's public key; empty: the text in $PELTON_CALL_KEY; calls over a socket need none")
+	f.StringVar(&o.audience, "audience", os.Getenv("PELTON_AUDIENCE"), "audience of the runner's tokens; $PELTON_AUDIENCE by default")
 	f.IntVar(&o.uid, "uid", -1, "user id of user code")
 	f.IntVar(&o.gid, "gid", -1, "group id of user code")
 	f.IntVar(&o.parent, "parent", 0, "process whose end, with nobody attached, is ours")
 	f.DurationVar(&o.lease, "detach-lease", 30*time.Second, "how long an execution lives with nobody attached")
 	f.DurationVar(&o.beat, "heartbeat", 10*time.Second, "between heartbeats of executions under way")
-	f.BoolVar(&o.preload, "preload", false, "load user code before the first execution")
+	f.DurationVar(&o.drain, "drain", 25*time.Second, "how long what is under way may go on after SIGTERM, with TCP")
+	f.BoolVar(&o.preload, "preload", false, "load user code before the first execution; with TCP it always is")
+	f.BoolVar(&o.once, "once", os.Getenv("PELTON_ONCE") == "true", "end once one execution has ended and its messages are fetched; $PELTON_ONCE by default")
 	f.IntVar(&o.concurrency, "concurrency", 0, "executions at a time; 0 = as the bundle says")
 	f.Int64Var(&o.diskMiB, "disk-mib", 10<<10, "limit of an execution's files")
 	if err := f.Parse(args[1:]); err != nil {
 		return 2
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	if o.socket == "" {
+		if err := o.contain(); err != nil {
+			fmt.Fprintln(stderr, "wrapper:", err)
+			return 2
+		}
+	}
 	if err := run(o, stdout, log); err != nil {
 		log.Error("wrapper", "err", err)
 		return 1
@@ -111,7 +122,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	key, err := publicKey(o.key)
+	key, err := publicKey(o)
 	if err != nil {
 		return err
 	}
@@ -121,7 +132,7 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 		Bundle: b, ShimDir: shims, UID: o.uid, GID: o.gid, MaxFile: uint64(o.diskMiB) << 20, Env: environment(b, o.instance),
 	})
 	h := host.New(host.Config{
-		Bundle: b, Pool: pool, StateDir: o.state, Instance: o.instance, Address: o.socket, Audience: o.audience, Key: key,
+		Bundle: b, Pool: pool, StateDir: o.state, Instance: o.instance, Address: o.address(), Audience: o.audience, Key: key, Launched: o.launched(), Once: o.once,
 		UID: o.uid, GID: o.gid, Lease: o.lease, Beat: o.beat, DiskMax: o.diskMiB << 20, Log: log,
 	})
 	l, err := listen(o.socket)
@@ -137,7 +148,8 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	pb.RegisterActionServer(srv, h)
-	grpc_health_v1.RegisterHealthServer(srv, health.NewServer())
+	ready := health.NewServer()
+	grpc_health_v1.RegisterHealthServer(srv, ready)
 	reflection.Register(srv)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -161,10 +173,17 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 	case err = <-served:
 	case <-ctx.Done():
 	case <-orphaned:
-		log.Info("the parent is gone and nobody is attached: ending")
+		log.Info("nobody needs this instance any more: ending")
+	}
+	ready.Shutdown()
+	if o.socket == "" {
+		h.Finish(o.drain)
 	}
 	h.Drain()
 	pool.Close()
+	if o.socket == "" {
+		hangUp(srv)
+	}
 	srv.Stop()
 	if o.socket != "" {
 		_ = os.Remove(o.socket)
@@ -175,6 +194,64 @@ func run(o options, stdout io.Writer, log *slog.Logger) error {
 		err = nil
 	}
 	return err
+}
+
+// hangUp lets calls that end have their last messages.
+func hangUp(srv *grpc.Server) {
+	told := make(chan struct{})
+	go func() {
+		srv.GracefulStop()
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-time.After(2 * time.Second):
+	}
+}
+
+// contain settles what a container leaves out: its settings are its environment, and there is no
+// parent to watch.
+func (o *options) contain() error {
+	o.preload, o.parent = true, 0
+	if o.key == "" {
+		if o.keyText = os.Getenv("PELTON_CALL_KEY"); o.keyText == "" {
+			return errors.New("PELTON_CALL_KEY is empty: give the PEM text of the runner's public key; calls over TCP are always signed")
+		}
+	}
+	if o.audience == "" {
+		return errors.New("PELTON_AUDIENCE is empty: give what the tokens of calls must be for, <project>/<build>")
+	}
+	if o.instance != "" {
+		return nil
+	}
+	var err error
+	o.instance, err = os.Hostname()
+	return err
+}
+
+// launched is when a container's wrapper began, which is part of a cold start.
+func (o *options) launched() time.Time {
+	if o.socket != "" {
+		return time.Time{}
+	}
+	return o.began
+}
+
+// address is where the instance is reached: its socket, or its first address beyond this machine.
+func (o *options) address() string {
+	if o.socket != "" {
+		return o.socket
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	return "127.0.0.1"
 }
 
 func listen(socket string) (net.Listener, error) {
@@ -246,13 +323,16 @@ func eachFile(files embed.FS, f func(name string, data []byte) error) error {
 	})
 }
 
-func publicKey(file string) (ed25519.PublicKey, error) {
-	if file == "" {
-		return nil, nil
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
+func publicKey(o options) (ed25519.PublicKey, error) {
+	data, file := []byte(o.keyText), "PELTON_CALL_KEY"
+	if len(data) == 0 {
+		if file = o.key; file == "" {
+			return nil, nil
+		}
+		var err error
+		if data, err = os.ReadFile(file); err != nil {
+			return nil, err
+		}
 	}
 	block, _ := pem.Decode(data)
 	if block == nil {

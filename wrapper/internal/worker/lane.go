@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/pelton-run/pelton/wrapper/internal/frame"
@@ -65,8 +66,19 @@ func (l *Lane) Depth() int {
 // Fits tells whether a message of that many bytes may lie in the queue.
 func (l *Lane) Fits(size int) bool { return l.p.queue == nil || size <= queueMax }
 
-// Send hands an execution to the process.
-func (l *Lane) Send(text []byte) error { return l.p.send(text) }
+// Send hands an execution to the process; behind tells whether it has others.
+func (l *Lane) Send(text []byte, behind bool) error { return l.p.send(text, behind) }
+
+// Next sees to it that the process begins the execution of that id, the next in its queue, after it has sent
+// m, the end of one. Python waits at its queue. Node.js cannot, since its event loop has to turn: it takes
+// the next one before it sends the end of one, and tells that in m; had the queue been empty then, it waits for a word.
+func (l *Lane) Next(m *frame.Message, id string) {
+	if l.p.polls && !m.Took {
+		if text, err := json.Marshal(frame.Message{T: "wake", ID: id}); err == nil {
+			_ = l.p.w.Write(text) // the reader tells when the process is gone
+		}
+	}
+}
 
 // Recall takes back the executions that the process has not begun, and gives the first bytes of each
 // one's message, at most 1 KiB.

@@ -355,7 +355,7 @@ func (h *Process) Send(text []byte) error {
 	if h.child != nil {
 		return h.child.w.Write(text)
 	}
-	return h.p.send(text)
+	return h.p.send(text, false)
 }
 
 // Terminate asks user code to end.

@@ -47,6 +47,7 @@ type proc struct {
 	conn    *os.File
 	w       *frame.Writer
 	queue   *queue                                    // of executions, nil = they go the way of all frames
+	polls   bool                                      // it looks into the queue between executions, and waits for frames
 	deliver atomic.Pointer[func(*frame.Message) bool] // of a lane, nil = frames
 	spoke   atomic.Bool                               // user code has written past the language's streams
 	frames  chan *frame.Message                       // closed when the process is gone
@@ -84,12 +85,13 @@ func (c Config) start(mode string) (*proc, error) {
 	}
 	p.cmd = c.command(mode)
 	p.cmd.ExtraFiles = []*os.File{theirs}
-	if c.Bundle.Runtime == "python3" && mode == "reuse" && c.Bundle.Kind != "Source" {
+	if (c.Bundle.Runtime == "python3" || c.Bundle.Runtime == "nodejs") && mode == "reuse" && c.Bundle.Kind != "Source" {
 		var inherited *os.File
 		if p.queue, inherited, err = openQueue(); err == nil {
 			defer inherited.Close()
 			p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, inherited)
 			p.cmd.Args = append(p.cmd.Args, "queue")
+			p.polls = c.Bundle.Runtime == "nodejs"
 		}
 	}
 	p.cmd.Stdout, p.cmd.Stderr = outW[0], outW[1]
@@ -99,6 +101,9 @@ func (c Config) start(mode string) (*proc, error) {
 	}
 	started.Lock()
 	if err = p.cmd.Start(); err == nil {
+		if p.polls {
+			p.queue.dontWait() // starting a process makes what it inherits wait
+		}
 		started.pids[p.cmd.Process.Pid] = true
 	}
 	started.Unlock()
@@ -208,9 +213,9 @@ func (p *proc) wait() {
 // bigAhead tells a process that its execution comes the way of all frames, since it is large.
 var bigAhead = []byte("!")
 
-// send hands an execution to the process.
-func (p *proc) send(text []byte) error {
-	if p.queue == nil {
+// send hands an execution to the process, behind tells whether another one is before it.
+func (p *proc) send(text []byte, behind bool) error {
+	if p.queue == nil || p.polls && !behind {
 		return p.w.Write(text)
 	}
 	if len(text) <= queueMax {

@@ -45,6 +45,9 @@ func dup(fd int) (int, error) {
 	return int(n), nil
 }
 
+// dontWait makes reading an empty queue an error in the process.
+func (q *queue) dontWait() { _ = syscall.SetNonblock(q.back, true) }
+
 func (q *queue) put(text []byte) error {
 	_, err := q.in.Write(text)
 	return err

@@ -17,4 +17,5 @@ func openQueue() (*queue, *os.File, error) { return nil, nil, errors.ErrUnsuppor
 
 func (q *queue) put([]byte) error { return errors.ErrUnsupported }
 func (q *queue) recall() [][]byte { return nil }
+func (q *queue) dontWait()        {}
 func (q *queue) close()           {}

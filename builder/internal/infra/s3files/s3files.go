@@ -4,6 +4,7 @@ package s3files
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -25,4 +26,17 @@ func Open(ctx context.Context, b *s3.Bucket, project, digest string) (io.ReadClo
 		return nil, b.Words(err)
 	}
 	return o, nil
+}
+
+// Address is a URL by which whoever has it may read the source of an order, and nothing else, until it expires.
+func Address(ctx context.Context, b *s3.Bucket, project, digest string, expires time.Duration) (string, error) {
+	key, err := b.Source(project, digest)
+	if err != nil {
+		return "", err
+	}
+	u, err := b.PresignedGetObject(ctx, b.Config.Bucket, key, expires, nil)
+	if err != nil {
+		return "", b.Words(err)
+	}
+	return u.String(), nil
 }

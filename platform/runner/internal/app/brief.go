@@ -44,7 +44,7 @@ func (sh *shard) keepBrief(r *liveRun, q *queued) {
 // record hands an ended run to the journal. The run stays findable until it can be read there.
 func (sh *shard) record(r *liveRun, sum *RunSummary) {
 	late := sh.e.unwritten.Add(1) > maxUnwritten
-	sh.pending = append(sh.pending, &Entry{Run: r.s.ID, Seq: 1, Row: r.kept, Start: sum, End: sum, Committed: func(_ *Entry, err error) {
+	x := &Entry{Run: r.s.ID, Seq: 1, Row: r.kept, Start: sum, End: sum, Committed: func(_ *Entry, err error) {
 		sh.e.unwritten.Add(-1)
 		sh.post(message{do: func(sh *shard) {
 			if err != nil {
@@ -55,7 +55,9 @@ func (sh *shard) record(r *liveRun, sum *RunSummary) {
 				sh.letGo(r, sum)
 			}
 		}})
-	}})
+	}}
+	sh.tell(r, x, r.kept)
+	sh.pending = append(sh.pending, x)
 	if !late {
 		sh.letGo(r, sum)
 	}

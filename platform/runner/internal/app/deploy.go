@@ -222,6 +222,7 @@ func (s *Service) setLive(change func(map[string]Deployment) []Deployment) {
 	for _, d := range s.live {
 		s.byName[d.Project+"/"+d.Definition.Workflow] = d.ID
 	}
+	s.arm()
 	close(s.changed)
 	s.changed = make(chan struct{})
 }

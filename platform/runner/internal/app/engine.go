@@ -54,6 +54,9 @@ type engine struct {
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
 	sleepAfter time.Duration
 
+	// wanted says by project which events are told as messages, nil = none.
+	wanted atomic.Pointer[map[string]Wants]
+
 	unwritten atomic.Int64 // ended runs of durability none that the journal has not taken yet
 }
 
@@ -254,6 +257,7 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 		sh.keepBrief(r, q)
 		return
 	}
+	sh.tell(r, &q.Entry, q.Row)
 	sh.pending = append(sh.pending, &q.Entry)
 }
 
@@ -471,7 +475,7 @@ func (sh *shard) send(r *liveRun, c domain.Command) {
 	}
 	x := Execution{
 		ID: d.Execution, Project: r.s.Project, Workflow: r.summary.Workflow, Run: r.s.ID, Step: d.Step, ItemPath: d.Path,
-		Attempt: d.Attempt, IdempotencyKey: d.IdempotencyKey, Deadline: time.UnixMicro(d.Deadline), Inputs: d.Inputs,
+		Attempt: d.Attempt, IdempotencyKey: d.IdempotencyKey, Deadline: time.UnixMicro(d.Deadline), Limit: d.Limit, Inputs: d.Inputs,
 		Secrets: d.Secrets, Build: *d.Build,
 	}
 	if c.Kind == domain.CommandAttach {

@@ -283,7 +283,7 @@ func detail(sum RunSummary, st *domain.State, sinks map[string]*attemptSink) Run
 	if st.Paused {
 		d.Reason = st.Reason
 	}
-	if k := sum.Trigger.Kind; k == triggerWorkflow || k == triggerFailure {
+	if k := sum.Trigger.Kind; k == triggerWorkflow || k == triggerFailure || k == TriggerWorkflowEnd {
 		d.Parent = &Parent{}
 		_ = json.Unmarshal(st.Event, d.Parent) // the engine made it
 	}

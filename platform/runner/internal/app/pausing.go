@@ -85,6 +85,9 @@ func (s *Service) loadPaused(ctx context.Context) error {
 	return nil
 }
 
+// codePaused is the code of the fault that a workflow starts no runs for now.
+const codePaused = "workflow_paused"
+
 // checkPaused tells callers that a workflow is paused.
 func (s *Service) checkPaused(project, workflow string) error {
 	p, ok := s.Paused(project, workflow)
@@ -96,5 +99,5 @@ func (s *Service) checkPaused(project, workflow string) error {
 		why = " (" + p.Reason + ")"
 	}
 	return fault.New(fault.Unavailable, "workflow %s is paused since %s%s: `pelton workflow resume %s` lets it start runs again",
-		workflow, p.Since.Format(time.RFC3339), why, workflow).WithCode("workflow_paused")
+		workflow, p.Since.Format(time.RFC3339), why, workflow).WithCode(codePaused)
 }

@@ -31,6 +31,7 @@ type Execution struct {
 	Attempt        int32
 	IdempotencyKey string // the same for all attempts of one step run
 	Deadline       time.Time
+	Limit          time.Duration // that the step or its action declares for one attempt, 0 = none declared
 	Inputs         domain.Values // with secrets filled in: never journalled in this form
 	Secrets        [][]byte      // values to mask
 	Traceparent    string
@@ -61,7 +62,8 @@ type Executor interface {
 
 // Sink receives what happens to one execution.
 type Sink interface {
-	Phase(kind string, at time.Time) // queued scheduled pulled booted loaded prepared started returned
+	// Phase tells queued scheduled pulled launched booted loaded prepared started first_byte returned.
+	Phase(kind string, at time.Time)
 	Log(l domain.LogLine)
 	Progress(fraction float64, note string)
 	Output(o Output)
@@ -163,4 +165,8 @@ type Message struct {
 // Announcer encodes what the runner tells other services. infra/events implements it.
 type Announcer interface {
 	DeploymentChanged(messageID string, d Deployment) (Message, error)
+	EventsArmed(messageID, project string, version int64) (Message, error)
+	RunStarted(messageID string, t Told) (Message, error)
+	RunEnded(messageID string, t Told) (Message, error)
+	StepFailed(messageID string, t Told) (Message, error)
 }

@@ -124,7 +124,7 @@ func (s *Service) PutRetention(ctx context.Context, project string, keep time.Du
 		return fault.InvalidField("project_ms", "is "+keep.String(), "give at least 1000 (1 s), or 0 for as long as the server keeps runs")
 	case server > 0 && keep > server:
 		return fault.InvalidField("project_ms", "is "+Days(keep)+", and the server keeps runs for "+Days(server),
-			"give at most "+strconv.FormatInt(server.Milliseconds(), 10)+", or have the operator raise runner.retention.runs")
+			"give at most "+strconv.FormatInt(server.Milliseconds(), 10)+" ("+Days(server)+"), or have the operator raise runner.retention.runs")
 	}
 	return s.deps.Store.PutRetention(ctx, project, keep)
 }

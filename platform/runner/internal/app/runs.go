@@ -294,11 +294,16 @@ func evalMapping(e domain.Expression, sc *domain.Scope) (domain.Value, error) {
 	return e.Eval(sc)
 }
 
+// lasting are the kinds of triggers whose events are the same ones after a redeployment.
+var lasting = map[string]bool{TriggerWorkflowEnd: true, TriggerPlatformEvent: true, TriggerCloudEvent: true}
+
 func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain.Values) *Dedup {
 	expires := s.now().UTC().Add(s.cfg.DedupTTL)
 	switch {
 	case o.EventKey != "" && o.Trigger.Kind == "cron": // a due time is the same one after a redeployment
 		return &Dedup{Scope: "cron/" + o.Project + "/" + plan.Workflow + "/" + o.Trigger.ID, Key: o.EventKey, Expires: s.now().UTC().Add(max(s.cfg.DedupTTL, scheduleKept))}
+	case o.EventKey != "" && lasting[o.Trigger.Kind]: // and so is an event
+		return &Dedup{Scope: o.Trigger.Kind + "/" + o.Project + "/" + plan.Workflow + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.EventKey != "":
 		return &Dedup{Scope: "event/" + dep + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.IdempotencyKey != "":

@@ -83,6 +83,8 @@ type Service struct {
 	life     *lifetime
 	book     *currentJournal
 
+	wanting sync.Mutex // held while asked is read
+
 	mu        sync.Mutex
 	live      []Deployment
 	byName    map[string]string // project/workflow -> live deployment
@@ -90,6 +92,7 @@ type Service struct {
 	refreshed time.Time
 	carrying  map[string]bool           // bulk orders
 	rests     map[string]PausedWorkflow // by project/workflow
+	asked     map[string]Wants          // by project, of others
 	marks     []string                  // of the live deployments, when they were last read
 	plans     map[string]*domain.Plan
 	briefs    map[string]bool          // those of plans that say durability: none
@@ -329,6 +332,9 @@ func (s *Service) loadSettings(ctx context.Context) error {
 	}
 	for project, c := range caps {
 		s.applyCaps(project, c)
+	}
+	if err := s.loadWants(ctx); err != nil {
+		return err
 	}
 	return s.loadPaused(ctx)
 }

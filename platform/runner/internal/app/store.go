@@ -38,6 +38,7 @@ type Entry struct {
 	State     domain.RunState // what lists show from now on, "" = as before
 	Sleep     *Sleep          // from now on the run only waits, and may leave memory
 	Wake      bool            // it does not only wait any more
+	Messages  []Message       // what others are told, in this order
 	Waits     []Wait          // who is waited for from now on, and who is not any more
 	Committed func(e *Entry, err error)
 }
@@ -218,6 +219,11 @@ type Store interface {
 	Paused(ctx context.Context) ([]PausedWorkflow, error)
 	PutPaused(ctx context.Context, p PausedWorkflow) error
 	DeletePaused(ctx context.Context, project, workflow string) error
+
+	// Wants gives which events of which projects are told. PutWants notes it for a project, unless a later
+	// version was noted before, and puts the answer into the outbox either way.
+	Wants(ctx context.Context) (map[string]Wants, error)
+	PutWants(ctx context.Context, project string, w Wants, version int64, told Message) error
 
 	Secrets(ctx context.Context) ([]SealedSecret, error)
 	PutSecret(ctx context.Context, s SealedSecret) error

@@ -21,6 +21,18 @@ type UseCases interface {
 	// Deployments lists a project's deployments, newest first; live only unless all.
 	Deployments(ctx context.Context, project string, all bool) ([]Deployment, error)
 	Deployment(ctx context.Context, project, id string) (Deployment, error)
+	// WantEvents notes which events of a project are told as messages, and tells that it is so.
+	WantEvents(ctx context.Context, project string, w Wants, version int64) error
+	// RunEnded starts the workflows of the project whose triggers of the kind workflow-end take the run's
+	// end, once for each. Unavailable: call again; what was started is not started twice.
+	RunEnded(ctx context.Context, e EndedRun) error
+	// PlatformEvent does the same for triggers of the kind platform-event, and an event in the JSON format of
+	// CloudEvents. A workflow is told of others' runs and deployments, not of its own.
+	PlatformEvent(ctx context.Context, project string, event []byte) error
+	// ReceiveEvent starts a run for each trigger of the kind cloudevent that takes the event, once for each source
+	// and id of events, and returns when they are durable; with reply, where one
+	// replies, when it has, or has not in time. After an error it may be called again. Unprocessable: the event does not fit a workflow that takes it.
+	ReceiveEvent(ctx context.Context, project string, event []byte, reply bool) ([]EventStarted, *EventReply, error)
 	// Live is the in-memory list of all live deployments, for trigger routers. changed is
 	// closed when the list is no longer current. It never blocks.
 	Live() (list []Deployment, changed <-chan struct{})
@@ -153,9 +165,12 @@ type Deployment struct {
 
 // Trigger is what started a run.
 type Trigger struct {
-	Kind string // http | cron | manual | source
+	Kind string // http | cron | manual | source | workflow-end …
 	ID   string // the trigger's id in the workflow, empty for manual
 }
+
+// TriggerWorkflowEnd is the kind of triggers that start a run when one of another workflow has ended.
+const TriggerWorkflowEnd = "workflow-end"
 
 // StartRun orders a run. Either Inputs are given, or Event, from which the trigger's
 // `inputs:` mapping makes them (given Inputs win over the mapping).
@@ -266,7 +281,7 @@ type RunDetail struct {
 	Parent    *Parent   // the run that started it, nil = none did
 }
 
-// Parent is the run whose step called this one, or whose failure this one handles.
+// Parent is the run whose step called this one, whose failure this one handles, or whose end started it.
 type Parent struct {
 	Run      string `json:"run"`
 	Workflow string `json:"workflow"`

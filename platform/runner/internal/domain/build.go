@@ -75,6 +75,9 @@ type Build struct {
 	Effect         string
 	DynamicOutputs bool
 	TimeoutMillis  int64 // 0 = the default
+	// Compute is what the metadata asks for of graphics processors and of Kubernetes, as JSON, see
+	// infra/knative; nil = nothing.
+	Compute json.RawMessage
 }
 
 // StepError is the typed error of a step.

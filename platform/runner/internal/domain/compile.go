@@ -106,21 +106,22 @@ func (k *compilation) step(i int) {
 	for _, id := range spec.Needs {
 		k.need(at+".needs", id, &n)
 	}
-	n.Timeout = timeoutOf(spec.Timeout, n.Build)
+	n.Timeout, n.Limit = timeoutOf(spec.Timeout, n.Build)
 	k.p.Nodes[i] = n
 	if spec.Undo != nil {
 		k.undo(at, int32(i), env)
 	}
 }
 
-func timeoutOf(t time.Duration, b *Build) time.Duration {
+// timeoutOf gives the timeout of an attempt, and what of it was declared, 0 = nothing.
+func timeoutOf(t time.Duration, b *Build) (timeout, declared time.Duration) {
 	if t == 0 && b != nil {
 		t = time.Duration(b.TimeoutMillis) * time.Millisecond
 	}
 	if t == 0 {
-		t = DefaultStepTimeout
+		return DefaultStepTimeout, 0
 	}
-	return t
+	return t, t
 }
 
 func (k *compilation) build(at, digest, uses string, n *PlanStep) *Build {
@@ -300,7 +301,7 @@ func (k *compilation) undo(at string, i int32, env Env) {
 	}
 	n.Needs = nil
 	k.retry(at, u.Retry)
-	n.Timeout = timeoutOf(u.Timeout, n.Build)
+	n.Timeout, n.Limit = timeoutOf(u.Timeout, n.Build)
 	of.Undo = int32(len(k.p.Nodes))
 	k.p.Nodes = append(k.p.Nodes, n)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Masked is what a secret shows as.
@@ -19,7 +20,8 @@ type Dispatch struct {
 	StepIndex      int32
 	Path           []int32
 	Attempt        int32
-	Deadline       int64 // Unix micros
+	Deadline       int64         // Unix micros
+	Limit          time.Duration // of one attempt, as declared; 0 = the default
 	Inputs         Values
 	Secrets        [][]byte
 	Build          *Build // nil for a sub-workflow
@@ -54,7 +56,7 @@ func (s *State) Dispatch(c Command, secrets SecretSource) (Dispatch, error) {
 	p := &s.Plan.Nodes[n.step]
 	d := Dispatch{
 		Execution: ExecutionID(s.ID, p.Spec.ID, n.path, c.Attempt), IdempotencyKey: IdempotencyKey(s.ID, p.Spec.ID, n.path),
-		Step: p.Spec.ID, StepIndex: n.step, Path: n.path, Attempt: c.Attempt, Build: p.Build, Deadline: n.due,
+		Step: p.Spec.ID, StepIndex: n.step, Path: n.path, Attempt: c.Attempt, Build: p.Build, Deadline: n.due, Limit: p.Limit,
 		Priority: p.Priority, Effect: p.Effect,
 	}
 	if p.Spec.Kind == "workflow" {

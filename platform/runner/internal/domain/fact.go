@@ -94,7 +94,7 @@ type Fact struct {
 
 var stepStates = []StepState{"", StepPending, StepQueued, StepRunning, StepWaiting, StepCompleted, StepFailed, StepSkipped, StepCancelled}
 var runStates = []RunState{"", RunQueued, RunRunning, RunCancelling, RunCompleted, RunFailed, RunCancelled, RunWaiting, RunPaused, RunUndoing}
-var phaseKinds = []string{"", "queued", "scheduled", "pulled", "booted", "loaded", "prepared", "started", "returned"}
+var phaseKinds = []string{"", "queued", "scheduled", "pulled", "booted", "loaded", "prepared", "started", "returned", "launched", "first_byte"}
 
 func indexOf[T comparable](list []T, v T) uint64 {
 	for i := range list {

@@ -45,6 +45,7 @@ type PlanStep struct {
 	ForEach    *PlanForEach
 	With       []PlanInput
 	Timeout    time.Duration // of one attempt
+	Limit      time.Duration // the same as the step or its action declares it, 0 = neither does
 	Retry      *RetrySpec
 	Effect     string // pure | read | write | irreversible, "" = not told
 	Priority   int

@@ -33,6 +33,7 @@ type DeploymentChanged struct {
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"` // in words, empty when live
 	Endpoints     []*Endpoint            `protobuf:"bytes,6,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	AtUnixMs      int64                  `protobuf:"varint,7,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
+	EventTypes    []string               `protobuf:"bytes,8,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"` // live: platform events that its triggers start runs for, a * at the end covers what begins so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -116,6 +117,13 @@ func (x *DeploymentChanged) GetAtUnixMs() int64 {
 	return 0
 }
 
+func (x *DeploymentChanged) GetEventTypes() []string {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
 type Endpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Trigger       string                 `protobuf:"bytes,1,opt,name=trigger,proto3" json:"trigger,omitempty"`
@@ -176,11 +184,428 @@ func (x *Endpoint) GetPath() string {
 	return ""
 }
 
+// EventsArmed: the events that a project wants (bridge.v1.EventsWanted) are told from now on. Key "EventsArmed".
+type EventsArmed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Version       int64                  `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // of the wish
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventsArmed) Reset() {
+	*x = EventsArmed{}
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventsArmed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventsArmed) ProtoMessage() {}
+
+func (x *EventsArmed) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventsArmed.ProtoReflect.Descriptor instead.
+func (*EventsArmed) Descriptor() ([]byte, []int) {
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EventsArmed) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *EventsArmed) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// RunStarted: a run is durable and under way. Told only for projects where somebody wants it. Key "RunStarted".
+type RunStarted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	AtUnixMs      int64                  `protobuf:"varint,2,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunStarted) Reset() {
+	*x = RunStarted{}
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunStarted) ProtoMessage() {}
+
+func (x *RunStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunStarted.ProtoReflect.Descriptor instead.
+func (*RunStarted) Descriptor() ([]byte, []int) {
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RunStarted) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *RunStarted) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+// RunEnded: the end of a run is durable. Told only for projects where somebody wants it. Key "RunEnded".
+type RunEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`                          // completed | failed | cancelled
+	ErrorKind     string                 `protobuf:"bytes,3,opt,name=error_kind,json=errorKind,proto3" json:"error_kind,omitempty"` // empty when completed
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	Step          string                 `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`                                           // the step that failed
+	ResultJson    []byte                 `protobuf:"bytes,6,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`             // completed: a JSON object, empty when it is larger than 64 KiB
+	ResultLeftOut bool                   `protobuf:"varint,7,opt,name=result_left_out,json=resultLeftOut,proto3" json:"result_left_out,omitempty"` // it is larger than that: ask the runner for it
+	AtUnixMs      int64                  `protobuf:"varint,8,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
+	Depth         int32                  `protobuf:"varint,9,opt,name=depth,proto3" json:"depth,omitempty"` // how many triggers of the kind workflow-end led here, one after the other
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunEnded) Reset() {
+	*x = RunEnded{}
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunEnded) ProtoMessage() {}
+
+func (x *RunEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
+func (*RunEnded) Descriptor() ([]byte, []int) {
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RunEnded) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *RunEnded) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *RunEnded) GetErrorKind() string {
+	if x != nil {
+		return x.ErrorKind
+	}
+	return ""
+}
+
+func (x *RunEnded) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *RunEnded) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RunEnded) GetResultJson() []byte {
+	if x != nil {
+		return x.ResultJson
+	}
+	return nil
+}
+
+func (x *RunEnded) GetResultLeftOut() bool {
+	if x != nil {
+		return x.ResultLeftOut
+	}
+	return false
+}
+
+func (x *RunEnded) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+func (x *RunEnded) GetDepth() int32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+// StepFailed: a step run has failed for good, after all its attempts. Told only for projects where somebody wants it. Key "StepFailed".
+type StepFailed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Item          []int32                `protobuf:"varint,3,rep,packed,name=item,proto3" json:"item,omitempty"` // which item of a list, empty = there is none
+	ErrorKind     string                 `protobuf:"bytes,4,opt,name=error_kind,json=errorKind,proto3" json:"error_kind,omitempty"`
+	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Caught        bool                   `protobuf:"varint,6,opt,name=caught,proto3" json:"caught,omitempty"` // the run goes on all the same
+	AtUnixMs      int64                  `protobuf:"varint,7,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepFailed) Reset() {
+	*x = StepFailed{}
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepFailed) ProtoMessage() {}
+
+func (x *StepFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
+func (*StepFailed) Descriptor() ([]byte, []int) {
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StepFailed) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *StepFailed) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *StepFailed) GetItem() []int32 {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+func (x *StepFailed) GetErrorKind() string {
+	if x != nil {
+		return x.ErrorKind
+	}
+	return ""
+}
+
+func (x *StepFailed) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *StepFailed) GetCaught() bool {
+	if x != nil {
+		return x.Caught
+	}
+	return false
+}
+
+func (x *StepFailed) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+// Run is what every message about a run says of it.
+type Run struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Project       string                 `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	Workflow      string                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Revision      int32                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	TriggerKind   string                 `protobuf:"bytes,5,opt,name=trigger_kind,json=triggerKind,proto3" json:"trigger_kind,omitempty"`
+	TriggerId     string                 `protobuf:"bytes,6,opt,name=trigger_id,json=triggerId,proto3" json:"trigger_id,omitempty"`
+	Parent        string                 `protobuf:"bytes,7,opt,name=parent,proto3" json:"parent,omitempty"` // the run that started it, empty = none did
+	RetryOf       string                 `protobuf:"bytes,8,opt,name=retry_of,json=retryOf,proto3" json:"retry_of,omitempty"`
+	CreatedUnixMs int64                  `protobuf:"varint,9,opt,name=created_unix_ms,json=createdUnixMs,proto3" json:"created_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Run) Reset() {
+	*x = Run{}
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Run) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Run) ProtoMessage() {}
+
+func (x *Run) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Run.ProtoReflect.Descriptor instead.
+func (*Run) Descriptor() ([]byte, []int) {
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Run) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Run) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Run) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *Run) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Run) GetTriggerKind() string {
+	if x != nil {
+		return x.TriggerKind
+	}
+	return ""
+}
+
+func (x *Run) GetTriggerId() string {
+	if x != nil {
+		return x.TriggerId
+	}
+	return ""
+}
+
+func (x *Run) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *Run) GetRetryOf() string {
+	if x != nil {
+		return x.RetryOf
+	}
+	return ""
+}
+
+func (x *Run) GetCreatedUnixMs() int64 {
+	if x != nil {
+		return x.CreatedUnixMs
+	}
+	return 0
+}
+
 var File_platform_runner_contracts_runner_v1_runner_proto protoreflect.FileDescriptor
 
 const file_platform_runner_contracts_runner_v1_runner_proto_rawDesc = "" +
 	"\n" +
-	"0platform/runner/contracts/runner/v1/runner.proto\x12\trunner.v1\"\xed\x01\n" +
+	"0platform/runner/contracts/runner/v1/runner.proto\x12\trunner.v1\"\x8e\x02\n" +
 	"\x11DeploymentChanged\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
@@ -189,11 +614,56 @@ const file_platform_runner_contracts_runner_v1_runner_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x121\n" +
 	"\tendpoints\x18\x06 \x03(\v2\x13.runner.v1.EndpointR\tendpoints\x12\x1c\n" +
 	"\n" +
-	"at_unix_ms\x18\a \x01(\x03R\batUnixMs\"P\n" +
+	"at_unix_ms\x18\a \x01(\x03R\batUnixMs\x12\x1f\n" +
+	"\vevent_types\x18\b \x03(\tR\n" +
+	"eventTypes\"P\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\atrigger\x18\x01 \x01(\tR\atrigger\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x12\n" +
-	"\x04path\x18\x03 \x01(\tR\x04pathBKZIgithub.com/pelton-run/pelton/platform/runner/contracts/runner/v1;runnerv1b\x06proto3"
+	"\x04path\x18\x03 \x01(\tR\x04path\"A\n" +
+	"\vEventsArmed\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"L\n" +
+	"\n" +
+	"RunStarted\x12 \n" +
+	"\x03run\x18\x01 \x01(\v2\x0e.runner.v1.RunR\x03run\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x02 \x01(\x03R\batUnixMs\"\x88\x02\n" +
+	"\bRunEnded\x12 \n" +
+	"\x03run\x18\x01 \x01(\v2\x0e.runner.v1.RunR\x03run\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1d\n" +
+	"\n" +
+	"error_kind\x18\x03 \x01(\tR\terrorKind\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x12\n" +
+	"\x04step\x18\x05 \x01(\tR\x04step\x12\x1f\n" +
+	"\vresult_json\x18\x06 \x01(\fR\n" +
+	"resultJson\x12&\n" +
+	"\x0fresult_left_out\x18\a \x01(\bR\rresultLeftOut\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\b \x01(\x03R\batUnixMs\x12\x14\n" +
+	"\x05depth\x18\t \x01(\x05R\x05depth\"\xc1\x01\n" +
+	"\n" +
+	"StepFailed\x12 \n" +
+	"\x03run\x18\x01 \x01(\v2\x0e.runner.v1.RunR\x03run\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x12\n" +
+	"\x04item\x18\x03 \x03(\x05R\x04item\x12\x1d\n" +
+	"\n" +
+	"error_kind\x18\x04 \x01(\tR\terrorKind\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x16\n" +
+	"\x06caught\x18\x06 \x01(\bR\x06caught\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\a \x01(\x03R\batUnixMs\"\x84\x02\n" +
+	"\x03Run\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
+	"\bworkflow\x18\x03 \x01(\tR\bworkflow\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x05R\brevision\x12!\n" +
+	"\ftrigger_kind\x18\x05 \x01(\tR\vtriggerKind\x12\x1d\n" +
+	"\n" +
+	"trigger_id\x18\x06 \x01(\tR\ttriggerId\x12\x16\n" +
+	"\x06parent\x18\a \x01(\tR\x06parent\x12\x19\n" +
+	"\bretry_of\x18\b \x01(\tR\aretryOf\x12&\n" +
+	"\x0fcreated_unix_ms\x18\t \x01(\x03R\rcreatedUnixMsBKZIgithub.com/pelton-run/pelton/platform/runner/contracts/runner/v1;runnerv1b\x06proto3"
 
 var (
 	file_platform_runner_contracts_runner_v1_runner_proto_rawDescOnce sync.Once
@@ -207,18 +677,26 @@ func file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP() []byte 
 	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescData
 }
 
-var file_platform_runner_contracts_runner_v1_runner_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_platform_runner_contracts_runner_v1_runner_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_platform_runner_contracts_runner_v1_runner_proto_goTypes = []any{
 	(*DeploymentChanged)(nil), // 0: runner.v1.DeploymentChanged
 	(*Endpoint)(nil),          // 1: runner.v1.Endpoint
+	(*EventsArmed)(nil),       // 2: runner.v1.EventsArmed
+	(*RunStarted)(nil),        // 3: runner.v1.RunStarted
+	(*RunEnded)(nil),          // 4: runner.v1.RunEnded
+	(*StepFailed)(nil),        // 5: runner.v1.StepFailed
+	(*Run)(nil),               // 6: runner.v1.Run
 }
 var file_platform_runner_contracts_runner_v1_runner_proto_depIdxs = []int32{
 	1, // 0: runner.v1.DeploymentChanged.endpoints:type_name -> runner.v1.Endpoint
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	6, // 1: runner.v1.RunStarted.run:type_name -> runner.v1.Run
+	6, // 2: runner.v1.RunEnded.run:type_name -> runner.v1.Run
+	6, // 3: runner.v1.StepFailed.run:type_name -> runner.v1.Run
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_platform_runner_contracts_runner_v1_runner_proto_init() }
@@ -232,7 +710,7 @@ func file_platform_runner_contracts_runner_v1_runner_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_runner_contracts_runner_v1_runner_proto_rawDesc), len(file_platform_runner_contracts_runner_v1_runner_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -314,4 +315,20 @@ type announcer struct{}
 
 func (announcer) DeploymentChanged(messageID string, d app.Deployment) (app.Message, error) {
 	return app.Message{ID: messageID, Key: "DeploymentChanged", Payload: []byte(d.State)}, nil
+}
+
+func (announcer) EventsArmed(messageID, project string, version int64) (app.Message, error) {
+	return app.Message{ID: messageID, Key: "EventsArmed", Payload: fmt.Append(nil, project, " ", version)}, nil
+}
+
+func (announcer) RunStarted(messageID string, t app.Told) (app.Message, error) {
+	return app.Message{ID: messageID, Key: "RunStarted", Payload: []byte(t.Run.ID)}, nil
+}
+
+func (announcer) RunEnded(messageID string, t app.Told) (app.Message, error) {
+	return app.Message{ID: messageID, Key: "RunEnded", Payload: fmt.Append(nil, t.Run.ID, " ", t.Run.State)}, nil
+}
+
+func (announcer) StepFailed(messageID string, t app.Told) (app.Message, error) {
+	return app.Message{ID: messageID, Key: "StepFailed", Payload: fmt.Append(nil, t.Run.ID, " ", t.Step, " ", t.Error.Kind)}, nil
 }

@@ -229,7 +229,7 @@ func (a attempt) fly() {
 	w.flying[d.Execution] = &flight{k}
 	w.deps.Executor.Start(app.Execution{
 		ID: d.Execution, Project: w.order.Project, Workflow: r.s.Plan.Workflow, Run: r.s.ID, Step: d.Step, ItemPath: d.Path,
-		Attempt: d.Attempt, IdempotencyKey: d.IdempotencyKey, Deadline: w.deps.Now().Add(time.UnixMicro(d.Deadline).Sub(w.clock())), Inputs: d.Inputs,
+		Attempt: d.Attempt, IdempotencyKey: d.IdempotencyKey, Deadline: w.deps.Now().Add(time.UnixMicro(d.Deadline).Sub(w.clock())), Limit: d.Limit, Inputs: d.Inputs,
 		Secrets: d.Secrets, Build: *d.Build,
 	}, k)
 }

@@ -24,7 +24,7 @@ func definition(d *studiov1.Definition) domain.Definition {
 	}
 	for _, b := range d.Builds {
 		out.Builds = append(out.Builds, domain.Build{Digest: b.Digest, Artifact: b.Artifact, Action: b.Action, Kind: b.Kind, Runtime: b.Runtime, Inputs: items(b.Inputs), Outputs: items(b.Outputs),
-			Isolation: b.Isolation, Concurrency: int(b.Concurrency), MemoryBytes: b.MemoryBytes, CPU: b.Cpu, Effect: b.Effect, DynamicOutputs: b.DynamicOutputs, TimeoutMillis: b.TimeoutMs})
+			Isolation: b.Isolation, Concurrency: int(b.Concurrency), MemoryBytes: b.MemoryBytes, CPU: b.Cpu, Effect: b.Effect, DynamicOutputs: b.DynamicOutputs, TimeoutMillis: b.TimeoutMs, Compute: b.ComputeJson})
 	}
 	return out
 }

@@ -21,16 +21,22 @@ import (
 // The queues. Deploying and undeploying keep their order.
 var (
 	deploymentQueue = bus.Queue{Name: "runner.deployments", Exchange: "studio.v1", Keys: []string{"WorkflowDeployed", "WorkflowUndeployed"}}
+	endedQueue      = bus.Queue{Name: "runner.RunEnded", Exchange: "runner.v1", Keys: []string{"RunEnded"}, Prefetch: 8, Shared: true}
+	wantedQueue     = bus.Queue{Name: "runner.EventsWanted", Exchange: "bridge.v1", Keys: []string{"EventsWanted"}}
+	occurredQueue   = bus.Queue{Name: "runner.EventOccurred", Exchange: "bridge.v1", Keys: []string{"EventOccurred"}, Prefetch: 8, Shared: true}
 	revokedQueue    = bus.Queue{Name: "runner.KeyRevoked", Exchange: "authorization.v1", Keys: []string{"KeyRevoked"}}
 )
 
 // Queues are what Subscribe declares.
-func Queues() []bus.Queue { return []bus.Queue{deploymentQueue, revokedQueue} }
+func Queues() []bus.Queue {
+	return []bus.Queue{deploymentQueue, revokedQueue, endedQueue, wantedQueue, occurredQueue}
+}
 
 // Subscribe declares the queues. revoked is told of API keys that are no longer valid.
 func Subscribe(ctx context.Context, s bus.Subscriber, cases app.UseCases, ready <-chan struct{}, revoked func(keyID string)) error {
 	c := consumer{cases, ready, revoked}
-	return errors.Join(s.Subscribe(ctx, deploymentQueue, c.deployment), s.Subscribe(ctx, revokedQueue, c.keyRevoked))
+	return errors.Join(s.Subscribe(ctx, deploymentQueue, c.deployment), s.Subscribe(ctx, revokedQueue, c.keyRevoked),
+		s.Subscribe(ctx, endedQueue, c.runEnded), s.Subscribe(ctx, wantedQueue, c.eventsWanted), s.Subscribe(ctx, occurredQueue, c.eventOccurred))
 }
 
 type consumer struct {
@@ -90,6 +96,9 @@ type Announcer struct{}
 // DeploymentChanged implements app.Announcer.
 func (Announcer) DeploymentChanged(messageID string, d app.Deployment) (app.Message, error) {
 	e := &runnerv1.DeploymentChanged{DeploymentId: d.ID, Project: d.Project, Workflow: d.Definition.Workflow, State: d.State, Reason: d.Reason, AtUnixMs: d.ChangedAt.UnixMilli()}
+	if d.State == app.DeploymentLive {
+		e.EventTypes = app.EventTypes(d.Definition)
+	}
 	for _, t := range d.Definition.Triggers {
 		if t.Uses != "http" {
 			continue

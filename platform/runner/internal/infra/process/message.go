@@ -1,37 +1,15 @@
 package process
 
 import (
-	"encoding/json"
-	"strings"
-	"time"
-
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
-	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/actiongrpc"
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
 // start is the message of an execution with its inputs, large ones by reference.
 func (i *instance) start(run *running) *pb.ToAction {
-	x := run.x
-	start := &pb.Start{
-		IdempotencyKey: x.IdempotencyKey, Attempt: x.Attempt, Inputs: run.inputs, Traceparent: x.Traceparent, Cursor: x.Cursor, Secrets: x.Secrets, DynamicOutputs: x.DynamicOutputs,
-		Filestore: i.pool.r.filestore(x.Project),
-		Context:   &pb.Context{Project: x.Project, Workflow: x.Workflow, RunId: x.Run, Step: x.Step, ItemPath: x.ItemPath},
-	}
-	if !x.Deadline.IsZero() {
-		start.DeadlineUnixMs = x.Deadline.UnixMilli()
-	}
-	return &pb.ToAction{ExecutionId: x.ID, Body: &pb.ToAction_Start{Start: start}}
+	return actiongrpc.Start(&run.x, run.inputs, i.pool.r.filestore(run.x.Project))
 }
-
-// phases are their names in lower case, made once.
-var phases = func() map[pb.Phase_Kind]string {
-	m := map[pb.Phase_Kind]string{}
-	for n, name := range pb.Phase_Kind_name {
-		m[pb.Phase_Kind(n)] = strings.ToLower(name)
-	}
-	return m
-}()
 
 // take deals with one message. What ends by it makes room, which receive fills.
 func (i *instance) take(m *pb.FromAction) {
@@ -52,23 +30,22 @@ func (i *instance) take(m *pb.FromAction) {
 	p.mu.Unlock()
 	switch b := m.Body.(type) {
 	case *pb.FromAction_Phase:
-		run.phase(phases[b.Phase.Kind], time.UnixMicro(b.Phase.AtUnixMicros))
+		run.phase(actiongrpc.Phase(b.Phase))
 	case *pb.FromAction_Log:
-		run.sink.Log(domain.LogLine{Stream: strings.ToLower(b.Log.Stream.String()), Level: b.Log.Level, AtMicros: b.Log.AtUnixMicros, Line: b.Log.Line, Dropped: b.Log.Dropped})
+		run.sink.Log(actiongrpc.Log(b.Log))
 	case *pb.FromAction_Progress:
 		run.sink.Progress(b.Progress.Fraction, b.Progress.Note)
 	case *pb.FromAction_Output:
-		o := b.Output
-		run.sink.Output(app.Output{Index: int(o.Index), Values: values(o.Values), List: o.List, EventSeq: o.EventSeq, EventKey: o.EventKey, Cursor: o.Cursor})
+		run.sink.Output(actiongrpc.Output(b.Output))
 	case *pb.FromAction_Done:
-		p.finish(run, app.Ended{Outcome: app.Completed, Usage: usage(b.Done.Usage), List: b.Done.List, Outputs: int(b.Done.Outputs)})
+		p.finish(run, actiongrpc.Done(b.Done))
 	case *pb.FromAction_Result:
 		for _, ph := range b.Result.Phases {
-			run.phase(phases[ph.Kind], time.UnixMicro(ph.AtUnixMicros))
+			run.phase(actiongrpc.Phase(ph))
 		}
-		run.sink.Output(app.Output{Values: values(b.Result.Values)})
+		run.sink.Output(app.Output{Values: actiongrpc.Values(b.Result.Values)})
 		run.brief = true
-		p.finish(run, app.Ended{Outcome: app.Completed, Usage: usage(b.Result.Usage), Outputs: 1})
+		p.finish(run, app.Ended{Outcome: app.Completed, Usage: actiongrpc.Usage(b.Result.Usage), Outputs: 1})
 	case *pb.FromAction_Failed:
 		i.failed(run, b.Failed)
 	case *pb.FromAction_Unknown:
@@ -89,25 +66,9 @@ func (i *instance) failed(run *running, f *pb.Failed) {
 		p.dispatch()
 		return
 	}
-	e := &domain.StepError{Kind: f.Kind, Message: f.Message, Code: f.Code, Stack: f.Stack, Field: f.Field, Retryable: f.Retryable}
-	if json.Valid(f.Details) {
-		e.Details = f.Details
-	}
 	outcome := app.Failed
 	if f.Kind == "cancelled" && run.cancel != nil {
 		outcome = app.Cancelled
 	}
-	i.pool.end(run, app.Ended{Outcome: outcome, Error: e, Usage: usage(f.Usage)})
-}
-
-func values(in map[string][]byte) domain.Values {
-	out := make(domain.Values, len(in))
-	for k, v := range in {
-		out[k] = domain.Value(v)
-	}
-	return out
-}
-
-func usage(u *pb.Usage) domain.Usage {
-	return domain.Usage{CPUMicros: u.GetCpuMicros(), MaxRSS: u.GetMaxRssBytes(), WallMicros: u.GetWallMicros()}
+	i.pool.end(run, app.Ended{Outcome: outcome, Error: actiongrpc.StepError(f), Usage: actiongrpc.Usage(f.Usage)})
 }

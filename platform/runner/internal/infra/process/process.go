@@ -5,7 +5,6 @@ package process
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,12 +15,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
-	"github.com/pelton-run/pelton/platform/runner/internal/infra/process/inputs"
+	"github.com/pelton-run/pelton/platform/runner/internal/infra/actiongrpc"
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
@@ -49,7 +46,7 @@ type Config struct {
 // Runner implements app.Deployer and app.Executor. Safe for concurrent use.
 type Runner struct {
 	cfg    Config
-	key    ed25519.PrivateKey
+	key    *actiongrpc.Key
 	public string // file of the public key
 
 	mu     sync.Mutex
@@ -89,7 +86,11 @@ func Open(cfg Config) (*Runner, error) {
 	}
 	r := &Runner{cfg: cfg, pools: map[string]*pool{}, runs: map[string]*running{}}
 	var err error
-	if r.key, r.public, err = openKey(cfg.KeyDir); err != nil {
+	if r.key, err = actiongrpc.OpenKey(cfg.KeyDir); err != nil {
+		return nil, err
+	}
+	r.public = filepath.Join(cfg.KeyDir, "calls.pub.pem")
+	if err := os.WriteFile(r.public, r.key.Public(), 0o644); err != nil {
 		return nil, err
 	}
 	r.estate, err = newEstate(cfg.RunDir)
@@ -154,7 +155,7 @@ func (r *Runner) Start(x app.Execution, s app.Sink) {
 	r.mu.Unlock()
 	run.pool = p
 	run.phase("queued", time.Now())
-	if inputs.Large(x.Inputs) {
+	if actiongrpc.LargeInputs(x.Inputs) {
 		// Not here: a filestore that is slow or away would hold up every run of whoever calls us.
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), storePatience)
@@ -171,9 +172,9 @@ const storePatience = 10 * time.Minute
 
 // enqueue puts large inputs into the filestore, then lets the execution wait for its turn.
 func (r *Runner) enqueue(ctx context.Context, run *running) {
-	in, err := inputs.Encode(ctx, r.cfg.Files, run.x.Project, run.x.Inputs)
+	in, err := actiongrpc.EncodeInputs(ctx, r.cfg.Files, run.x.Project, run.x.Inputs)
 	if err != nil {
-		run.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "internal", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
+		run.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "unavailable", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
 		return
 	}
 	run.inputs = in
@@ -253,10 +254,7 @@ func (r *Runner) isClosed() bool {
 // token signs a call to the instances of a build.
 func (r *Runner) token(build string, now time.Time) (string, time.Time, error) {
 	expires := now.Add(time.Hour)
-	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{
-		Issuer: "runner", Subject: "*", Audience: jwt.ClaimStrings{build}, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
-	})
-	text, err := t.SignedString(r.key)
+	text, err := r.key.Token(build, now, expires)
 	return text, expires.Add(-10 * time.Minute), err
 }
 

@@ -20,6 +20,21 @@ import (
 // Maker implements app.Definitions.
 type Maker struct{}
 
+// compute is what an action asks for beyond processors and memory, nil = nothing.
+func compute(a action.Action) []byte {
+	if a.GPU == nil && a.Addons.Kubernetes == nil {
+		return nil
+	}
+	text, err := json.Marshal(struct {
+		GPU        *action.GPU        `json:"gpu,omitempty"`
+		Kubernetes *action.Kubernetes `json:"kubernetes,omitempty"`
+	}{a.GPU, a.Addons.Kubernetes})
+	if err != nil {
+		return nil // texts and numbers that came from JSON
+	}
+	return text
+}
+
 type definition struct{ d *studiov1.Definition }
 
 // Make implements app.Definitions.
@@ -40,7 +55,7 @@ func (Maker) Make(w workflow.Workflow, yaml string, builds map[string]domain.Bui
 		d.Builds = append(d.Builds, &studiov1.Build{
 			Digest: b.Build, Artifact: b.Artifact, Action: a.Label(), Kind: a.Kind, Runtime: a.Runtime, Inputs: items(a.Inputs), Outputs: items(a.Outputs),
 			Isolation: a.Isolation, Concurrency: int32(a.Concurrency), MemoryBytes: a.MemoryBytes, Cpu: a.CPU, Effect: a.Effect,
-			DynamicOutputs: a.DynamicOutputs, TimeoutMs: a.TimeoutMillis,
+			DynamicOutputs: a.DynamicOutputs, TimeoutMs: a.TimeoutMillis, ComputeJson: compute(a),
 		})
 		return b.Build, nil
 	}

@@ -1539,6 +1539,7 @@ type Build struct {
 	Effect         string                 `protobuf:"bytes,12,opt,name=effect,proto3" json:"effect,omitempty"`
 	DynamicOutputs bool                   `protobuf:"varint,13,opt,name=dynamic_outputs,json=dynamicOutputs,proto3" json:"dynamic_outputs,omitempty"`
 	TimeoutMs      int64                  `protobuf:"varint,14,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	ComputeJson    []byte                 `protobuf:"bytes,15,opt,name=compute_json,json=computeJson,proto3" json:"compute_json,omitempty"` // {"gpu": …, "kubernetes": …} of the metadata, empty = neither
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1669,6 +1670,13 @@ func (x *Build) GetTimeoutMs() int64 {
 		return x.TimeoutMs
 	}
 	return 0
+}
+
+func (x *Build) GetComputeJson() []byte {
+	if x != nil {
+		return x.ComputeJson
+	}
+	return nil
 }
 
 var File_platform_runner_internal_infra_contracts_studio_v1_studio_proto protoreflect.FileDescriptor
@@ -1844,7 +1852,7 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"\x06factor\x18\x03 \x01(\x01R\x06factor\x12\x15\n" +
 	"\x06cap_ms\x18\x04 \x01(\x03R\x05capMs\x12\x16\n" +
 	"\x06jitter\x18\x05 \x01(\bR\x06jitter\x12\x0e\n" +
-	"\x02on\x18\x06 \x03(\tR\x02on\"\xc2\x03\n" +
+	"\x02on\x18\x06 \x03(\tR\x02on\"\xe5\x03\n" +
 	"\x05Build\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1a\n" +
 	"\bartifact\x18\x02 \x01(\tR\bartifact\x12\x16\n" +
@@ -1861,7 +1869,8 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"\x06effect\x18\f \x01(\tR\x06effect\x12'\n" +
 	"\x0fdynamic_outputs\x18\r \x01(\bR\x0edynamicOutputs\x12\x1d\n" +
 	"\n" +
-	"timeout_ms\x18\x0e \x01(\x03R\ttimeoutMsBZZXgithub.com/pelton-run/pelton/platform/runner/internal/infra/contracts/studio/v1;studiov1b\x06proto3"
+	"timeout_ms\x18\x0e \x01(\x03R\ttimeoutMs\x12!\n" +
+	"\fcompute_json\x18\x0f \x01(\fR\vcomputeJsonBZZXgithub.com/pelton-run/pelton/platform/runner/internal/infra/contracts/studio/v1;studiov1b\x06proto3"
 
 var (
 	file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescOnce sync.Once

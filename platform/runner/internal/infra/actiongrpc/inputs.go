@@ -1,6 +1,4 @@
-// Package inputs makes the inputs of an execution ready for the wire: a value above 64 KiB is put
-// into the filestore and travels as {"$ref": …}.
-package inputs
+package actiongrpc
 
 import (
 	"bytes"
@@ -15,8 +13,8 @@ import (
 
 const refAbove = 64 << 10
 
-// Large tells whether Encode has to put something into the filestore, which may take a while.
-func Large(in domain.Values) bool {
+// LargeInputs tells whether EncodeInputs has to put something into the filestore, which may take a while.
+func LargeInputs(in domain.Values) bool {
 	for _, v := range in {
 		if len(v) > refAbove {
 			return true
@@ -25,8 +23,9 @@ func Large(in domain.Values) bool {
 	return false
 }
 
-// Encode gives the values as they travel.
-func Encode(ctx context.Context, files app.Files, project string, in domain.Values) (map[string][]byte, error) {
+// EncodeInputs makes the inputs of an execution ready for the wire: a value above 64 KiB is put into the
+// filestore and travels as {"$ref": …}.
+func EncodeInputs(ctx context.Context, files app.Files, project string, in domain.Values) (map[string][]byte, error) {
 	out := make(map[string][]byte, len(in))
 	for k, v := range in {
 		if len(v) <= refAbove {

@@ -1,0 +1,254 @@
+// Package images puts action images together and keeps them in a registry: no container engine, and
+// no code of an author, is run for it.
+//
+// A project has one repository. In it lie, by tag: build-<hex>, the image of a build;
+// found-<hex>, a note of when that build was last made or asked for; deps-<hex>, the images of
+// system packages and dependencies that builds are put on; code-<hex>, what a compile left, until
+// it is part of its image. Everything else is named by digest.
+package images
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/types"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+)
+
+// Config of a Registry.
+type Config struct {
+	Registry    string   // HOST[:PORT]/PREFIX, below which each project has a repository
+	Insecure    []string // registries (HOST[:PORT]) that speak plain HTTP
+	Credentials string   // file of docker's config.json; "" = none
+	CA          string   // file of CA certificates in PEM that registries may be signed by, beside the system's; "" = none
+}
+
+// Registry is where images are. Safe for concurrent use.
+type Registry struct {
+	config Config
+	pull   *remote.Puller
+	push   *remote.Pusher
+
+	mu    sync.Mutex
+	bases map[string]base // by reference
+}
+
+type base struct {
+	img v1.Image
+	at  time.Time
+}
+
+// freshBase is how long a base image's tag is believed to mean what it meant.
+const freshBase = time.Minute
+
+// Open reads the settings; the registry is asked for nothing. The errors name the setting.
+func Open(c Config) (*Registry, error) {
+	host, prefix, _ := strings.Cut(c.Registry, "/")
+	if _, err := name.NewRepository(host + "/" + strings.Trim(prefix+"/x", "/")); err != nil || host == "" {
+		return nil, fault.InvalidField("builder.registry", fmt.Sprintf("is %q", c.Registry), "give HOST[:PORT]/PREFIX, such as registry.example.com/pelton")
+	}
+	c.Registry = strings.TrimRight(c.Registry, "/")
+	t := remote.DefaultTransport.(*http.Transport).Clone()
+	// Several builds at once talk to one host.
+	t.MaxIdleConnsPerHost = 16
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fault.InvalidField("builder.registry_ca", err.Error(), "give the path of a file with CA certificates in PEM")
+		}
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fault.InvalidField("builder.registry_ca", c.CA+" holds no certificate in PEM", "give the path of a file with CA certificates in PEM")
+		}
+		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	keys, err := keychainOf(c.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	opts := []remote.Option{remote.WithTransport(t), remote.WithAuthFromKeychain(keys), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}), remote.WithUserAgent("pelton-builder")}
+	r := &Registry{config: c, bases: map[string]base{}}
+	if r.pull, err = remote.NewPuller(opts...); err != nil {
+		return nil, err
+	}
+	r.push, err = remote.NewPusher(opts...)
+	return r, err
+}
+
+// keychain are the credentials of a file, and nothing else that lies about on the machine.
+type keychain struct {
+	get func(host string) (types.AuthConfig, error)
+}
+
+func keychainOf(file string) (authn.Keychain, error) {
+	if file == "" {
+		return keychain{}, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fault.InvalidField("builder.registry_credentials", err.Error(), `give the path of a docker config.json: {"auths": {"HOST": {"auth": "…"}}}`)
+	}
+	defer f.Close()
+	c, err := config.LoadFromReader(f)
+	if err != nil {
+		return nil, fault.InvalidField("builder.registry_credentials", file+" is no docker config.json: "+err.Error(), `give {"auths": {"HOST": {"auth": "…"}}}`)
+	}
+	return keychain{c.GetAuthConfig}, nil
+}
+
+// Resolve implements authn.Keychain.
+func (k keychain) Resolve(r authn.Resource) (authn.Authenticator, error) {
+	if k.get == nil {
+		return authn.Anonymous, nil
+	}
+	for _, key := range []string{r.RegistryStr(), r.String()} {
+		if key == name.DefaultRegistry {
+			key = authn.DefaultAuthKey
+		}
+		a, err := k.get(key)
+		if err != nil {
+			return nil, err
+		}
+		a.ServerAddress = ""
+		if a != (types.AuthConfig{}) {
+			return authn.FromConfig(authn.AuthConfig{Username: a.Username, Password: a.Password, Auth: a.Auth, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}), nil
+		}
+	}
+	return authn.Anonymous, nil
+}
+
+func (r *Registry) options(ref string) []name.Option {
+	host, _, _ := strings.Cut(ref, "/")
+	for _, h := range r.config.Insecure {
+		if h == host {
+			return []name.Option{name.Insecure}
+		}
+	}
+	return nil
+}
+
+var plainProject = regexp.MustCompile(`^[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
+
+// Repository is the repository of a project.
+func (r *Registry) Repository(project string) (name.Repository, error) {
+	part := project
+	if !plainProject.MatchString(part) || len(part) > 64 {
+		sum := sha256.Sum256([]byte(project))
+		part = "p-" + hex.EncodeToString(sum[:12])
+	}
+	full := r.config.Registry + "/" + part
+	return name.NewRepository(full, r.options(full)...)
+}
+
+// hexOf is the bare digest, which tags are made of.
+func hexOf(digest string) (string, error) {
+	h := strings.TrimPrefix(digest, "sha256:")
+	if b, err := hex.DecodeString(h); err != nil || len(b) != sha256.Size {
+		return "", fmt.Errorf("%q is no digest", digest)
+	}
+	return h, nil
+}
+
+// Tag names an image of a project: kind is build, deps, code or found.
+func (r *Registry) Tag(project, kind, digest string) (name.Tag, error) {
+	repo, err := r.Repository(project)
+	if err != nil {
+		return name.Tag{}, err
+	}
+	h, err := hexOf(digest)
+	return repo.Tag(kind + "-" + h), err
+}
+
+// Head is the digest of an image, false when there is none of that name.
+func (r *Registry) Head(ctx context.Context, ref name.Reference) (v1.Hash, bool, error) {
+	d, err := r.pull.Head(ctx, ref)
+	if gone(err) {
+		return v1.Hash{}, false, nil
+	}
+	if err != nil {
+		return v1.Hash{}, false, r.words(ref.Context(), err)
+	}
+	return d.Digest, true, nil
+}
+
+// Image is the image of a name, nil when there is none.
+func (r *Registry) Image(ctx context.Context, ref name.Reference) (v1.Image, error) {
+	d, err := r.pull.Get(ctx, ref)
+	if gone(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, r.words(ref.Context(), err)
+	}
+	img, err := d.Image()
+	if err != nil {
+		return nil, r.words(ref.Context(), err)
+	}
+	return img, nil
+}
+
+// Base is a base image, for this builder's processor. setting is where its name comes from.
+func (r *Registry) Base(ctx context.Context, setting, reference string) (v1.Image, name.Digest, error) {
+	ref, err := name.ParseReference(reference, r.options(reference)...)
+	if err != nil {
+		return nil, name.Digest{}, fault.InvalidField(setting, fmt.Sprintf("is %q", reference), "give an image, such as docker.io/library/python:3.12-slim")
+	}
+	r.mu.Lock()
+	b, ok := r.bases[reference]
+	r.mu.Unlock()
+	if !ok || time.Since(b.at) > freshBase {
+		img, err := r.Image(ctx, ref)
+		if err != nil {
+			return nil, name.Digest{}, err
+		}
+		if img == nil {
+			return nil, name.Digest{}, fault.InvalidField(setting, "names the image "+reference+", which does not exist or may not be seen", "give one that does, or put credentials for "+ref.Context().RegistryStr()+" into builder.registry_credentials")
+		}
+		b = base{img, time.Now()}
+		r.mu.Lock()
+		r.bases[reference] = b
+		r.mu.Unlock()
+	}
+	d, err := b.img.Digest()
+	return b.img, ref.Context().Digest(d.String()), err
+}
+
+// Push puts an image under a name, layers before the manifest: nobody sees it unless it is whole.
+func (r *Registry) Push(ctx context.Context, ref name.Reference, img remote.Taggable) error {
+	return r.words(ref.Context(), r.push.Push(ctx, ref, img))
+}
+
+// delete removes a manifest and with it every tag that names it; what is not there is gone.
+func (r *Registry) delete(ctx context.Context, d name.Digest) error {
+	if err := r.push.Delete(ctx, d); err != nil && !gone(err) {
+		return r.words(d.Context(), err)
+	}
+	return nil
+}
+
+func gone(err error) bool {
+	var t *transport.Error
+	return errors.As(err, &t) && t.StatusCode == http.StatusNotFound
+}

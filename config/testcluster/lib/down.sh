@@ -1,0 +1,72 @@
+# Undoing it all: containers, processes, mounts, control groups, network, data and credentials. What
+# was built and the registry's images stay, so that the next 'up' is quick; --purge removes these too.
+
+down() {
+	case ${1:-} in '' | --purge) ;; *) die "unknown option '$1': cluster down [--purge]" ;; esac
+	step "stop the control plane" stop_control
+	step "stop containers" stop_containers
+	step "stop the servers" stop_servers
+	step "undo mounts and network" undo
+	if [ "${1:-}" = --purge ]; then
+		rm -rf "$PELTON_CLUSTER_DIR"
+		log "down; removed $PELTON_CLUSTER_DIR"
+	else
+		log "down; kept: $BIN, $IMAGES"
+	fi
+}
+
+stop_control() {
+	local n
+	for n in kubelet kube-proxy policy coredns kube-scheduler kube-controller-manager kube-apiserver etcd; do stop $n; done
+}
+
+stop_containers() {
+	local c d ctr=$BIN/current/containerd/ctr
+	tasks() { "$ctr" --address "$CRI_SOCK" -n k8s.io tasks "$@" 2>/dev/null; }
+	if alive containerd; then
+		for c in $(tasks ls -q); do tasks kill -s KILL "$c" >/dev/null; done
+		for _ in $(seq 50); do
+			tasks ls | grep -qw RUNNING || break
+			sleep 0.2
+		done
+		for c in $(tasks ls -q); do tasks delete -f "$c" >/dev/null; done
+	fi
+	stop containerd
+	# Shims outlive containerd by design; only those serving our socket are ours.
+	for d in /proc/[0-9]*; do
+		tr '\0' ' ' <"$d/cmdline" 2>/dev/null | grep -q "containerd-shim-runc-v2 .*-address $CRI_SOCK " && kill -9 "${d#/proc/}" 2>/dev/null
+	done
+	# And what ran in the cluster's control groups, had its shim been killed before.
+	for d in /sys/fs/cgroup/*/"$PELTON_CLUSTER_NAME" /sys/fs/cgroup/"$PELTON_CLUSTER_NAME"; do
+		[ -d "$d" ] && find "$d" -name cgroup.procs -exec cat {} + 2>/dev/null | xargs -r kill -9 2>/dev/null
+	done
+	return 0
+}
+
+stop_servers() {
+	stop proxy
+	stores_down
+	stop registry
+}
+
+undo() {
+	local m d
+	for _ in 1 2 3 4 5; do # what was just killed may hold a mount or a control group for a moment
+		for m in $(awk -v d="$PELTON_CLUSTER_DIR/" 'index($2, d) == 1 {print $2}' /proc/mounts | sort -r); do umount -l "$m" 2>/dev/null; done
+		for d in /sys/fs/cgroup/*/"$PELTON_CLUSTER_NAME" /sys/fs/cgroup/"$PELTON_CLUSTER_NAME"; do
+			[ -d "$d" ] && find "$d" -depth -type d -exec rmdir {} + 2>/dev/null
+		done
+		m=$(awk -v d="$PELTON_CLUSTER_DIR/" 'index($2, d) == 1 {print $2}' /proc/mounts)
+		d=$(ls -d /sys/fs/cgroup/*/"$PELTON_CLUSTER_NAME" /sys/fs/cgroup/"$PELTON_CLUSTER_NAME" 2>/dev/null)
+		[ -z "$m$d" ] && break
+		sleep 0.5
+	done
+	[ -z "$m" ] || die "still mounted: $m"
+	[ -z "$d" ] || die "control groups in use: $d"
+	net_down
+	rm -rf "${STATE:?}" "${RUN:?}" "${CONF:?}" "${PKI:?}" "${SECRETS:?}" "${LOG:?}" "${DATA:?}"
+	for d in "$BIN"/*-*; do # programs that no longer are what the sources say
+		[ -d "$d" ] && [ "$(readlink -f "$BIN/current/$(basename "${d%-*}")")" != "$d" ] && rm -rf "$d"
+	done
+	return 0
+}

@@ -1,0 +1,3 @@
+module testcluster/proxy
+
+go 1.26.0

@@ -1,0 +1,1 @@
+UPDATE subscription SET disabled = $3 WHERE project = $1 AND id = $2

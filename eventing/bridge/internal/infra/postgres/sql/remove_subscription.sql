@@ -1,0 +1,1 @@
+DELETE FROM subscription WHERE project = $1 AND id = $2

@@ -1,0 +1,1 @@
+DELETE FROM wanting WHERE project = $1 AND deployment = $2

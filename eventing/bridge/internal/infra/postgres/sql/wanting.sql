@@ -1,0 +1,1 @@
+SELECT workflow, deployment, types FROM wanting WHERE project = $1 AND types <> '{}'

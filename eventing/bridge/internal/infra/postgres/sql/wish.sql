@@ -1,0 +1,1 @@
+SELECT version, started, ended, failed FROM wish WHERE project = $1

@@ -1,0 +1,391 @@
+package knative
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// deploying is what this process wants the cluster to have.
+type deploying struct {
+	mu     sync.Mutex
+	wanted map[string]*wanted // namespace/name of a service
+}
+
+type wanted struct {
+	b    *backend
+	spec any // as the cluster had it when it was applied
+	mark string
+}
+
+// Ensure implements app.Deployer. Builds of sources and Jobs have no service: what can be told of them
+// before they start is whether they may be made at all.
+func (r *Runner) Ensure(ctx context.Context, project string, b domain.Build) error {
+	k, err := r.backend(project, b)
+	if err != nil {
+		return err
+	}
+	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		if b.Kind == "Source" {
+			err = r.ensureProject(ctx, project)
+		} else {
+			err = r.ensureService(ctx, k)
+		}
+		if !transient(err) || ctx.Err() != nil || r.life.Err() != nil {
+			return err
+		}
+		// A cluster that is away for a while fails no deployment.
+		r.cfg.Log.Warn("waiting for the cluster", "action", b.Action, "err", err)
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		case <-r.life.Done():
+		}
+		t.Stop()
+	}
+}
+
+// ensureProject makes a project's namespace and what belongs into it.
+func (r *Runner) ensureProject(ctx context.Context, project string) error {
+	r.mu.Lock()
+	known := r.projects[project]
+	r.mu.Unlock()
+	if known {
+		return nil
+	}
+	ns := r.set.namespaceOf(project)
+	have, err := r.cluster.get(ctx, resources["Namespace"], "", ns)
+	if err != nil {
+		return err
+	}
+	if have != nil && (have.GetLabels()[labelInstallation] != r.set.Installation || have.GetAnnotations()[annotationProject] != project) {
+		return fault.New(fault.Conflict, "the namespace %s is not this Pelton's, or is another project's: delete it, or give another pattern as namespace in the setting deployer", ns)
+	}
+	if have != nil && have.GetDeletionTimestamp() != nil {
+		return fault.New(fault.Unavailable, "the namespace %s is being deleted", ns)
+	}
+	for _, obj := range makeProject(project, r.set) {
+		u, err := plain(obj)
+		if err != nil {
+			return err
+		}
+		if _, err := r.cluster.apply(ctx, u); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	r.projects[project] = true
+	r.mu.Unlock()
+	return nil
+}
+
+// ensureService makes a build's service and waits until it can be called. Several callers share one
+// attempt.
+func (r *Runner) ensureService(ctx context.Context, b *backend) error {
+	b.making.Lock()
+	defer b.making.Unlock()
+	b.mu.Lock()
+	ok := b.ensured
+	b.mu.Unlock()
+	if ok {
+		return nil
+	}
+	if err := r.ensureProject(ctx, b.o.project); err != nil {
+		return err
+	}
+	u, err := plain(makeService(b.o, r.set))
+	if err != nil {
+		return err
+	}
+	have, err := r.cluster.get(ctx, services, b.ns, b.name)
+	if err != nil {
+		return err
+	}
+	if have != nil && have.GetAnnotations()[annotationBuild] != b.o.build.Digest {
+		return fault.New(fault.Conflict, "the service %s in %s belongs to another build", b.name, b.ns)
+	}
+	applied := have
+	if have == nil || have.GetAnnotations()[annotationSpec] != u.GetAnnotations()[annotationSpec] || have.GetDeletionTimestamp() != nil {
+		if applied, err = r.cluster.apply(ctx, u); err != nil {
+			r.forgetProject(b.o.project, err)
+			return err
+		}
+	}
+	if err := r.awaitService(ctx, b, applied.GetGeneration()); err != nil {
+		if have == nil && !transient(err) && ctx.Err() == nil { // it never worked: nothing is left that tries on
+			_ = r.cluster.remove(ctx, services, b.ns, b.name)
+		}
+		return err
+	}
+	r.deploy.mu.Lock()
+	r.deploy.wanted[b.ns+"/"+b.name] = &wanted{b: b, spec: applied.Object["spec"], mark: u.GetAnnotations()[annotationSpec]}
+	r.deploy.mu.Unlock()
+	b.setEnsured(true)
+	return nil
+}
+
+// forgetProject lets the namespace be made again when that is what was missing.
+func (r *Runner) forgetProject(project string, err error) {
+	if err != nil && strings.Contains(err.Error(), "namespaces") {
+		r.mu.Lock()
+		delete(r.projects, project)
+		r.mu.Unlock()
+	}
+}
+
+// awaitService waits by the service's conditions. Why it does not become ready is told by its pods, as
+// long as Knative itself still waits.
+func (r *Runner) awaitService(ctx context.Context, b *backend, generation int64) error {
+	ctx, cancel := context.WithTimeout(ctx, r.set.DeployTimeout)
+	defer cancel()
+	reason := "its pod has not started"
+	for n := 0; ; n++ {
+		u, err := r.cluster.get(ctx, services, b.ns, b.name)
+		if err != nil && !transient(err) {
+			return err
+		}
+		if u != nil {
+			ready, message := condition(u, generation)
+			switch ready {
+			case corev1.ConditionTrue:
+				return nil
+			case corev1.ConditionFalse:
+				if t := r.troubleOfService(ctx, b); t != nil {
+					return t
+				}
+				return fault.New(fault.Unprocessable, "it does not start: %s", message)
+			}
+		}
+		if n%4 == 3 {
+			if t := r.troubleOfService(ctx, b); t != nil {
+				if t.Kind != fault.Timeout {
+					return t
+				}
+				reason = t.Message
+			}
+		}
+		timer := time.NewTimer(250 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fault.New(fault.Unprocessable, "it was not ready within %s: %s", r.set.DeployTimeout, reason)
+		case <-r.life.Done():
+			timer.Stop()
+			return fault.New(fault.Unavailable, "the platform is stopping")
+		}
+		timer.Stop()
+	}
+}
+
+// condition reads Ready of a service, once it speaks of the generation that we mean.
+func condition(u *unstructured.Unstructured, generation int64) (corev1.ConditionStatus, string) {
+	seen, _, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration")
+	if seen < generation {
+		return corev1.ConditionUnknown, ""
+	}
+	list, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	for _, c := range list {
+		m, ok := c.(map[string]any)
+		if !ok || m["type"] != "Ready" {
+			continue
+		}
+		state, _ := m["status"].(string)
+		message, _ := m["message"].(string)
+		return corev1.ConditionStatus(state), message
+	}
+	return corev1.ConditionUnknown, ""
+}
+
+// troubleOfService looks at what stands between a service and its readiness. The kind Timeout says that
+// it may yet become well.
+func (r *Runner) troubleOfService(ctx context.Context, b *backend) *fault.Error {
+	pods, _ := r.pods.of(b.ns, shortBuild(b.o.build.Digest))
+	for _, p := range pods {
+		if t := p.trouble; t != nil && !p.ready {
+			return r.tell(ctx, t, p)
+		}
+	}
+	list, err := r.cluster.kube.AppsV1().Deployments(b.ns).List(ctx, metav1.ListOptions{LabelSelector: "serving.knative.dev/service=" + b.name})
+	if err != nil {
+		return nil
+	}
+	for _, d := range list.Items {
+		for _, c := range d.Status.Conditions {
+			if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+				return refused(c.Message)
+			}
+		}
+	}
+	return nil
+}
+
+// refused is why the cluster makes no pod.
+func refused(message string) *fault.Error {
+	if strings.Contains(message, "exceeded quota") {
+		return fault.New(fault.Exhausted, "the project's quota is exhausted: %s: undeploy something, or raise quota-cpu, quota-memory or quota-pods in the setting deployer", after(message, "exceeded quota:"))
+	}
+	return fault.New(fault.Unprocessable, "the cluster refuses its pod: %s", message)
+}
+
+// tell makes a pod's trouble an error, with the container's last words where it crashed.
+func (r *Runner) tell(ctx context.Context, t *trouble, p *pod) *fault.Error {
+	kind := fault.Timeout
+	if t.final {
+		kind = fault.Unprocessable
+	}
+	if t.crash {
+		if lines := r.cluster.lastLines(ctx, p.namespace, p.name); lines != "" {
+			return fault.New(kind, "%s; its last lines:\n%s", t.words, lines)
+		}
+	}
+	return fault.New(kind, "%s", t.words)
+}
+
+// Release implements app.Deployer.
+func (r *Runner) Release(ctx context.Context, project, digest string) error {
+	ns := r.set.namespaceOf(project)
+	list, err := r.cluster.in(services, ns).List(ctx, metav1.ListOptions{LabelSelector: labelManaged + "=pelton," + labelBuild + "=" + shortBuild(digest)})
+	if err != nil {
+		return r.cluster.words(ctx, err, "list the services of "+project)
+	}
+	for _, u := range list.Items {
+		if u.GetAnnotations()[annotationBuild] != digest || u.GetAnnotations()[annotationProject] != project {
+			continue
+		}
+		r.unwant(ns + "/" + u.GetName())
+		if err := r.cluster.remove(ctx, services, ns, u.GetName()); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	b := r.backends[project+"/"+digest]
+	r.mu.Unlock()
+	if b != nil {
+		b.forget()
+	}
+	return nil
+}
+
+func (r *Runner) unwant(key string) {
+	r.deploy.mu.Lock()
+	defer r.deploy.mu.Unlock()
+	delete(r.deploy.wanted, key)
+}
+
+// mend watches the services and makes good what others change or delete, until the runner closes.
+func (r *Runner) mend() {
+	for wait := time.Second; r.life.Err() == nil; wait = min(2*wait, 30*time.Second) {
+		begun := time.Now()
+		r.follow()
+		if time.Since(begun) > time.Minute {
+			wait = time.Second
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-r.life.Done():
+		}
+		t.Stop()
+	}
+}
+
+// follow lists the services, compares, and follows changes until the watch ends.
+func (r *Runner) follow() {
+	options := metav1.ListOptions{LabelSelector: labelManaged + "=pelton," + labelInstallation + "=" + r.set.Installation}
+	list, err := r.cluster.in(services, "").List(r.life, options)
+	if err != nil {
+		return
+	}
+	there := map[string]bool{}
+	for i := range list.Items {
+		u := &list.Items[i]
+		there[u.GetNamespace()+"/"+u.GetName()] = true
+		r.compare(u)
+	}
+	for key := range r.allWanted() {
+		if !there[key] {
+			r.remake(key, "is gone")
+		}
+	}
+	options.ResourceVersion = list.GetResourceVersion()
+	w, err := r.cluster.in(services, "").Watch(r.life, options)
+	if err != nil {
+		return
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		u, ok := e.Object.(*unstructured.Unstructured)
+		if !ok {
+			return // the watch is too old
+		}
+		switch e.Type {
+		case watch.Modified, watch.Added:
+			r.compare(u)
+		case watch.Deleted:
+			r.remake(u.GetNamespace()+"/"+u.GetName(), "was deleted")
+		}
+	}
+}
+
+func (r *Runner) allWanted() map[string]*wanted {
+	r.deploy.mu.Lock()
+	defer r.deploy.mu.Unlock()
+	out := map[string]*wanted{}
+	for k, w := range r.deploy.wanted {
+		out[k] = w
+	}
+	return out
+}
+
+// compare looks whether a service is as we applied it. One that another version of the platform has
+// applied is left as it is: two replicas of different versions would quarrel.
+func (r *Runner) compare(u *unstructured.Unstructured) {
+	key := u.GetNamespace() + "/" + u.GetName()
+	w := r.allWanted()[key]
+	if w == nil || u.GetDeletionTimestamp() != nil || u.GetAnnotations()[annotationSpec] != w.mark || reflect.DeepEqual(u.Object["spec"], w.spec) {
+		return
+	}
+	r.remake(key, "was changed")
+}
+
+// remake applies a service again.
+func (r *Runner) remake(key, why string) {
+	w := r.allWanted()[key]
+	if w == nil {
+		return
+	}
+	r.cfg.Log.Warn("a service is made good", "service", key, "action", w.b.o.build.Action, "why", fmt.Sprintf("it %s", why))
+	u, err := plain(makeService(w.b.o, r.set))
+	if err != nil {
+		return
+	}
+	w.b.forget()
+	r.wg.Go(func() {
+		w.b.making.Lock()
+		applied, err := r.cluster.apply(r.life, u)
+		w.b.making.Unlock()
+		if err != nil {
+			r.cfg.Log.Warn("a service could not be made good", "service", key, "err", err)
+			return
+		}
+		r.deploy.mu.Lock()
+		if now := r.deploy.wanted[key]; now != nil {
+			now.spec = applied.Object["spec"]
+		}
+		r.deploy.mu.Unlock()
+	})
+}

@@ -1,0 +1,72 @@
+package knative
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// makeProject makes what a project's actions share: the namespace, a quota, and who may reach them.
+func makeProject(project string, s *Settings) []runtime.Object {
+	out := []runtime.Object{makeNamespace(project, s), makeQuota(project, s), makeLimits(project, s)}
+	if s.Isolate {
+		out = append(out, makePolicy(project, s))
+	}
+	return out
+}
+
+func projectMeta(project, name string, s *Settings) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: s.namespaceOf(project),
+		Labels:      map[string]string{labelManaged: "pelton", labelInstallation: s.Installation, labelProject: slug(project)},
+		Annotations: map[string]string{annotationProject: project}}
+}
+
+func makeNamespace(project string, s *Settings) *corev1.Namespace {
+	m := projectMeta(project, s.namespaceOf(project), s)
+	m.Namespace = ""
+	// The strictest of Kubernetes' own profiles, for whatever else comes to lie here.
+	m.Labels["pod-security.kubernetes.io/enforce"] = "baseline"
+	return &corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: m}
+}
+
+func makeQuota(project string, s *Settings) *corev1.ResourceQuota {
+	hard := corev1.ResourceList{corev1.ResourcePods: *resource.NewQuantity(int64(s.QuotaPods), resource.DecimalSI)}
+	if !s.QuotaCPU.IsZero() {
+		hard[corev1.ResourceRequestsCPU] = s.QuotaCPU
+	}
+	if !s.QuotaMemory.IsZero() {
+		hard[corev1.ResourceRequestsMemory] = s.QuotaMemory
+	}
+	return &corev1.ResourceQuota{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ResourceQuota"}, ObjectMeta: projectMeta(project, "pelton", s), Spec: corev1.ResourceQuotaSpec{Hard: hard}}
+}
+
+// makeLimits gives containers that ask for nothing, such as queue-proxy in some clusters, what a quota
+// counts; without it they would be refused.
+func makeLimits(project string, s *Settings) *corev1.LimitRange {
+	return &corev1.LimitRange{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "LimitRange"}, ObjectMeta: projectMeta(project, "pelton", s), Spec: corev1.LimitRangeSpec{
+		Limits: []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, DefaultRequest: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")}}}}}
+}
+
+// makePolicy lets nobody reach a project's pods but the platform and the ingress. What pods reach is
+// left open, but for the addresses at which clouds tell credentials.
+func makePolicy(project string, s *Settings) *networkingv1.NetworkPolicy {
+	var from []networkingv1.NetworkPolicyPeer
+	for _, ns := range s.Callers {
+		from = append(from, networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": ns}}})
+	}
+	for _, cidr := range s.Platform {
+		from = append(from, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: cidr}})
+	}
+	return &networkingv1.NetworkPolicy{TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}, ObjectMeta: projectMeta(project, "pelton", s),
+		Spec: networkingv1.NetworkPolicySpec{
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{{From: from}},
+			Egress: []networkingv1.NetworkPolicyEgressRule{
+				{To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: "0.0.0.0/0", Except: []string{"169.254.0.0/16"}}}}},
+				{To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: "::/0", Except: []string{"fe80::/10"}}}}},
+			},
+		}}
+}

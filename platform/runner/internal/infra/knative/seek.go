@@ -1,0 +1,159 @@
+package knative
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
+)
+
+// seeking asks every instance of a build for executions of which nobody knows where they are, those of
+// all who ask together.
+type seeking struct {
+	b *backend
+
+	mu      sync.Mutex
+	lost    map[string]*sought
+	working bool
+}
+
+// sought is one execution that is looked for.
+type sought struct {
+	u      *run
+	answer chan *pod // nil = no instance has it, or ever will
+}
+
+// ask gives the instance that has an execution, nil if none has and none can come to have it. It
+// waits, at the longest until no call under way can begin it any more and every instance has answered
+// or is surely over.
+func (s *seeking) ask(u *run) *pod {
+	x := &sought{u: u, answer: make(chan *pod, 1)}
+	s.mu.Lock()
+	if s.lost == nil {
+		s.lost = map[string]*sought{}
+	}
+	s.lost[u.x.ID] = x
+	if !s.working {
+		s.working = true
+		s.b.r.wg.Go(s.work)
+	}
+	s.mu.Unlock()
+	select {
+	case p := <-x.answer:
+		return p
+	case <-s.b.r.life.Done():
+		return nil
+	}
+}
+
+// round asks at most this often.
+const round = 300 * time.Millisecond
+
+func (s *seeking) work() {
+	r := s.b.r
+	silent := map[string]time.Time{} // pod's uid -> since when it does not answer
+	for {
+		s.mu.Lock()
+		if len(s.lost) == 0 || r.life.Err() != nil {
+			s.working = false
+			s.mu.Unlock()
+			return
+		}
+		ids := make([]string, 0, len(s.lost))
+		for id := range s.lost {
+			ids = append(ids, id)
+		}
+		s.mu.Unlock()
+		begun := time.Now()
+		pods, changed := r.pods.of(s.b.ns, shortBuild(s.b.o.build.Digest))
+		where, all := s.askAll(pods, ids, silent)
+		all = all && r.pods.synced()
+		s.mu.Lock()
+		for _, id := range ids {
+			x := s.lost[id]
+			if p := where[id]; p != nil {
+				x.answer <- p
+				delete(s.lost, id)
+			} else if all && begun.After(x.u.lastChance()) {
+				x.answer <- nil
+				delete(s.lost, id)
+			}
+		}
+		s.mu.Unlock()
+		t := time.NewTimer(max(round, time.Since(begun)))
+		select {
+		case <-t.C:
+		case <-r.life.Done():
+		}
+		t.Stop()
+		_ = changed
+	}
+}
+
+// lastChance is when what was sent of an execution can begin no more.
+func (u *run) lastChance() time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.until.Add(u.r.times.skew)
+}
+
+// askAll asks every pod that lives; all tells that each has answered or can have nothing.
+func (s *seeking) askAll(pods []*pod, ids []string, silent map[string]time.Time) (where map[string]*pod, all bool) {
+	where, all = map[string]*pod{}, true
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, p := range pods {
+		if p.over || p.ip == "" {
+			continue // nothing runs there, or not yet
+		}
+		wg.Go(func() {
+			known, err := s.askOne(p, ids)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				since, before := silent[p.uid]
+				if !before {
+					silent[p.uid] = time.Now()
+				}
+				if !before || time.Since(since) < unreachable {
+					all = false
+				}
+				return
+			}
+			delete(silent, p.uid)
+			for _, id := range known {
+				where[id] = p
+			}
+		})
+	}
+	wg.Wait()
+	return where, all
+}
+
+// askOne asks past queue-proxy, which would let the question wait behind the executions of a busy pod.
+func (s *seeking) askOne(p *pod, ids []string) ([]string, error) {
+	conn, err := s.b.r.straight(p.ip, userPort)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	token, _, err := s.b.r.token(audienceOf(s.b.o.project, s.b.o.build.Digest))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(s.b.r.life, 2*time.Second)
+	defer cancel()
+	var known []string
+	for from := 0; from < len(ids); from += 1000 {
+		d, err := pb.NewActionClient(conn).Describe(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token),
+			&pb.DescribeRequest{Needs: []string{"find"}, Executions: ids[from:min(from+1000, len(ids))]})
+		if err != nil {
+			return nil, err
+		}
+		known = append(known, d.Known...)
+	}
+	return known, nil
+}

@@ -1,0 +1,2 @@
+// Package bridge holds the types of the bridge's HTTP interface.
+package bridge
