@@ -117,7 +117,7 @@ var homes = []struct{ lib, pkg, why string }{
 	{`knative\.dev/eventing.*`, `eventing/bridge/internal/infra/knativebroker`, "brokers"},
 	{`github\.com/GoogleContainerTools/kaniko.*`, `builder/cmd/executor|builder/internal/infra/kaniko`, "image builds"},
 	{`github\.com/rabbitmq/amqp091-go`, `eventing/rabbitbus`, "the broker"},
-	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e|adm)(/.*)?|platform/(runner|studio|repository|authorization)|platform/runner/bench`, "PostgreSQL"},
+	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e|adm)(/.*)?|platform/(runner|studio|repository|authorization)|eventing/bridge|platform/runner/bench`, "PostgreSQL"},
 	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files|platform/kit/s3`, "objects"},
 	{`github\.com/spf13/cobra`, `platform/cli(/.*)?|platform/cmd/.*|platform/adm(/.*)?|platform/tools/.*`, "commands"},
 	{`github\.com/go-git/.*`, `platform/repository/internal/infra/(git|folder)|platform/e2e(/.*)?|platform/tools/.*`, "Git"},

@@ -45,6 +45,7 @@ func render(t *testing.T, set ...string) map[string]object {
 		}
 		require.NoError(t, err, text)
 		if o != nil {
+			require.IsType(t, "", o.at("kind"), "%v", o)
 			out[o.at("kind").(string)+" "+o.at("metadata", "name").(string)] = o
 		}
 	}
@@ -53,7 +54,7 @@ func render(t *testing.T, set ...string) map[string]object {
 // TestChart: the chart makes each service's process with what it needs and nothing else.
 func TestChart(t *testing.T) {
 	objects := render(t, "knative.gateway=10.0.0.1:80", "knative.options.max-scale=5", "builds.env.npmrc=registry=x", "caBundle=PEM", "settings.log=debug", "proxy.https=http://proxy:3128", "proxy.no=db.example.com")
-	for _, s := range []string{"authorization", "repository", "builder", "studio", "runner", "webui"} {
+	for _, s := range []string{"authorization", "repository", "builder", "studio", "runner", "bridge", "webui"} {
 		d := objects["Deployment pelton-"+s]
 		require.NotNil(t, d, s)
 		pod := object(d.at("spec", "template", "spec").(map[string]any))
@@ -85,7 +86,7 @@ func TestChart(t *testing.T) {
 	require.Regexp(t, `^postgres://pelton_studio:[A-Za-z0-9]{40}@db.example.com:5432/pelton_studio\?sslmode=require$`, objects["Secret pelton-studio"].at("stringData", "PELTON_STORES_STUDIO"))
 	require.Nil(t, objects["Secret pelton-builder"].at("stringData", "PELTON_STORES_BUILDER"))
 	paths := objects["Ingress pelton"].at("spec", "rules", 0, "http", "paths").([]any)
-	require.Len(t, paths, 6)
+	require.Len(t, paths, 7)
 	require.Equal(t, "pelton.example.com", objects["Ingress pelton"].at("spec", "rules", 0, "host"))
 	for _, rule := range objects["ClusterRole pelton-pelton-runner"].at("rules").([]any) {
 		require.NotContains(t, object(rule.(map[string]any)).at("resources"), "secrets")

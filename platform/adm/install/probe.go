@@ -90,7 +90,7 @@ func makeJob(i Inside) *batchv1.Job {
 		Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("50m"), "memory": resource.MustParse("64Mi")}},
 		VolumeMounts: []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}, {Name: "home", MountPath: "/var/lib/pelton"}, {Name: "settings", MountPath: "/etc/pelton/settings", ReadOnly: true}, {Name: "s3", MountPath: "/etc/pelton/s3", ReadOnly: true}},
 	}
-	for _, s := range []string{"authorization", "repository", "studio", "runner"} { // the runner's is last: its user of the broker counts
+	for _, s := range []string{"authorization", "repository", "studio", "bridge", "runner"} { // the runner's is last: its user of the broker counts
 		c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: i.Name + "-" + s}}})
 	}
 	secret := func(name string, items ...corev1.KeyToPath) corev1.VolumeSource {

@@ -73,7 +73,7 @@ func TestInside(t *testing.T) {
 	spec := job.Spec.Template.Spec
 	require.False(t, *spec.AutomountServiceAccountToken)
 	require.True(t, *spec.Containers[0].SecurityContext.ReadOnlyRootFilesystem)
-	require.Equal(t, "pelton-runner", spec.Containers[0].EnvFrom[3].SecretRef.Name)
+	require.Equal(t, "pelton-runner", spec.Containers[0].EnvFrom[4].SecretRef.Name)
 	require.Subset(t, spec.Containers[0].Command, []string{"--probe-host", "pelton-doctor.ns.svc.cluster.local", "--probe-gateway", "10.0.0.1:80", "--registry", "r:5000/p", "--registry-insecure=true", "--registry-credentials"})
 	require.NotContains(t, makeJob(Inside{Name: "pelton"}).Spec.Template.Spec.Containers[0].Command, "--registry")
 	p := makeProbe(in)
