@@ -62,7 +62,8 @@ func (t *tool) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(t.backupCommand(), t.restoreCommand(), t.setupCommand())
+	root.AddCommand(t.backupCommand(), t.restoreCommand(), t.setupCommand(),
+		t.installCommand("install"), t.installCommand("upgrade"), t.uninstallCommand(), t.doctorCommand(), t.probeCommand())
 	return root
 }
 

@@ -119,7 +119,7 @@ var homes = []struct{ lib, pkg, why string }{
 	{`github\.com/GoogleContainerTools/kaniko.*`, `builder/cmd/executor`, "image builds"},
 	{`github\.com/google/go-containerregistry.*`, `builder/cmd/executor|builder/internal/infra/kaniko(/.*)?|platform/adm(/.*)?|platform/tools/image`, "images without a container engine"},
 	{`github\.com/rabbitmq/amqp091-go`, `eventing/rabbitbus|.*/infra/rabbitmq`, "the broker, and the user's own"},
-	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e|adm)(/.*)?|platform/(runner|studio|repository|authorization)|platform/runner/bench`, "PostgreSQL"},
+	{`github\.com/jackc/pgx/.*`, `.*/infra/postgres|platform/kit/(pg|pgtest|pgserver|outbox)(/.*)?|platform/tools/.*|platform/(server|e2e|adm)(/.*)?|platform/(runner|studio|repository|authorization)|eventing/bridge|platform/runner/bench`, "PostgreSQL"},
 	{`github\.com/minio/minio-go/.*`, `.*/infra/s3files|platform/kit/s3`, "objects"},
 	{`github\.com/spf13/cobra`, `platform/cli(/.*)?|platform/cmd/.*|platform/adm(/.*)?|platform/tools/.*`, "commands"},
 	{`github\.com/go-git/.*`, `platform/repository/internal/infra/(git|folder)|platform/e2e(/.*)?|platform/tools/.*`, "Git"},

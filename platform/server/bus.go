@@ -58,7 +58,7 @@ func expects() map[string]map[string][]string {
 func (c Config) deadDir() string { return filepath.Join(c.Home, "dead") }
 
 func (p *process) openBus(ctx context.Context) (carrier, error) {
-	if p.cfg.local() {
+	if p.cfg.local() || p.cfg.Target == "webui" { // which neither emits nor consumes
 		b := membus.New(p.cfg.deadDir(), p.log)
 		return carrier{Publisher: b, Subscriber: b, close: func() {}}, nil
 	}

@@ -26,6 +26,10 @@ func TestTargets(t *testing.T) {
 		"the builder needs no database": {[]string{"PELTON_TARGET=builder", rabbit}, ""},
 		"a runner over a broker":        {[]string{"PELTON_TARGET=runner", pg, rabbit, issuer}, ""},
 		"a replica of the runner":       {[]string{"PELTON_TARGET=runner", pg, "PELTON_REPLICA=b"}, ""},
+		"a runner alone":                {[]string{"PELTON_TARGET=runner"}, ""},
+		"databases of their own":        {[]string{"PELTON_TARGET=studio", pg, rabbit, issuer, "PELTON_STORES_STUDIO=postgres://s:p@h/x"}, ""},
+		"a database of its own alone":   {[]string{"PELTON_STORES_STUDIO=postgres://s:p@h/x"}, "stores.studio: is given while the database is this process's own"},
+		"a database of another kind":    {[]string{pg, "PELTON_STORES_STUDIO=mysql://h/x"}, "stores.studio: is mysql://h/x"},
 		"a replica without a name":      {[]string{"PELTON_TARGET=runner", pg}, "replica: is missing"},
 	} {
 		_, err := LoadConfig("", c.environ, nil)

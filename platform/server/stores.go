@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pelton-run/pelton/eventing/bridge"
 	"github.com/pelton-run/pelton/platform/authorization"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/pgserver"
@@ -34,6 +35,7 @@ func Databases() []Database {
 		{"authorization", authorization.Migrations(), authorization.Restored},
 		{"repository", repository.Migrations(), repository.Restored},
 		{"studio", studio.Migrations(), studio.Restored},
+		{"bridge", bridge.Migrations(), bridge.Restored},
 		{"runner", runner.Migrations(), runner.Restored},
 	}
 }

@@ -119,6 +119,15 @@ func (c *Cluster) apiGroup(name string) ([]string, error) {
 // CheckServing tells whether Knative Serving is there in a version that Pelton speaks.
 func (c *Cluster) CheckServing() error { return c.checkGroup("serving.knative.dev", "Knative Serving") }
 
+// CheckTraefik tells whether Traefik's own kinds of routes are there.
+func (c *Cluster) CheckTraefik() error {
+	versions, err := c.apiGroup("traefik.io")
+	if err == nil && !slices.Contains(versions, "v1alpha1") {
+		err = fault.New(fault.Conflict, "the cluster does not know Traefik's IngressRoute (traefik.io/v1alpha1): install Traefik with its CRDs, or set ingress.kind to Ingress or none")
+	}
+	return err
+}
+
 // CheckEventing is the same for Knative Eventing, which not every installation needs.
 func (c *Cluster) CheckEventing() error {
 	return c.checkGroup("eventing.knative.dev", "Knative Eventing")

@@ -57,3 +57,8 @@ func (b *Bucket) Make(ctx context.Context) (bool, error) {
 	}
 	return err == nil, b.Words(err)
 }
+
+// Delete removes an object by its key behind the prefix; one that is not there is no error.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	return b.Words(b.RemoveObject(ctx, b.Config.Bucket, b.Config.Prefix+key, minio.RemoveObjectOptions{}))
+}

@@ -15,8 +15,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{/* Services that have a database, and those that use the bus. */}}
-{{- define "pelton.stored" -}}authorization repository studio runner{{- end -}}
-{{- define "pelton.bused" -}}authorization repository builder studio runner{{- end -}}
+{{- define "pelton.stored" -}}authorization repository studio runner bridge{{- end -}}
+{{- define "pelton.bused" -}}authorization repository builder studio runner bridge{{- end -}}
 
 {{/* A value of a secret that is there, else a new one: dict "root" . "secret" NAME "key" KEY "new" VALUE. */}}
 {{- define "pelton.kept" -}}
@@ -48,6 +48,9 @@ s3: {credentials: /etc/pelton/s3/s3.yaml}
 deployer: {{ printf "knative:?%s" (join "&" $q) | quote }}
 authorization:
   url: http://{{ include "pelton.name" . }}-authorization:8080
+bridge:
+  runner: http://{{ include "pelton.name" . }}-runner:8080
+  private_targets: {{ .Values.events.privateTargets }}
 builder:
   backend: "kaniko:"
   parallel: {{ .Values.builds.parallel }}

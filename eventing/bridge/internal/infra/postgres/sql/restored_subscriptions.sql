@@ -1,0 +1,1 @@
+UPDATE subscription SET paused = true

@@ -1,0 +1,111 @@
+package install
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+)
+
+var enough = []string{
+	"image.reference=registry.example.com/pelton@sha256:00", "publicURL=https://pelton.example.com:8443", "registry.address=registry.example.com/pelton",
+	"s3.endpoint=minio.example.com:9000", "s3.accessKey=a", "s3.secretKey=b", "postgresql.host=db.example.com", "postgresql.adminPassword=c",
+	"rabbitmq.host=rabbit.example.com", "rabbitmq.managementURL=http://rabbit.example.com:15672", "rabbitmq.adminPassword=d",
+}
+
+type object map[string]any
+
+func (o object) at(path ...any) any {
+	var v any = map[string]any(o)
+	for _, p := range path {
+		switch k := p.(type) {
+		case string:
+			m, _ := v.(map[string]any)
+			v = m[k]
+		case int:
+			v = v.([]any)[k]
+		}
+	}
+	return v
+}
+
+func render(t *testing.T, set ...string) map[string]object {
+	t.Helper()
+	r := Release{Name: "pelton", Set: append(append([]string{}, enough...), set...), Access: Access{Namespace: "pelton"}}
+	text, err := r.Render(t.Context(), "1.2.3")
+	require.NoError(t, err)
+	out := map[string]object{}
+	for dec := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var o object
+		err := dec.Decode(&o)
+		if err == io.EOF { //nolint:errorlint // as the decoder returns it
+			return out
+		}
+		require.NoError(t, err, text)
+		if o != nil {
+			require.IsType(t, "", o.at("kind"), "%v", o)
+			out[o.at("kind").(string)+" "+o.at("metadata", "name").(string)] = o
+		}
+	}
+}
+
+// TestChart: the chart makes each service's process with what it needs and nothing else.
+func TestChart(t *testing.T) {
+	objects := render(t, "knative.gateway=10.0.0.1:80", "knative.options.max-scale=5", "builds.env.npmrc=registry=x", "caBundle=PEM", "settings.log=debug", "proxy.https=http://proxy:3128", "proxy.no=db.example.com")
+	for _, s := range []string{"authorization", "repository", "builder", "studio", "runner", "bridge", "webui"} {
+		d := objects["Deployment pelton-"+s]
+		require.NotNil(t, d, s)
+		pod := object(d.at("spec", "template", "spec").(map[string]any))
+		c := object(pod.at("containers", 0).(map[string]any))
+		require.Equal(t, []any{"/usr/local/bin/peltond", "--target", s, "--config", "/etc/pelton/settings/settings.yaml"}, c.at("command"))
+		require.Equal(t, true, pod.at("securityContext", "runAsNonRoot"))
+		require.Equal(t, true, c.at("securityContext", "readOnlyRootFilesystem"))
+		if s == "builder" || s == "runner" {
+			require.Equal(t, "pelton-"+s, pod.at("serviceAccountName"))
+		} else {
+			require.Equal(t, false, pod.at("automountServiceAccountToken"), "only what speaks to the cluster has a token")
+		}
+		require.NotNil(t, objects["PodDisruptionBudget pelton-"+s])
+		for _, v := range pod.at("volumes").([]any) {
+			secret, _ := object(v.(map[string]any)).at("secret", "secretName").(string)
+			if strings.HasSuffix(secret, "-keys") {
+				require.Equal(t, "pelton-"+s+"-keys", secret)
+			}
+		}
+	}
+	var settings object
+	require.NoError(t, yaml.Unmarshal([]byte(objects["ConfigMap pelton-settings"].at("data", "settings.yaml").(string)), &settings))
+	require.Equal(t, "s3://minio.example.com:9000/pelton?region=us-east-1", settings.at("files"))
+	require.Equal(t, "knative:?gateway=10.0.0.1%3A80&installation=pelton&max-scale=5&namespace=pelton-{project}", settings.at("deployer"))
+	require.Equal(t, "debug", settings.at("log"))
+	require.Equal(t, "kaniko:", settings.at("builder", "backend"))
+	bus := objects["Secret pelton-studio"].at("stringData", "PELTON_BUS").(string)
+	require.Regexp(t, `^amqp://pelton-studio:[A-Za-z0-9]{40}@rabbit.example.com:5672/pelton$`, bus)
+	require.Regexp(t, `^postgres://pelton_studio:[A-Za-z0-9]{40}@db.example.com:5432/pelton_studio\?sslmode=require$`, objects["Secret pelton-studio"].at("stringData", "PELTON_STORES_STUDIO"))
+	require.Nil(t, objects["Secret pelton-builder"].at("stringData", "PELTON_STORES_BUILDER"))
+	paths := objects["Ingress pelton"].at("spec", "rules", 0, "http", "paths").([]any)
+	require.Len(t, paths, 7)
+	require.Equal(t, "pelton.example.com", objects["Ingress pelton"].at("spec", "rules", 0, "host"))
+	for _, rule := range objects["ClusterRole pelton-pelton-runner"].at("rules").([]any) {
+		require.NotContains(t, object(rule.(map[string]any)).at("resources"), "secrets")
+	}
+	require.NotNil(t, render(t, "ingress.kind=IngressRoute")["IngressRoute pelton"])
+	require.NotContains(t, render(t, "ingress.kind=none"), "Ingress pelton")
+}
+
+// TestChartRefuses: what is missing is told by name.
+func TestChartRefuses(t *testing.T) {
+	for i := range enough {
+		set := append(append([]string{}, enough[:i]...), enough[i+1:]...)
+		name, _, _ := strings.Cut(enough[i], "=")
+		section, _, _ := strings.Cut(name, ".")
+		_, err := (Release{Name: "pelton", Set: set, Access: Access{Namespace: "pelton"}}).Render(t.Context(), "")
+		require.ErrorContains(t, err, section, name)
+		require.NotContains(t, err.Error(), "template:", "in words")
+	}
+	_, err := (Release{Set: []string{"imgae.reference=x"}}).Effective("")
+	require.ErrorContains(t, err, "imgae")
+	require.ErrorContains(t, err, "did you mean image?")
+}

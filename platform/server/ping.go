@@ -1,0 +1,25 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/pelton-run/pelton/eventing/rabbitbus"
+	"github.com/pelton-run/pelton/platform/kit/fault"
+)
+
+// Broker tells whether the bus of the settings is a broker, and whether that answers; it declares nothing.
+func (d *Data) Broker(ctx context.Context) (is bool, err error) {
+	if d.Config.local() {
+		return false, nil
+	}
+	b, err := rabbitbus.New(ctx, rabbitbus.Config{URL: d.Config.Bus, Name: "pelton-adm doctor", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return true, err
+	}
+	defer b.Close()
+	if err := b.Ready(); err != nil {
+		return true, fault.Wrap(err, fault.Unavailable, "the broker does not answer: %s", err)
+	}
+	return true, nil
+}
