@@ -1,6 +1,7 @@
 # The control plane and the node, as host processes.
 
 # The kubelet gets a subtree of its own in the hierarchy (v2) or in each (v1); what is mounted stays.
+# All pods together weigh as much as four sessions of this machine.
 cgroups_up() {
 	local c d
 	if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
@@ -10,6 +11,7 @@ cgroups_up() {
 			echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null
 			echo "+$c" >"$d/cgroup.subtree_control" 2>/dev/null
 		done
+		echo 400 >"$d/cpu.weight" 2>/dev/null
 		return 0
 	fi
 	for d in /sys/fs/cgroup/*/; do
@@ -21,6 +23,7 @@ cgroups_up() {
 			cat "${d%/*}/cpuset.cpus" >"$d/cpuset.cpus"
 			cat "${d%/*}/cpuset.mems" >"$d/cpuset.mems"
 		fi
+		[ "$c" = cpu ] && echo 4096 >"$d/cpu.shares"
 		[ "$c" = memory ] && echo 1 >"$d/memory.use_hierarchy" 2>/dev/null
 	done
 	return 0

@@ -19,8 +19,18 @@ render() {
 		sed -E "s#ko://knative.dev/[a-z]+/cmd/([a-z_/-]+)#$REGISTRY/$ns/\1:$ver#g"
 }
 
-# thin: tiny CPU requests, so that all of Knative and some functions fit two cores.
-thin() { sed -E '/^ *requests:/,/^ *(limits|env|ports):/s/^( *cpu:).*/\1 10m/'; }
+# thin: tiny CPU requests, so that all of Knative and some functions fit two cores; and liveness
+# probes that take a machine busy with builds for what it is, instead of restarting Knative.
+thin() {
+	sed -E '/^ *requests:/,/^ *(limits|env|ports):/s/^( *cpu:).*/\1 10m/' | awk '
+		{ match($0, /^ */); indent = RLENGTH }
+		probe && (indent > base || NF == 0) { if ($1 !~ /^(periodSeconds|timeoutSeconds|failureThreshold):$/) print; next }
+		{ probe = 0; print }
+		/^ *livenessProbe:$/ {
+			probe = 1; base = indent
+			printf "%*s  periodSeconds: 10\n%*s  timeoutSeconds: 5\n%*s  failureThreshold: 30\n", indent, "", indent, "", indent, ""
+		}'
+}
 
 # apply WHAT FILE
 apply() { kc apply --server-side --force-conflicts -f "$2" >>"$LOG/apply.log" 2>&1 || die "applying $1 failed: $(grep -v 'serverside-applied$' "$LOG/apply.log" | tail -n 3)"; }
