@@ -125,7 +125,7 @@ control_up() {
 		--requestheader-client-ca-file "$PKI/ca.crt" --requestheader-allowed-names front-proxy \
 		--requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group --requestheader-extra-headers-prefix X-Remote-Extra- \
 		--profiling=false --v 1
-	WAIT_ON=kube-apiserver wait_for 90 "the API server" kc get --raw /readyz
+	WAIT_ON=kube-apiserver wait_for 300 "the API server" kc get --raw /readyz
 	spawn kube-controller-manager "$kube" kube-controller-manager --kubeconfig "$CONF/kcm.kubeconfig" \
 		--authentication-kubeconfig "$CONF/kcm.kubeconfig" --authorization-kubeconfig "$CONF/kcm.kubeconfig" \
 		--bind-address 127.0.0.1 --service-account-private-key-file "$PKI/sa.key" --root-ca-file "$PKI/ca.crt" \
@@ -188,7 +188,7 @@ node_up() {
 		nftables: {syncPeriod: 30s, minSyncPeriod: 100ms}
 	YAML
 	spawn kube-proxy "$kube" kube-proxy --config "$CONF/proxy.yaml"
-	WAIT_ON=kubelet wait_for 60 "the node to be Ready" kc wait --for=condition=Ready "node/$PELTON_CLUSTER_NAME" --timeout=1s
+	WAIT_ON=kubelet wait_for 180 "the node to be Ready" kc wait --for=condition=Ready "node/$PELTON_CLUSTER_NAME" --timeout=1s
 }
 
 dns_up() {

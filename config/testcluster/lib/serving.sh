@@ -39,7 +39,7 @@ apply() { kc apply --server-side --force-conflicts -f "$2" >>"$LOG/apply.log" 2>
 rollouts() {
 	local ns=$1 d
 	shift
-	for d in "$@"; do wait_for 180 "the deployment $ns/$d" kc -n "$ns" rollout status "deploy/$d" --timeout=1s; done
+	for d in "$@"; do wait_for 600 "the deployment $ns/$d" kc -n "$ns" rollout status "deploy/$d" --timeout=1s; done
 }
 
 serving_up() {
@@ -63,7 +63,7 @@ serving_apply() {
 		"$n"/config/certificate.yaml "$n"/config/domain-claim.yaml "$n"/config/ingress.yaml "$n"/config/serverlessservice.yaml \
 		"$c"/config/image.yaml >"$CONF/serving-1.yaml"
 	apply "Serving's resource definitions" "$CONF/serving-1.yaml"
-	wait_for 60 "Serving's resource definitions" kc wait --for=condition=Established crd/services.serving.knative.dev crd/images.caching.internal.knative.dev --timeout=1s
+	wait_for 180 "Serving's resource definitions" kc wait --for=condition=Established crd/services.serving.knative.dev crd/images.caching.internal.knative.dev --timeout=1s
 	# The webhook refuses config maps it does not like, so ours are patched before it exists.
 	render serving "$SERVING_VERSION" "$s"/config/core/configmaps/*.yaml "$n"/config/config-network.yaml >"$CONF/serving-2.yaml"
 	apply "Serving's config maps" "$CONF/serving-2.yaml"
