@@ -77,7 +77,7 @@ cluster-smoke: ## try it: cold start, gRPC, scale to zero, network policy, an ev
 	@config/testcluster/cluster smoke
 
 cluster-check: ## tests of the test cluster's own programs
-	@for m in policy proxy img demo; do (cd config/testcluster/src/$$m && GOWORK=off go vet ./... && GOWORK=off go test ./...) || exit 1; done
+	@for m in policy proxy img demo; do (cd config/testcluster/src/$$m && CGO_ENABLED=0 GOWORK=off go test -trimpath ./...) || exit 1; done
 
 clean: ## remove what was built (keeps .pelton, where your data is)
 	@rm -rf bin build platform/webui/node_modules platform/webui/dist/assets platform/webui/dist/index.html

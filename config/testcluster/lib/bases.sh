@@ -3,7 +3,7 @@
 # programs that need nothing). All know the user 65532, as which actions run.
 
 BASES_VERSION=1
-BASES="static debian python3 nodejs go"
+BASES="debian static python3 nodejs go"
 : "${PELTON_CLUSTER_DEBIAN_MIRROR:=http://deb.debian.org/debian}"
 : "${PELTON_CLUSTER_DEBIAN:=bookworm}"
 BASE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -20,7 +20,7 @@ base_image() {
 	local name=base/$1:$BASES_VERSION key root=$PELTON_CLUSTER_DIR/roots/$1
 	key=$(
 		{
-			declare -f debian_root install_packages base_accounts base_layer "root_$1"
+			declare -f debian_there debian_root root_debian install_packages base_accounts base_layer "root_$1"
 			echo "$PELTON_CLUSTER_DEBIAN $PELTON_CLUSTER_DEBIAN_MIRROR"
 			case $1 in nodejs) node --version 2>&1; npm --version 2>&1 ;; go) cd "$SRC/pause" && go env GOVERSION ;; esac
 		} | sha256sum | cut -c1-16
@@ -60,10 +60,10 @@ base_accounts() {
 	mkdir -p "$1/tmp" && chmod 1777 "$1/tmp"
 }
 
+# root_static: Debian's certificates and time zones, not this machine's own.
 root_static() {
-	base_accounts "$1" && mkdir -p "$1/etc/ssl/certs" "$1/usr/share" && cp -L /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/" || return 1
-	[ -d /usr/share/zoneinfo ] && mkdir -p "$1/usr/share/zoneinfo" && tar -C /usr/share/zoneinfo -cf - --exclude=./right --exclude=./posix . | tar -C "$1/usr/share/zoneinfo" -xf -
-	return 0
+	base_accounts "$1" && debian_there && (cd "$PELTON_CLUSTER_DIR/roots/debian" && tar -chf - etc/ssl/certs/ca-certificates.crt usr/share/zoneinfo) | tar -C "$1" -xf - &&
+		rm -rf "$1"/usr/share/zoneinfo/{right,posix}
 }
 
 root_debian() {
@@ -83,12 +83,14 @@ root_debian() {
 	base_accounts "$1"
 }
 
-# debian_root ROOT: a copy of the minimal one.
-debian_root() {
-	local from=$PELTON_CLUSTER_DIR/roots/debian
-	[ -x "$from/usr/bin/apt-get" ] || { rm -rf "$from" && mkdir -p "$from" && root_debian "$from" || return 1; }
-	rmdir "$1" && cp -a "$from" "$1"
+# debian_there: the minimal root, which the others begin from.
+debian_there() {
+	local d=$PELTON_CLUSTER_DIR/roots/debian
+	[ -s "$d/usr/sbin/policy-rc.d" ] || { rm -rf "$d" && mkdir -p "$d" && root_debian "$d"; }
 }
+
+# debian_root ROOT: a copy of it.
+debian_root() { debian_there && rmdir "$1" && cp -a "$PELTON_CLUSTER_DIR/roots/debian" "$1"; }
 
 # install_packages ROOT PACKAGE...: debootstrap's --include does not follow virtual packages, so apt does it.
 install_packages() {

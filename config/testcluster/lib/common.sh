@@ -101,8 +101,9 @@ wait_for() {
 	local end=$((SECONDS + $1)) what=$2 said
 	shift 2
 	until said=$("$@" 2>&1); do
+		[ ${#said} -le 300 ] || said="…${said: -300}"
 		[ $SECONDS -lt $end ] || die "gave up waiting for $what: ${said:-no answer to: $*}; the logs are in $LOG"
-		[ -z "${WAIT_ON:-}" ] || alive "$WAIT_ON" || die "$WAIT_ON has ended: $(tail -n 3 "$LOG/$WAIT_ON.log")"
+		[ -z "${WAIT_ON:-}" ] || [ -d "/proc/$(cat "$RUN/$WAIT_ON.pid")" ] || die "$WAIT_ON has ended: $(tail -n 3 "$LOG/$WAIT_ON.log")" # not 'alive', which a process is only once it is the program
 		sleep 0.3
 	done
 }

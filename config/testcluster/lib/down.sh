@@ -33,9 +33,7 @@ stop_containers() {
 	fi
 	stop containerd
 	# Shims outlive containerd by design; only those serving our socket are ours.
-	for d in /proc/[0-9]*; do
-		tr '\0' ' ' <"$d/cmdline" 2>/dev/null | grep -q "containerd-shim-runc-v2 .*-address $CRI_SOCK " && kill -9 "${d#/proc/}" 2>/dev/null
-	done
+	pgrep -f "containerd-shim-runc-v2 .*-address $CRI_SOCK( |\$)" | xargs -r kill -9 2>/dev/null
 	# And what ran in the cluster's control groups, had its shim been killed before.
 	for d in /sys/fs/cgroup/*/"$PELTON_CLUSTER_NAME" /sys/fs/cgroup/"$PELTON_CLUSTER_NAME"; do
 		[ -d "$d" ] && find "$d" -name cgroup.procs -exec cat {} + 2>/dev/null | xargs -r kill -9 2>/dev/null

@@ -19,7 +19,7 @@ eventing_apply() {
 	render eventing "$EVENTING_VERSION" "$core"/100-namespace.yaml "$core"/200-*.yaml "$core"/roles/*.yaml "$core"/resources/*.yaml \
 		"$imc"/200-*.yaml "$imc"/roles/*.yaml "$imc"/resources/*.yaml "$mt"/roles/*.yaml >"$CONF/eventing-1.yaml"
 	apply "Eventing's resource definitions" "$CONF/eventing-1.yaml"
-	wait_for 60 "Eventing's resource definitions" kc wait --for=condition=Established crd/brokers.eventing.knative.dev crd/inmemorychannels.messaging.knative.dev --timeout=1s
+	wait_for 180 "Eventing's resource definitions" kc wait --for=condition=Established crd/brokers.eventing.knative.dev crd/inmemorychannels.messaging.knative.dev --timeout=1s
 	apply "Eventing's image lists" "$HERE/conf/eventing-images.yaml"
 	render eventing "$EVENTING_VERSION" "$core"/configmaps/*.yaml "$imc"/configmaps/*.yaml \
 		"$core"/deployments/{controller,job-sink,pingsource-mt-adapter,webhook}.yaml "$core"/webhooks/*.yaml \

@@ -1,6 +1,7 @@
 # The control plane and the node, as host processes.
 
 # The kubelet gets a subtree of its own in the hierarchy (v2) or in each (v1); what is mounted stays.
+# All pods together weigh as much as four sessions of this machine.
 cgroups_up() {
 	local c d
 	if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
@@ -10,6 +11,7 @@ cgroups_up() {
 			echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null
 			echo "+$c" >"$d/cgroup.subtree_control" 2>/dev/null
 		done
+		echo 400 >"$d/cpu.weight" 2>/dev/null
 		return 0
 	fi
 	for d in /sys/fs/cgroup/*/; do
@@ -21,6 +23,7 @@ cgroups_up() {
 			cat "${d%/*}/cpuset.cpus" >"$d/cpuset.cpus"
 			cat "${d%/*}/cpuset.mems" >"$d/cpuset.mems"
 		fi
+		[ "$c" = cpu ] && echo 4096 >"$d/cpu.shares"
 		[ "$c" = memory ] && echo 1 >"$d/memory.use_hierarchy" 2>/dev/null
 	done
 	return 0
@@ -122,7 +125,7 @@ control_up() {
 		--requestheader-client-ca-file "$PKI/ca.crt" --requestheader-allowed-names front-proxy \
 		--requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group --requestheader-extra-headers-prefix X-Remote-Extra- \
 		--profiling=false --v 1
-	WAIT_ON=kube-apiserver wait_for 90 "the API server" kc get --raw /readyz
+	WAIT_ON=kube-apiserver wait_for 300 "the API server" kc get --raw /readyz
 	spawn kube-controller-manager "$kube" kube-controller-manager --kubeconfig "$CONF/kcm.kubeconfig" \
 		--authentication-kubeconfig "$CONF/kcm.kubeconfig" --authorization-kubeconfig "$CONF/kcm.kubeconfig" \
 		--bind-address 127.0.0.1 --service-account-private-key-file "$PKI/sa.key" --root-ca-file "$PKI/ca.crt" \
@@ -185,7 +188,7 @@ node_up() {
 		nftables: {syncPeriod: 30s, minSyncPeriod: 100ms}
 	YAML
 	spawn kube-proxy "$kube" kube-proxy --config "$CONF/proxy.yaml"
-	WAIT_ON=kubelet wait_for 60 "the node to be Ready" kc wait --for=condition=Ready "node/$PELTON_CLUSTER_NAME" --timeout=1s
+	WAIT_ON=kubelet wait_for 180 "the node to be Ready" kc wait --for=condition=Ready "node/$PELTON_CLUSTER_NAME" --timeout=1s
 }
 
 dns_up() {

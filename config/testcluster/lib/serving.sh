@@ -19,8 +19,18 @@ render() {
 		sed -E "s#ko://knative.dev/[a-z]+/cmd/([a-z_/-]+)#$REGISTRY/$ns/\1:$ver#g"
 }
 
-# thin: tiny CPU requests, so that all of Knative and some functions fit two cores.
-thin() { sed -E '/^ *requests:/,/^ *(limits|env|ports):/s/^( *cpu:).*/\1 10m/'; }
+# thin: tiny CPU requests, so that all of Knative and some functions fit two cores; and liveness
+# probes that take a machine busy with builds for what it is, instead of restarting Knative.
+thin() {
+	sed -E '/^ *requests:/,/^ *(limits|env|ports):/s/^( *cpu:).*/\1 10m/' | awk '
+		{ match($0, /^ */); indent = RLENGTH }
+		probe && (indent > base || NF == 0) { if ($1 !~ /^(periodSeconds|timeoutSeconds|failureThreshold):$/) print; next }
+		{ probe = 0; print }
+		/^ *livenessProbe:$/ {
+			probe = 1; base = indent
+			printf "%*s  periodSeconds: 10\n%*s  timeoutSeconds: 5\n%*s  failureThreshold: 30\n", indent, "", indent, "", indent, ""
+		}'
+}
 
 # apply WHAT FILE
 apply() { kc apply --server-side --force-conflicts -f "$2" >>"$LOG/apply.log" 2>&1 || die "applying $1 failed: $(grep -v 'serverside-applied$' "$LOG/apply.log" | tail -n 3)"; }
@@ -29,7 +39,7 @@ apply() { kc apply --server-side --force-conflicts -f "$2" >>"$LOG/apply.log" 2>
 rollouts() {
 	local ns=$1 d
 	shift
-	for d in "$@"; do wait_for 180 "the deployment $ns/$d" kc -n "$ns" rollout status "deploy/$d" --timeout=1s; done
+	for d in "$@"; do wait_for 600 "the deployment $ns/$d" kc -n "$ns" rollout status "deploy/$d" --timeout=1s; done
 }
 
 serving_up() {
@@ -53,7 +63,7 @@ serving_apply() {
 		"$n"/config/certificate.yaml "$n"/config/domain-claim.yaml "$n"/config/ingress.yaml "$n"/config/serverlessservice.yaml \
 		"$c"/config/image.yaml >"$CONF/serving-1.yaml"
 	apply "Serving's resource definitions" "$CONF/serving-1.yaml"
-	wait_for 60 "Serving's resource definitions" kc wait --for=condition=Established crd/services.serving.knative.dev crd/images.caching.internal.knative.dev --timeout=1s
+	wait_for 180 "Serving's resource definitions" kc wait --for=condition=Established crd/services.serving.knative.dev crd/images.caching.internal.knative.dev --timeout=1s
 	# The webhook refuses config maps it does not like, so ours are patched before it exists.
 	render serving "$SERVING_VERSION" "$s"/config/core/configmaps/*.yaml "$n"/config/config-network.yaml >"$CONF/serving-2.yaml"
 	apply "Serving's config maps" "$CONF/serving-2.yaml"
