@@ -96,7 +96,7 @@ func onCluster(t *testing.T, change func(*Settings)) *rig {
 	t.Cleanup(server.Close)
 	f.url = server.URL
 	registry, bases := env(t, "PELTON_CLUSTER_REGISTRY"), env(t, "PELTON_CLUSTER_BASES")
-	own := "hb-" + strings.ToLower(id.New()[24:])
+	own := "pelton-test-" + strings.ToLower(id.New()[24:])
 	s := Settings{Registry: registry + "/" + own, RegistryInsecure: []string{registry}, Kubeconfig: env(t, "PELTON_CLUSTER_KUBECONFIG"), Namespace: own,
 		Executor: env(t, "PELTON_CLUSTER_EXECUTOR"), Images: Images{bases + "/python3:1", bases + "/nodejs:1", bases + "/static:1", bases + "/go:1"},
 		Proxy: env(t, "PELTON_CLUSTER_PROXY"), NoProxy: []string{node}, BuildEnv: env(t, "PELTON_CLUSTER_BUILDENV"),
