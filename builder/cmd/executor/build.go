@@ -29,7 +29,7 @@ func ended(r spec.Result, err error) int {
 		r.Error = &spec.Failure{Kind: "internal", Message: err.Error()}
 	}
 	if r.Error != nil {
-		fmt.Fprintln(os.Stderr, r.Error.Message)
+		fmt.Fprintln(os.Stderr, "#", r.Error.Message)
 	}
 	if err := spec.Report(r); err != nil {
 		fmt.Fprintln(os.Stderr, "executor: the result cannot be left:", err)

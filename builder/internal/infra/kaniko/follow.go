@@ -280,7 +280,7 @@ func (f *follower) stream(ctx context.Context, pod, container string, skip int) 
 			}
 		}
 		if err != nil && err != bufio.ErrBufferFull { //nolint:errorlint // the same
-			return max(0, n-skip), err != io.EOF //nolint:errorlint // the same
+			return max(0, n-skip), err != io.EOF
 		}
 	}
 }

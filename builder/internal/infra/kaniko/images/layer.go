@@ -65,7 +65,7 @@ func EachFile(l v1.Layer, f func(h *tar.Header, r io.Reader) error) error {
 	defer rc.Close()
 	for tr := tar.NewReader(rc); ; {
 		h, err := tr.Next()
-		if err == io.EOF { //nolint:errorlint // by its documents, exactly that
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
