@@ -154,12 +154,11 @@ func (u *run) carryPlain(gone func() bool) {
 			u.pauseHard(200 * time.Millisecond)
 			continue
 		case p != nil && p.over, p == nil && u.r.pods.synced() && gone():
-			outcome := app.Lost
 			if !sent { // nothing was sent to it
 				u.end(failed("unavailable", "the pod of the execution ended before it could be called", true))
 				return
 			}
-			u.end(app.Ended{Outcome: outcome})
+			u.lose("its pod is gone")
 			return
 		case p != nil && p.trouble != nil:
 			if (p.trouble.final || time.Since(since) > u.r.set.DeployTimeout) && !sent {

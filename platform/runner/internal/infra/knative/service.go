@@ -144,7 +144,7 @@ func (u *run) look() (over bool) {
 	may := u.gone < 0 || u.gone != u.r.pods.instancesGone(u.b.ns, shortBuild(u.b.o.build.Digest))
 	u.mu.Unlock()
 	if may {
-		u.end(app.Ended{Outcome: app.Lost})
+		u.lose("no instance knows it, and one that may have had it is gone")
 		return true
 	}
 	return false
@@ -166,8 +166,12 @@ func (u *run) goOn(err error) {
 		if u.r.life.Err() != nil || u.over() {
 			return
 		}
-		if u.isGone() || time.Since(contact) > unreachable {
-			u.end(app.Ended{Outcome: app.Lost})
+		if u.isGone() {
+			u.lose("its instance is gone")
+			return
+		}
+		if time.Since(contact) > unreachable {
+			u.lose("its instance cannot be reached")
 			return
 		}
 		res, err := u.attachAt(port)
@@ -179,7 +183,7 @@ func (u *run) goOn(err error) {
 				u.end(app.Ended{Outcome: app.Unknown}) // its Job or source never had it
 				return
 			}
-			u.end(app.Ended{Outcome: app.Lost})
+			u.lose("its instance does not know it")
 			return
 		case u.role == roleService && res == resBroken && cutByLimit(err, u.lasted(), limit):
 			u.expire(limit)
