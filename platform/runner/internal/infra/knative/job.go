@@ -153,7 +153,7 @@ func (u *run) carryPlain(gone func() bool) {
 			}
 			u.pauseHard(200 * time.Millisecond)
 			continue
-		case p != nil && p.over, p == nil && u.r.pods.synced() && gone():
+		case p != nil && p.over && (u.role == roleJob || sent), p == nil && u.r.pods.synced() && gone(): // a StatefulSet makes another pod
 			if !sent { // nothing was sent to it
 				u.end(failed("unavailable", "the pod of the execution ended before it could be called", true))
 				return
@@ -213,7 +213,7 @@ func (u *run) carryAt(p *pod, sent *bool) bool {
 		return false
 	}
 	switch classify(err, left) {
-	case failsUnsent, failsToken, failsNoRoute:
+	case failsUnsent, failsToken, failsNoRoute, failsBusy:
 		if !u.hasBegun() {
 			return false
 		}

@@ -423,6 +423,7 @@ const (
 	failsUnsure  startFails = iota
 	failsUnsent             // nothing left for the network
 	failsNoRoute            // the ingress does not know the service, yet
+	failsBusy               // no instance had room for it: activator and queue-proxy answer 503 before they pass a call on
 	failsToken              // the instance refuses the token: it is too old, or the clocks differ
 )
 
@@ -435,6 +436,8 @@ func classify(err error, sent bool) startFails {
 		return failsToken
 	case st.Code() == codes.Unimplemented && strings.Contains(st.Message(), "404"):
 		return failsNoRoute
+	case st.Code() == codes.Unavailable && strings.Contains(st.Message(), "HTTP status code received from server: 503"):
+		return failsBusy
 	}
 	return failsUnsure
 }

@@ -93,6 +93,9 @@ func (u *run) carryOnce() bool {
 				return false
 			}
 			u.pause(100 * time.Millisecond)
+		case failsBusy:
+			u.wait("the cluster has no room for it")
+			u.pause(500 * time.Millisecond)
 		case failsToken:
 			if tokens++; tokens > 5 {
 				u.end(failed("internal", fmt.Sprintf("the action's instances refuse the platform's calls: is the clock of their node right? (%s)", err), true))
@@ -102,6 +105,7 @@ func (u *run) carryOnce() bool {
 			if u.r.life.Err() != nil {
 				return true
 			}
+			u.r.cfg.Log.Info("it is not known whether an execution has begun; its instances are asked", "execution", u.x.ID, "action", u.x.Build.Action, "why", err)
 			if over := u.look(); over {
 				return true
 			}
