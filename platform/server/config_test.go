@@ -88,6 +88,25 @@ func TestFilesSettings(t *testing.T) {
 	}
 }
 
+func TestDeployerSettings(t *testing.T) {
+	files := []string{"PELTON_FILES=s3://h:9000/bucket", "PELTON_S3_CREDENTIALS=/etc/pelton/s3.yaml"}
+	for deployer, says := range map[string]string{
+		"knative:": "",
+		"knative:?namespace=team-{project}&gateway=10.0.0.1:80&max-scale=3": "",
+		"docker:":              "deployer: is docker: (this version knows process: and knative:)",
+		"knative:?max-scale=x": `deployer.max-scale: is "x" (give a number from 1 to 1000)`,
+	} {
+		_, err := LoadConfig("", append([]string{"PELTON_DEPLOYER=" + deployer}, files...), nil)
+		if says == "" {
+			require.NoError(t, err, deployer)
+			continue
+		}
+		require.ErrorContains(t, err, says)
+	}
+	_, err := LoadConfig("", []string{"PELTON_DEPLOYER=knative:"}, nil)
+	require.ErrorContains(t, err, "files: is file: with deployer: knative:")
+}
+
 // TestExpects: messages are held back for exactly the queues that take them.
 func TestExpects(t *testing.T) {
 	e := expects()

@@ -160,7 +160,7 @@ func openReal(t *testing.T) *real {
 }
 
 func (k *real) runner(t *testing.T, more string) *Runner {
-	set, err := Parse("deployer", "knative:?namespace="+k.prefix+"-{project}&kubeconfig="+os.Getenv("PELTON_CLUSTER_KUBECONFIG")+"&gateway="+k.gateway+"&cpu=10m&memory=256Mi&platform-networks="+k.node+"/32&window=6s"+more)
+	set, err := Parse("deployer", "knative:?namespace="+k.prefix+"-{project}&kubeconfig="+os.Getenv("PELTON_CLUSTER_KUBECONFIG")+"&gateway="+k.gateway+"&cpu=100m&memory=256Mi&platform-networks="+k.node+"/32&window=6s"+more)
 	require.NoError(t, err)
 	r, err := Open(Config{Settings: set, Files: k.files, Transfers: transfers{files: k.files}, KeyDir: k.keys, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	require.NoError(t, err)
@@ -168,11 +168,9 @@ func (k *real) runner(t *testing.T, more string) *Runner {
 	return r
 }
 
-// build makes an image of a Python source: base, wrapper, bundle.
-func (k *real) build(t *testing.T, handler string, concurrency int) domain.Build {
+// bundle is a build of a Python source without its image, and what its bundle.json says.
+func (k *real) bundle(t *testing.T, handler string, concurrency int) (domain.Build, map[string]any) {
 	t.Helper()
-	program, err := buildWrapper()
-	require.NoError(t, err)
 	sum := sha256.Sum256([]byte(handler + fmt.Sprint(concurrency)))
 	digest := "sha256:" + hex.EncodeToString(sum[:])
 	dir := t.TempDir()
@@ -182,12 +180,26 @@ func (k *real) build(t *testing.T, handler string, concurrency int) domain.Build
 	var bundle map[string]any
 	require.NoError(t, json.Unmarshal(text, &bundle))
 	bundle["interpreter"] = "/usr/bin/python3"
-	text, err = json.Marshal(bundle)
+	return domain.Build{Digest: digest, Action: "test@1.0", Kind: "Processor", Runtime: "python3", Concurrency: concurrency}, bundle
+}
+
+func (k *real) wrapper(t *testing.T) []byte {
+	t.Helper()
+	program, err := buildWrapper()
 	require.NoError(t, err)
-	wrapper, err := os.ReadFile(program)
+	text, err := os.ReadFile(program)
 	require.NoError(t, err)
-	img := k.image(t, "base/python3:1", map[string][]byte{"pelton/wrapper": wrapper}, map[string][]byte{"pelton/bundle/bundle.json": text, "pelton/bundle/code/handler.py": []byte(handler)})
-	return domain.Build{Digest: digest, Artifact: "image://" + img, Action: "test@1.0", Kind: "Processor", Runtime: "python3", Concurrency: concurrency}
+	return text
+}
+
+// build makes an image of a Python source: base, wrapper, bundle.
+func (k *real) build(t *testing.T, handler string, concurrency int) domain.Build {
+	t.Helper()
+	b, bundle := k.bundle(t, handler, concurrency)
+	text, err := json.Marshal(bundle)
+	require.NoError(t, err)
+	b.Artifact = "image://" + k.image(t, "base/python3:1", map[string][]byte{"pelton/wrapper": k.wrapper(t)}, map[string][]byte{"pelton/bundle/bundle.json": text, "pelton/bundle/code/handler.py": []byte(handler)})
+	return b
 }
 
 // image pushes an image of a base and layers of files, and gives it by digest.
@@ -469,41 +481,4 @@ func TestClusterScaling(t *testing.T) {
 func waitLong(t *testing.T, sink *apptest.Told) app.Ended {
 	t.Helper()
 	return sink.EndWithin(t, 4*time.Minute)
-}
-
-// TestClusterCold measures cold starts and warm calls; `go test -run TestClusterCold -v` prints them.
-func TestClusterCold(t *testing.T) {
-	k := openReal(t)
-	r := k.runner(t, "&max-scale=1")
-	b := k.build(t, "def handle(inputs):\n    return {'text': inputs['text']}\n", 1)
-	require.NoError(t, r.Ensure(t.Context(), "acme", b))
-	var cold, warm []time.Duration
-	var phases []string
-	for i := range 10 {
-		require.Eventually(t, func() bool {
-			pods, _ := r.pods.of(r.set.namespaceOf("acme"), shortBuild(b.Digest))
-			return !slices.ContainsFunc(pods, func(p *pod) bool { return !p.ending })
-		}, 3*time.Minute, 100*time.Millisecond, "it scales to zero")
-		begun := time.Now()
-		sink := apptest.NewTold()
-		r.Start(apptest.Attempt(fmt.Sprint("cold", i), b, "x"), sink)
-		require.Equal(t, app.Completed, sink.End(t).Outcome)
-		cold = append(cold, time.Since(begun))
-		phases = sink.Phases
-	}
-	for i := range 200 {
-		begun := time.Now()
-		sink := apptest.NewTold()
-		r.Start(apptest.Attempt(fmt.Sprint("warm", i), b, "x"), sink)
-		require.Equal(t, app.Completed, sink.End(t).Outcome)
-		warm = append(warm, time.Since(begun))
-	}
-	t.Logf("cold: median %s of %v; phases of the last: %v", median(cold), cold, phases)
-	t.Logf("warm: median %s", median(warm))
-}
-
-func median(d []time.Duration) time.Duration {
-	s := slices.Clone(d)
-	slices.Sort(s)
-	return s[len(s)/2]
 }

@@ -286,7 +286,7 @@ var buildWrapper = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	program := filepath.Join(dir, "wrapper")
-	out, err := exec.Command("go", "build", "-o", program, "github.com/pelton-run/pelton/wrapper/cmd/wrapper").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-o", program, "github.com/pelton-run/pelton/wrapper/cmd/wrapper").CombinedOutput()
 	if err != nil {
 		return "", errors.New(string(out))
 	}

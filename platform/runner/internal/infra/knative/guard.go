@@ -20,7 +20,7 @@ const (
 	busyCost     = "100"
 	// A pod that is taken away cuts its calls 30 s after the last request that it got, whatever flows on
 	// them. Small requests put that off.
-	nudgeAfter = 20 * time.Second
+	nudgeAfter = 10 * time.Second
 	nudgeEvery = 8 * time.Second
 	// beatEvery is how often an instance is told that we listen, silence how long one may say nothing:
 	// it tells every 10 s that it goes on.
@@ -150,24 +150,24 @@ func (r *Runner) protect(busy map[string]*busyPod, ns, name string, u *run, now 
 		p = &busyPod{ns: ns, name: name}
 		busy[ns+"/"+name] = p
 	}
-	if !p.costly {
-		p.costly = true
-		r.cost(p, ptr(busyCost))
-	}
 	u.mu.Lock()
 	began, address := u.began, u.address
 	u.mu.Unlock()
+	if !p.costly {
+		p.costly = true
+		r.cost(p, ptr(busyCost))
+		if p.conn, _ = r.straight(address, queuePort); p.conn != nil {
+			p.conn.Connect() // by the time of the first nudge it stands
+		}
+	}
 	if now.Sub(began) < nudgeAfter || now.Sub(p.nudged) < nudgeEvery {
 		return
 	}
 	p.nudged = now
-	if p.conn == nil {
-		p.conn, _ = r.straight(address, queuePort)
-	}
 	if conn := p.conn; conn != nil {
 		r.wg.Go(func() {
 			// It may wait in the pod's queue: given up, it counts all the same.
-			ctx, cancel := context.WithTimeout(r.life, 300*time.Millisecond)
+			ctx, cancel := context.WithTimeout(r.life, 500*time.Millisecond)
 			defer cancel()
 			_, _ = grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 		})

@@ -153,13 +153,12 @@ func (u *run) carryPlain(gone func() bool) {
 			}
 			u.pauseHard(200 * time.Millisecond)
 			continue
-		case p != nil && p.over, p == nil && u.r.pods.synced() && gone():
-			outcome := app.Lost
+		case p != nil && p.over && (u.role == roleJob || sent), p == nil && u.r.pods.synced() && gone(): // a StatefulSet makes another pod
 			if !sent { // nothing was sent to it
 				u.end(failed("unavailable", "the pod of the execution ended before it could be called", true))
 				return
 			}
-			u.end(app.Ended{Outcome: outcome})
+			u.lose("its pod is gone")
 			return
 		case p != nil && p.trouble != nil:
 			if (p.trouble.final || time.Since(since) > u.r.set.DeployTimeout) && !sent {
@@ -214,7 +213,7 @@ func (u *run) carryAt(p *pod, sent *bool) bool {
 		return false
 	}
 	switch classify(err, left) {
-	case failsUnsent, failsToken, failsNoRoute:
+	case failsUnsent, failsToken, failsNoRoute, failsBusy:
 		if !u.hasBegun() {
 			return false
 		}

@@ -257,8 +257,9 @@ func (c *cluster) lastLines(ctx context.Context, namespace, name string) string 
 		}
 		text, err := io.ReadAll(io.LimitReader(r, 16<<10))
 		_ = r.Close()
-		if err == nil && len(text) > 0 {
-			return strings.TrimSpace(string(text))
+		// The kubelet answers in words where a container's log is gone.
+		if said := strings.TrimSpace(string(text)); err == nil && said != "" && !strings.HasPrefix(said, "unable to retrieve container logs") {
+			return said
 		}
 	}
 	return ""

@@ -154,6 +154,23 @@ func (u *run) isCancelled() *pb.Cancel {
 	return u.cancel
 }
 
+// lose ends the execution as lost.
+func (u *run) lose(why string) {
+	u.mourn(why)
+	u.end(app.Ended{Outcome: app.Lost})
+}
+
+// mourn logs why an execution is lost.
+func (u *run) mourn(why string) {
+	u.mu.Lock()
+	instance, began := u.instance, u.began
+	u.mu.Unlock()
+	if !began.IsZero() {
+		why += " after " + time.Since(began).Round(time.Millisecond).String()
+	}
+	u.r.cfg.Log.Warn("an execution is lost", "execution", u.x.ID, "action", u.x.Build.Action, "instance", instance, "why", why)
+}
+
 // cancelledEnd is the end of an execution that was cancelled before it began.
 func (u *run) cancelledEnd() app.Ended {
 	return app.Ended{Outcome: app.Cancelled, Error: &domain.StepError{Kind: "cancelled", Message: u.isCancelled().GetReason()}}
@@ -321,6 +338,7 @@ func (u *run) failed(f *pb.Failed) result {
 	c := u.isCancelled()
 	switch {
 	case f.Kind == "cancelled" && c == nil: // the instance stopped, or had nobody attached
+		u.mourn(f.Message)
 		return u.finish(app.Ended{Outcome: app.Lost})
 	case f.Kind == "cancelled" && u.expiry() != "":
 		e := failed("timeout", u.expiry(), false)
@@ -405,6 +423,7 @@ const (
 	failsUnsure  startFails = iota
 	failsUnsent             // nothing left for the network
 	failsNoRoute            // the ingress does not know the service, yet
+	failsBusy               // no instance had room for it: activator and queue-proxy answer 503 before they pass a call on
 	failsToken              // the instance refuses the token: it is too old, or the clocks differ
 )
 
@@ -417,6 +436,8 @@ func classify(err error, sent bool) startFails {
 		return failsToken
 	case st.Code() == codes.Unimplemented && strings.Contains(st.Message(), "404"):
 		return failsNoRoute
+	case st.Code() == codes.Unavailable && strings.Contains(st.Message(), "HTTP status code received from server: 503"):
+		return failsBusy
 	}
 	return failsUnsure
 }

@@ -93,6 +93,9 @@ func (u *run) carryOnce() bool {
 				return false
 			}
 			u.pause(100 * time.Millisecond)
+		case failsBusy:
+			u.wait("the cluster has no room for it")
+			u.pause(500 * time.Millisecond)
 		case failsToken:
 			if tokens++; tokens > 5 {
 				u.end(failed("internal", fmt.Sprintf("the action's instances refuse the platform's calls: is the clock of their node right? (%s)", err), true))
@@ -102,6 +105,7 @@ func (u *run) carryOnce() bool {
 			if u.r.life.Err() != nil {
 				return true
 			}
+			u.r.cfg.Log.Info("it is not known whether an execution has begun; its instances are asked", "execution", u.x.ID, "action", u.x.Build.Action, "why", err)
 			if over := u.look(); over {
 				return true
 			}
@@ -144,7 +148,7 @@ func (u *run) look() (over bool) {
 	may := u.gone < 0 || u.gone != u.r.pods.instancesGone(u.b.ns, shortBuild(u.b.o.build.Digest))
 	u.mu.Unlock()
 	if may {
-		u.end(app.Ended{Outcome: app.Lost})
+		u.lose("no instance knows it, and one that may have had it is gone")
 		return true
 	}
 	return false
@@ -166,8 +170,12 @@ func (u *run) goOn(err error) {
 		if u.r.life.Err() != nil || u.over() {
 			return
 		}
-		if u.isGone() || time.Since(contact) > unreachable {
-			u.end(app.Ended{Outcome: app.Lost})
+		if u.isGone() {
+			u.lose("its instance is gone")
+			return
+		}
+		if time.Since(contact) > unreachable {
+			u.lose("its instance cannot be reached")
 			return
 		}
 		res, err := u.attachAt(port)
@@ -179,7 +187,7 @@ func (u *run) goOn(err error) {
 				u.end(app.Ended{Outcome: app.Unknown}) // its Job or source never had it
 				return
 			}
-			u.end(app.Ended{Outcome: app.Lost})
+			u.lose("its instance does not know it")
 			return
 		case u.role == roleService && res == resBroken && cutByLimit(err, u.lasted(), limit):
 			u.expire(limit)

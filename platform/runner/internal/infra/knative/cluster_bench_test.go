@@ -1,0 +1,161 @@
+package knative
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/app/apptest"
+)
+
+// bare makes a Knative Service of the program in testdata/bare, as it comes or without volumes.
+func (k *real) bare(t *testing.T, r *Runner, ns, service, image, kind string, volumes bool) {
+	t.Helper()
+	o := orderOf(t, "acme", build(nil))
+	o.image = image
+	s := makeService(o, r.set)
+	s.Name, s.Namespace = service, ns
+	s.Labels = map[string]string{"networking.knative.dev/visibility": "cluster-local"}
+	template := &s.Spec.Template
+	template.Labels = map[string]string{"bare": service}
+	c := &template.Spec.Containers[0]
+	c.Env = []corev1.EnvVar{{Name: "KIND", Value: kind}}
+	if kind == "http" {
+		c.Ports = nil
+	}
+	if volumes {
+		template.Spec.AutomountServiceAccountToken = nil
+	}
+	u, err := plain(&servingv1.Service{TypeMeta: s.TypeMeta, ObjectMeta: s.ObjectMeta, Spec: s.Spec})
+	require.NoError(t, err)
+	_, err = r.cluster.apply(t.Context(), u)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		u, err := r.cluster.get(context.Background(), services, ns, service)
+		if err != nil || u == nil {
+			return false
+		}
+		ready, _ := condition(u, u.GetGeneration())
+		return ready == corev1.ConditionTrue
+	}, 3*time.Minute, 100*time.Millisecond)
+}
+
+// TestClusterCold measures cold starts and warm calls beside what Knative itself takes: with -test.v it
+// prints them. All services of a round scale to zero together and are called one after the other.
+func TestClusterCold(t *testing.T) {
+	k := openReal(t)
+	r := k.runner(t, "&max-scale=1")
+	b := k.build(t, "def handle(inputs):\n    return {'text': inputs['text']}\n", 1)
+	require.NoError(t, r.Ensure(t.Context(), "acme", b))
+	ns := r.set.namespaceOf("acme")
+	program := filepath.Join(t.TempDir(), "bare")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/bare")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	text, err := os.ReadFile(program)
+	require.NoError(t, err)
+	image := k.image(t, "base/static:1", map[string][]byte{"pelton/wrapper": text})
+	k.bare(t, r, ns, "usual", image, "http", true)
+	k.bare(t, r, ns, "lean", image, "http", false)
+	k.bare(t, r, ns, "grpc", image, "grpc", false)
+
+	n := 0
+	ours := func() {
+		n++
+		sink := apptest.NewTold()
+		r.Start(apptest.Attempt(fmt.Sprint("x", n), b, "x"), sink)
+		require.Equal(t, app.Completed, sink.End(t).Outcome)
+		r.Forget(fmt.Sprint("x", n))
+		if n == 1 {
+			t.Logf("phases: %v", sink.Phases)
+		}
+	}
+	get := func(service string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+k.gateway+"/", nil)
+		require.NoError(t, err)
+		req.Host = service + "." + ns + ".svc.cluster.local"
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+k.gateway, append(common(), grpc.WithAuthority("grpc."+ns+".svc.cluster.local"))...)
+	require.NoError(t, err)
+	defer conn.Close()
+	check := func() {
+		_, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+		require.NoError(t, err)
+	}
+	calls := []struct {
+		name string
+		call func()
+		took []time.Duration
+	}{{"python action", ours, nil}, {"bare HTTP service as it comes", func() { get("usual") }, nil}, {"bare HTTP service without volumes", func() { get("lean") }, nil}}
+	for round := range 10 {
+		require.Eventually(t, func() bool { return k.allAtZero(r, ns) }, 3*time.Minute, 200*time.Millisecond, "they scale to zero")
+		for i := range calls {
+			c := &calls[(i+round)%len(calls)]
+			begun := time.Now()
+			c.call()
+			c.took = append(c.took, time.Since(begun))
+		}
+	}
+	for _, c := range calls {
+		t.Logf("cold start of a %s: median %s of %v", c.name, median(c.took), rounded(c.took))
+	}
+	var warm, floor []time.Duration
+	check()
+	ours()
+	for range 300 {
+		begun := time.Now()
+		ours()
+		warm = append(warm, time.Since(begun))
+		begun = time.Now()
+		check()
+		floor = append(floor, time.Since(begun))
+	}
+	t.Logf("warm: an execution %s, a bare gRPC call by the same path %s, ratio %.2f", median(warm), median(floor), float64(median(warm))/float64(median(floor)))
+}
+
+// allAtZero tells that no revision of a namespace has pods, nor wants any.
+func (k *real) allAtZero(r *Runner, ns string) bool {
+	list, err := r.cluster.kube.AppsV1().Deployments(ns).List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		return false
+	}
+	for _, d := range list.Items {
+		if *d.Spec.Replicas != 0 || d.Status.Replicas != 0 {
+			return false
+		}
+	}
+	return len(list.Items) > 0
+}
+
+func median(d []time.Duration) time.Duration {
+	s := slices.Clone(d)
+	slices.Sort(s)
+	return s[len(s)/2]
+}
+
+func rounded(d []time.Duration) []time.Duration {
+	out := make([]time.Duration, len(d))
+	for i := range d {
+		out[i] = d[i].Round(time.Millisecond)
+	}
+	return out
+}
