@@ -60,6 +60,9 @@ const secretPrefix = "whsec_"
 // Subscribe adds a subscription; the secret is told this once.
 func (s *Service) Subscribe(ctx context.Context, o Subscribe) (domain.Subscription, string, error) {
 	sub := domain.Subscription{ID: s.NewID(), Project: o.Project, Name: o.Name, Sink: o.Sink, Types: o.Types, Filter: o.Filter, CreatedAt: s.Now().UTC()}
+	if string(o.Filter) == "null" {
+		o.Filter, sub.Filter = nil, nil
+	}
 	if sub.Name == "" {
 		sub.Name = "s-" + sub.ID[len(sub.ID)-12:]
 	}
