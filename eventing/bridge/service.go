@@ -4,6 +4,7 @@ package bridge
 
 import (
 	"context"
+	crand "crypto/rand"
 	"embed"
 	"errors"
 	"io/fs"
@@ -104,9 +105,16 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		Store: postgres.New(pool, s.relay.Notify), Announce: events.Announcer{}, Cipher: cipher, Retry: retry, Timeout: or(cfg.Timeout, 20*time.Second),
 		Runner:  runnerapi.New(cfg.Runner),
 		Senders: senders,
-		Schemas: func() string { return cfg.PublicURL + "/bridge/v1/schemas" }, Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
+		Schemas: func() string { return cfg.PublicURL + "/bridge/v1/schemas" }, Now: deps.Now, NewID: id.New, NewKey: newKey, Jitter: rand.Float64, Log: deps.Log,
 	})
 	return s, nil
+}
+
+// newKey is what a webhook's secret is made of.
+func newKey() []byte {
+	key := make([]byte, 32)
+	_, _ = crand.Read(key) // it never fails
+	return key
 }
 
 func or[T comparable](v, otherwise T) T {

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"log/slog"
@@ -32,6 +31,7 @@ type Service struct {
 	Schemas func() string
 	Now     func() time.Time
 	NewID   func() string
+	NewKey  func() []byte // 32 random bytes
 	Jitter  func() float64
 	Log     *slog.Logger
 
@@ -84,7 +84,7 @@ func (s *Service) Subscribe(ctx context.Context, o Subscribe) (domain.Subscripti
 			bad = append(bad, fault.Field{Path: "types[" + itoa(i) + "]", Message: "no platform event has the type " + t, Remedy: remedy})
 		}
 	}
-	secret, field := newSecret(o)
+	secret, field := s.newSecret(o)
 	if field != nil {
 		bad = append(bad, *field)
 	}
@@ -125,7 +125,7 @@ func known(pattern string) bool {
 }
 
 // newSecret is the secret of a webhook: the one given, or a new one of 32 random bytes.
-func newSecret(o Subscribe) (string, *fault.Field) {
+func (s *Service) newSecret(o Subscribe) (string, *fault.Field) {
 	if o.Sink.Kind == domain.SinkRabbitMQ {
 		if user, password, ok := strings.Cut(o.Secret, ":"); !ok || user == "" || password == "" || len(o.Secret) > 512 {
 			return "", &fault.Field{Path: "secret", Message: "is no user with a password", Remedy: "give USER:PASSWORD, of a user who may write to the exchange"}
@@ -139,9 +139,7 @@ func newSecret(o Subscribe) (string, *fault.Field) {
 		return "", nil
 	}
 	if o.Secret == "" {
-		key := make([]byte, 32)
-		_, _ = rand.Read(key) // never fails
-		return secretPrefix + base64.StdEncoding.EncodeToString(key), nil
+		return secretPrefix + base64.StdEncoding.EncodeToString(s.NewKey()), nil
 	}
 	text, ok := strings.CutPrefix(o.Secret, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(text)
