@@ -4,6 +4,7 @@ package bridge
 
 import (
 	"context"
+	crand "crypto/rand"
 	"embed"
 	"errors"
 	"io/fs"
@@ -42,7 +43,7 @@ type Config struct {
 	PublicURL string // for the addresses of schemas
 	Runner    string // URL of the runner, without a slash at the end
 	Version   string // of the platform, for User-Agent
-	// PrivateTargets allows webhooks to addresses of this machine and of private networks.
+	// PrivateTargets allows sinks at addresses of this machine and of private networks.
 	PrivateTargets bool
 	// Attempts is how often a delivery is tried. Defaults to 12.
 	Attempts int
@@ -97,16 +98,23 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	retry := domain.Retry{Attempts: or(cfg.Attempts, 12), First: or(cfg.Backoff, 5*time.Second), Cap: or(cfg.BackoffCap, 12*time.Hour)}
-	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), doc: doc, schemas: texts, rabbit: rabbitmq.New(), deps: deps}
+	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), doc: doc, schemas: texts, rabbit: rabbitmq.New(cfg.PrivateTargets), deps: deps}
 	senders := webhook.New(webhook.Config{Private: cfg.PrivateTargets, Version: cfg.Version, Now: deps.Now})
 	senders[domain.SinkRabbitMQ] = s.rabbit
 	s.app = app.New(app.Service{
 		Store: postgres.New(pool, s.relay.Notify), Announce: events.Announcer{}, Cipher: cipher, Retry: retry, Timeout: or(cfg.Timeout, 20*time.Second),
 		Runner:  runnerapi.New(cfg.Runner),
 		Senders: senders,
-		Schemas: func() string { return cfg.PublicURL + "/bridge/v1/schemas" }, Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Log: deps.Log,
+		Schemas: func() string { return cfg.PublicURL + "/bridge/v1/schemas" }, Now: deps.Now, NewID: id.New, NewKey: newKey, Jitter: rand.Float64, Log: deps.Log,
 	})
 	return s, nil
+}
+
+// newKey is what a webhook's secret is made of.
+func newKey() []byte {
+	key := make([]byte, 32)
+	_, _ = crand.Read(key) // it never fails
+	return key
 }
 
 func or[T comparable](v, otherwise T) T {

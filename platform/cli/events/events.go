@@ -50,7 +50,7 @@ the secret is told this once. A filter is attribute=text, attribute=text* or att
 		Example: `  pelton events subscribe https://example.com/hooks --name orders --type io.pelton.run.failed.v1 --filter workflow=orders
   pelton events subscribe https://example.com/hooks --type 'io.pelton.run.*' --filter 'event.data.duration_ms > 60000'
   pelton events subscribe http://broker-ingress.knative-eventing/default/default --sink cloudevents
-  printf pelton:PASSWORD | pelton events subscribe amqp://rabbit.example.com/shop --sink rabbitmq --exchange platform --secret -`,
+  pelton events subscribe amqp://rabbit.example.com/shop --sink rabbitmq --exchange platform --secret - < user-and-password.txt`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.URL = args[0]; runF != nil {
 				return runF(cmd.Context(), o)

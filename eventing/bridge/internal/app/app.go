@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"log/slog"
@@ -32,6 +31,7 @@ type Service struct {
 	Schemas func() string
 	Now     func() time.Time
 	NewID   func() string
+	NewKey  func() []byte // 32 random bytes
 	Jitter  func() float64
 	Log     *slog.Logger
 
@@ -60,6 +60,9 @@ const secretPrefix = "whsec_"
 // Subscribe adds a subscription; the secret is told this once.
 func (s *Service) Subscribe(ctx context.Context, o Subscribe) (domain.Subscription, string, error) {
 	sub := domain.Subscription{ID: s.NewID(), Project: o.Project, Name: o.Name, Sink: o.Sink, Types: o.Types, Filter: o.Filter, CreatedAt: s.Now().UTC()}
+	if string(o.Filter) == "null" {
+		o.Filter, sub.Filter = nil, nil
+	}
 	if sub.Name == "" {
 		sub.Name = "s-" + sub.ID[len(sub.ID)-12:]
 	}
@@ -81,7 +84,7 @@ func (s *Service) Subscribe(ctx context.Context, o Subscribe) (domain.Subscripti
 			bad = append(bad, fault.Field{Path: "types[" + itoa(i) + "]", Message: "no platform event has the type " + t, Remedy: remedy})
 		}
 	}
-	secret, field := newSecret(o)
+	secret, field := s.newSecret(o)
 	if field != nil {
 		bad = append(bad, *field)
 	}
@@ -122,7 +125,7 @@ func known(pattern string) bool {
 }
 
 // newSecret is the secret of a webhook: the one given, or a new one of 32 random bytes.
-func newSecret(o Subscribe) (string, *fault.Field) {
+func (s *Service) newSecret(o Subscribe) (string, *fault.Field) {
 	if o.Sink.Kind == domain.SinkRabbitMQ {
 		if user, password, ok := strings.Cut(o.Secret, ":"); !ok || user == "" || password == "" || len(o.Secret) > 512 {
 			return "", &fault.Field{Path: "secret", Message: "is no user with a password", Remedy: "give USER:PASSWORD, of a user who may write to the exchange"}
@@ -136,9 +139,7 @@ func newSecret(o Subscribe) (string, *fault.Field) {
 		return "", nil
 	}
 	if o.Secret == "" {
-		key := make([]byte, 32)
-		_, _ = rand.Read(key) // never fails
-		return secretPrefix + base64.StdEncoding.EncodeToString(key), nil
+		return secretPrefix + base64.StdEncoding.EncodeToString(s.NewKey()), nil
 	}
 	text, ok := strings.CutPrefix(o.Secret, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(text)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 
@@ -232,7 +233,7 @@ func (s *Store) Subscription(ctx context.Context, project, key string) (domain.S
 		return domain.Subscription{}, pg.Translate(err, "subscription")
 	}
 	r, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[subscriptionRow])
-	if err == pgx.ErrNoRows { //nolint:errorlint // pgx's own
+	if errors.Is(err, pgx.ErrNoRows) {
 		return domain.Subscription{}, fault.New(fault.NotFound, "project %s has no subscription %s: `pelton events list` shows them", project, strconv.Quote(key))
 	}
 	return r.subscription(), pg.Translate(err, "subscription")

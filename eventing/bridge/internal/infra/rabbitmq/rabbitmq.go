@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"regexp"
 	"strings"
@@ -22,6 +23,8 @@ import (
 // Sender implements app.Sender. It keeps a connection for each server and user until that ends, or nobody sends for
 // a while. Safe for concurrent use.
 type Sender struct {
+	dialer *net.Dialer
+
 	mu    sync.Mutex
 	conns map[string]*connection
 }
@@ -37,8 +40,19 @@ type connection struct {
 	close *time.Timer
 }
 
-// New makes a sender.
-func New() *Sender { return &Sender{conns: map[string]*connection{}} }
+// New makes a sender; private allows addresses of this machine and of private networks.
+func New(private bool) *Sender {
+	return &Sender{dialer: &net.Dialer{Timeout: 10 * time.Second, Control: app.Reachable(private)}, conns: map[string]*connection{}}
+}
+
+// dial connects; the handshake has to be over in time too.
+func (s *Sender) dial(network, address string) (net.Conn, error) {
+	conn, err := s.dialer.Dial(network, address)
+	if err == nil {
+		err = conn.SetDeadline(time.Now().Add(s.dialer.Timeout)) // the client takes it off once the connection is open
+	}
+	return conn, err
+}
 
 // Close ends the connections.
 func (s *Sender) Close() {
@@ -74,7 +88,7 @@ func (s *Sender) open(address string) (*amqp.Connection, error) {
 	if c.conn != nil && !c.conn.IsClosed() {
 		return c.conn, nil
 	}
-	conn, err := amqp.DialConfig(address, amqp.Config{Heartbeat: 10 * time.Second, Dial: amqp.DefaultDial(10 * time.Second), Properties: amqp.Table{"connection_name": "pelton bridge"}})
+	conn, err := amqp.DialConfig(address, amqp.Config{Heartbeat: 10 * time.Second, Dial: s.dial, Properties: amqp.Table{"connection_name": "pelton bridge"}})
 	if err == nil {
 		c.conn = conn
 	}
@@ -103,6 +117,9 @@ func (s *Sender) send(ctx context.Context, sink domain.Sink, secret []byte, d do
 	user, password, _ := strings.Cut(string(secret), ":")
 	u.User = url.UserPassword(user, password)
 	conn, err := s.open(u.String())
+	if errors.Is(err, app.ErrPrivate) {
+		return app.ErrPrivate
+	}
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pelton-run/pelton/eventing/bridge/internal/app"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/domain"
 	"github.com/pelton-run/pelton/platform/kit/rabbittest"
 )
@@ -33,7 +34,7 @@ func TestSend(t *testing.T) {
 	u.Username, u.Password = "", ""
 	bare := "amqp://" + (&amqp.URI{Scheme: "amqp", Host: u.Host, Port: u.Port, Vhost: u.Vhost}).String()[len("amqp://"):]
 	bare = harmless(bare)
-	s := New()
+	s := New(true)
 	defer s.Close()
 	d := domain.Delivery{EventID: "0190", Type: "io.pelton.run.completed.v1", Event: []byte(`{"specversion":"1.0","id":"0190","source":"/s","type":"io.pelton.run.completed.v1","time":"2026-01-01T00:00:00Z","datacontenttype":"application/json","data":{"a":1}}`)}
 	send := func(url, exchange, key string, secret []byte) string {
@@ -56,4 +57,5 @@ func TestSend(t *testing.T) {
 	require.NotEmpty(t, wrong)
 	require.NotContains(t, wrong, "hunter2")
 	require.Empty(t, send(bare, "out", "", secret), "the others are not disturbed")
+	require.Equal(t, app.ErrPrivate.Error(), New(false).Send(t.Context(), domain.Sink{URL: bare, Exchange: "out"}, secret, d).Problem)
 }

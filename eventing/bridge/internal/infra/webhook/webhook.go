@@ -13,10 +13,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/binding/format"
@@ -45,21 +43,9 @@ type Sender struct {
 
 var _ app.Sender = (*Sender)(nil)
 
-var errPrivate = errors.New("the address is of this machine or of a private network, which bridge.private_targets does not allow")
-
 // New makes the senders by kind of sink.
 func New(cfg Config) map[string]app.Sender {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
-		if cfg.Private {
-			return nil
-		}
-		// The address after the name was resolved: a name that changes its mind is refused too.
-		at, err := netip.ParseAddrPort(address)
-		if err != nil || !public(at.Addr().Unmap()) {
-			return errPrivate
-		}
-		return nil
-	}}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: app.Reachable(cfg.Private)}
 	client := &http.Client{
 		Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true},
 		// What was signed for one place is not carried to another.
@@ -70,13 +56,6 @@ func New(cfg Config) map[string]app.Sender {
 		domain.SinkWebhook:     &Sender{client, agent, cfg.Now, signed},
 		domain.SinkCloudEvents: &Sender{client, agent, cfg.Now, binary},
 	}
-}
-
-// carrierGrade is the address space of RFC 6598, which Go does not count as private.
-var carrierGrade = netip.MustParsePrefix("100.64.0.0/10")
-
-func public(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !carrierGrade.Contains(a)
 }
 
 // signed is a webhook: the event in structured mode, with webhook-id, webhook-timestamp and webhook-signature.
@@ -139,8 +118,8 @@ func (s *Sender) Send(ctx context.Context, sink domain.Sink, secret []byte, d do
 
 func (s *Sender) words(err error) string {
 	switch {
-	case errors.Is(err, errPrivate):
-		return errPrivate.Error()
+	case errors.Is(err, app.ErrPrivate):
+		return app.ErrPrivate.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "did not answer in time"
 	}

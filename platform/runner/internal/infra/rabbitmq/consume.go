@@ -158,8 +158,9 @@ func later(err error) bool {
 	switch fault.KindOf(err) {
 	case fault.Invalid, fault.Unprocessable, fault.NotFound, fault.Conflict, fault.TooLarge:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // giveUp puts a message into the dead letter queue before it acknowledges it, or rejects it.
