@@ -23,7 +23,7 @@ build/ui.stamp: $(UI_SOURCES)
 	  npm run --silent build -- --logLevel warn && touch ../../build/ui.stamp; \
 	else echo "  Node.js is missing: the web page is left out (the command line and the interfaces are whole)"; fi
 
-build: preflight ui ## bin/peltond, bin/pelton, bin/wrapper
+build: preflight ui ## bin/peltond, bin/pelton, bin/pelton-adm, bin/wrapper
 	@mkdir -p bin
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./platform/cmd/... ./wrapper/cmd/wrapper
 

@@ -14,9 +14,10 @@ import (
 func TestProbe(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	ctx, stop := context.WithCancel(t.Context())
+	serving, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- probe.Serve(ctx, l, "pod-a") }()
+	go func() { served <- probe.Serve(serving, l, "pod-a") }()
+	ctx := t.Context()
 	c := &probe.Client{Gateway: l.Addr().String(), Host: "probe.ns.svc.cluster.local"}
 	require.NoError(t, c.Ready(ctx))
 	pods, err := c.Parallel(ctx, 300, 50)
@@ -28,11 +29,8 @@ func TestProbe(t *testing.T) {
 
 	cut := make(chan error, 1)
 	go func() { _, err := c.Stream(ctx, time.Minute); cut <- err }()
-	for open := false; !open; { // until the stream is there, calls are answered beside it
-		_, err := c.Hold(ctx, 100)
-		require.NoError(t, err)
-		open = true
-	}
+	_, err = c.Hold(ctx, 300) // calls are answered beside the stream
+	require.NoError(t, err)
 	stop()
 	require.ErrorContains(t, <-cut, "stream")
 	require.NoError(t, <-served)
