@@ -67,6 +67,9 @@ func (s *Service) Subscribe(ctx context.Context, o Subscribe) (domain.Subscripti
 		sub.Name = "s-" + sub.ID[len(sub.ID)-12:]
 	}
 	bad := sub.Check()
+	if f := checkAddress(o.Sink); f != nil {
+		bad = append(bad, *f)
+	}
 	_, problems := eventfilter.Compile(o.Types, o.Filter)
 	for _, p := range problems {
 		bad = append(bad, fault.Field{Path: p.Path, Message: p.Message, Remedy: p.Remedy})

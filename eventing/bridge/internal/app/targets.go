@@ -3,8 +3,32 @@ package app
 import (
 	"errors"
 	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
 	"syscall"
+
+	"github.com/pelton-run/pelton/eventing/bridge/internal/domain"
+	"github.com/pelton-run/pelton/platform/kit/fault"
 )
+
+// checkAddress finds what is wrong with a sink's address, nil = nothing.
+func checkAddress(s domain.Sink) *fault.Field {
+	schemes, example, instead := []string{"http", "https"}, "https://example.com/hooks/pelton", "leave them out: webhooks are signed"
+	if s.Kind == domain.SinkRabbitMQ {
+		schemes, example, instead = []string{"amqp", "amqps"}, "amqps://rabbit.example.com/vhost", "give them as secret, USER:PASSWORD"
+	}
+	u, err := url.Parse(s.URL)
+	switch {
+	case err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "":
+		return &fault.Field{Path: "sink.url", Message: "is " + strconv.Quote(s.URL), Remedy: "give a URL such as " + example}
+	case u.User != nil:
+		return &fault.Field{Path: "sink.url", Message: "holds a user name or password, which lists would show", Remedy: instead}
+	case len(s.URL) > 2048:
+		return &fault.Field{Path: "sink.url", Message: "is longer than 2048 bytes", Remedy: "give a shorter one"}
+	}
+	return nil
+}
 
 // ErrPrivate tells that a sink's address is not one that the settings allow.
 var ErrPrivate = errors.New("the address is of this machine or of a private network, which bridge.private_targets does not allow")

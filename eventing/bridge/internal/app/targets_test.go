@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/eventing/bridge/internal/domain"
 )
 
 func TestReachable(t *testing.T) {
@@ -15,4 +17,15 @@ func TestReachable(t *testing.T) {
 		require.NoError(t, Reachable(true)("tcp", at, nil))
 	}
 	require.Error(t, Reachable(false)("tcp", "nonsense", nil))
+}
+
+func TestAddress(t *testing.T) {
+	for _, good := range []domain.Sink{{Kind: domain.SinkWebhook, URL: "https://x/y"}, {Kind: domain.SinkRabbitMQ, URL: "amqp://x/y"}} {
+		require.Nil(t, checkAddress(good))
+	}
+	for _, bad := range []domain.Sink{{Kind: domain.SinkWebhook, URL: "ftp://x/y"}, {Kind: domain.SinkWebhook, URL: "https://a:b@x/y"}, {Kind: domain.SinkCloudEvents, URL: "x"}, {Kind: domain.SinkRabbitMQ, URL: "https://x/y"}} {
+		f := checkAddress(bad)
+		require.NotNil(t, f, bad.URL)
+		require.NotEmpty(t, f.Remedy)
+	}
 }

@@ -2,7 +2,6 @@ package domain
 
 import (
 	"encoding/json"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -74,7 +73,7 @@ func (s *Subscription) State() string {
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// Check finds everything that is wrong with a subscription but its filter.
+// Check finds everything that is wrong with a subscription but its address and filter.
 func (s *Subscription) Check() (bad []fault.Field) {
 	if !namePattern.MatchString(s.Name) {
 		bad = append(bad, fault.Field{Path: "name", Message: "is " + quote(s.Name), Remedy: "give 1 to 63 of a-z, 0-9 and -"})
@@ -83,26 +82,14 @@ func (s *Subscription) Check() (bad []fault.Field) {
 		remedy := "give " + strings.Join(Sinks, ", ")
 		bad = append(bad, fault.Field{Path: "sink.kind", Message: "is " + quote(s.Sink.Kind), Remedy: remedy})
 	}
-	schemes, example, instead := []string{"http", "https"}, "https://example.com/hooks/pelton", "leave them out: webhooks are signed"
-	if s.Sink.Kind == SinkRabbitMQ {
-		schemes, example, instead = []string{"amqp", "amqps"}, "amqps://rabbit.example.com/vhost", "give them as secret, USER:PASSWORD"
-		if s.Sink.Exchange == "" {
-			bad = append(bad, fault.Field{Path: "sink.exchange", Message: "is missing", Remedy: "name the exchange that events go to"})
-		}
-	} else if s.Sink.Exchange != "" || s.Sink.Key != "" {
+	if s.Sink.Kind == SinkRabbitMQ && s.Sink.Exchange == "" {
+		bad = append(bad, fault.Field{Path: "sink.exchange", Message: "is missing", Remedy: "name the exchange that events go to"})
+	}
+	if s.Sink.Kind != SinkRabbitMQ && (s.Sink.Exchange != "" || s.Sink.Key != "") {
 		bad = append(bad, fault.Field{Path: "sink.exchange", Message: "is given for a sink that has none", Remedy: "leave exchange and key out, or give kind: rabbitmq"})
 	}
 	if len(s.Sink.Exchange) > 255 || len(s.Sink.Key) > 255 {
 		bad = append(bad, fault.Field{Path: "sink.exchange", Message: "is longer than 255 bytes, or key is", Remedy: "give shorter ones"})
-	}
-	u, err := url.Parse(s.Sink.URL)
-	switch {
-	case err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "":
-		bad = append(bad, fault.Field{Path: "sink.url", Message: "is " + quote(s.Sink.URL), Remedy: "give a URL such as " + example})
-	case u.User != nil:
-		bad = append(bad, fault.Field{Path: "sink.url", Message: "holds a user name or password, which lists would show", Remedy: instead})
-	case len(s.Sink.URL) > 2048:
-		bad = append(bad, fault.Field{Path: "sink.url", Message: "is longer than 2048 bytes", Remedy: "give a shorter one"})
 	}
 	return bad
 }
