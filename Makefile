@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION) -X github.com/pelton-run/pelton/platform/cli/version.Version=$(VERSION)
 UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
-.PHONY: help preflight build ui run demo test e2e-split test-race chaos chaos-bus unit ui-test lint verify bench clean cluster-up cluster-down cluster-status cluster-smoke cluster-check
+.PHONY: help preflight core build ui run demo test e2e-split test-race chaos chaos-bus unit ui-test lint verify bench clean cluster-up cluster-down cluster-status cluster-smoke cluster-check
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,14 +23,17 @@ build/ui.stamp: $(UI_SOURCES)
 	  npm run --silent build -- --logLevel warn && touch ../../build/ui.stamp; \
 	else echo "  Node.js is missing: the web page is left out (the command line and the interfaces are whole)"; fi
 
-build: preflight ui ## bin/peltond, bin/pelton, bin/pelton-adm, bin/wrapper
+core: preflight ui # what the platform and its command line are, without the administrator's
 	@mkdir -p bin
-	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./platform/cmd/... ./wrapper/cmd/wrapper
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./platform/cmd/peltond ./platform/cmd/pelton ./wrapper/cmd/wrapper
 
-run: build ## the platform on http://127.0.0.1:8080 with the examples; Ctrl-C stops it
+build: core ## bin/peltond, bin/pelton, bin/pelton-adm, bin/wrapper
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./platform/cmd/pelton-adm
+
+run: core ## the platform on http://127.0.0.1:8080 with the examples; Ctrl-C stops it
 	@./bin/pelton dev functions/examples --home "$(PELTON_HOME)" --showcase
 
-demo: build ## the whole loop in a temporary home, with a SIGKILL in the middle
+demo: core ## the whole loop in a temporary home, with a SIGKILL in the middle
 	@PELTON_BIN="$(CURDIR)/bin" go run ./platform/tools/demo
 
 test: ## everything: unit, end to end, page, lint, verify
