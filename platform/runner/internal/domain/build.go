@@ -77,7 +77,7 @@ type Build struct {
 	TimeoutMillis  int64 // 0 = the default
 	// Compute is what the metadata asks for of graphics processors and of Kubernetes, as JSON, see
 	// infra/knative; nil = nothing.
-	Compute json.RawMessage
+	Compute json.RawMessage `json:",omitempty"`
 }
 
 // StepError is the typed error of a step.
