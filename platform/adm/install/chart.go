@@ -135,6 +135,11 @@ func chartError(err error) error {
 	if _, said, ok := strings.Cut(text, "error calling fail: "); ok {
 		return fault.New(fault.Invalid, "%s", said)
 	}
+	if rest, ok := strings.CutPrefix(text, "execution error at ("); ok {
+		if _, said, ok := strings.Cut(rest, "): "); ok {
+			return fault.New(fault.Invalid, "%s", said)
+		}
+	}
 	switch {
 	case strings.Contains(text, "no matches for kind"):
 		return fault.Wrap(err, fault.Conflict, "the cluster does not know a kind that the chart makes (%s): install what it belongs to, or choose another ingress.kind", text)

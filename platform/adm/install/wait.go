@@ -95,7 +95,7 @@ func podTrouble(o Observed, component string) (why string, hopeless bool) {
 				switch w.Reason {
 				case "ErrImagePull", "ImagePullBackOff", "InvalidImageName":
 					if strings.Contains(w.Message, "not found") || strings.Contains(w.Message, "manifest unknown") || w.Reason == "InvalidImageName" {
-						return "there is no image " + c.Image + ": see image.reference (" + w.Message + ")", true
+						return "there is no image " + c.Image + ": see image.reference", true
 					}
 					return "the image " + c.Image + " cannot be pulled: " + w.Message, false
 				case "CreateContainerConfigError", "CreateContainerError":
