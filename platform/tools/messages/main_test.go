@@ -52,6 +52,9 @@ func TestGolden(t *testing.T) {
 		for _, q := range server.Queues() {
 			if q.Exchange == m.exchange && slices.Contains(q.Keys, m.key) {
 				consumer, _, _ := strings.Cut(q.Name, ".")
+				if strings.HasPrefix(m.exchange, consumer+".") {
+					continue // who takes its own messages reads them by its own type
+				}
 				types = append(types, protoreflect.FullName(consumer+".from."+m.exchange+"."+m.key))
 			}
 		}
