@@ -79,7 +79,7 @@ func TestInstallRefuses(t *testing.T) {
 	for words, args := range map[string][]string{
 		"image.reference is missing":                                  {"install", "--dry-run"},
 		"imgae: is no value of the chart (did you mean image?)":       {"install", "--dry-run", "--set", "imgae.reference=x"},
-		"no cluster is named":                                         append([]string{"install", "--kubeconfig", filepath.Join(t.TempDir(), "none")}, enough...),
+		"none cannot be used: ":                                       append([]string{"install", "--kubeconfig", filepath.Join(t.TempDir(), "none")}, enough...),
 		"cannot be used":                                              append([]string{"install", "--kubeconfig", broken}, enough...),
 		"the cluster at http://127.0.0.1:1 does not answer":           append([]string{"install", "--kubeconfig", dead}, enough...),
 		`has no context "other"`:                                      append([]string{"install", "--kubeconfig", dead, "--context", "other"}, enough...),

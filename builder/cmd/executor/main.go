@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command executor is the program of a build Job's pod. `executor build` links kaniko: it fetches
 // the source, writes the context and the Dockerfile, and builds into a tar; it has no credentials, for
 // code of an author runs beside it. `executor push` runs no code of an author: it pushes the tar and says
