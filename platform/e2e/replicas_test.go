@@ -30,7 +30,7 @@ type cluster struct {
 
 func startCluster(t *testing.T, n int, env ...string) *cluster {
 	t.Helper()
-	store := pgtest.Empty(t, "pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner")
+	store := pgtest.Empty(t, "pelton_authorization", "pelton_repository", "pelton_studio", "pelton_runner", "pelton_bridge")
 	u, err := url.Parse(store)
 	require.NoError(t, err)
 	u.Path += "pelton_runner"
