@@ -31,8 +31,8 @@ type security struct {
 }
 
 type pathItem struct {
-	Parameters                    []parameter
-	Get, Put, Post, Patch, Delete *operation
+	Parameters                             []parameter
+	Get, Put, Post, Patch, Delete, Options *operation
 }
 
 type operation struct {

@@ -65,7 +65,7 @@ func (m *model) page(service string) ([]byte, error) {
 }
 
 func (p pathItem) operations() []entry[*operation] {
-	all := []entry[*operation]{{"GET", p.Get}, {"POST", p.Post}, {"PUT", p.Put}, {"PATCH", p.Patch}, {"DELETE", p.Delete}}
+	all := []entry[*operation]{{"GET", p.Get}, {"POST", p.Post}, {"PUT", p.Put}, {"PATCH", p.Patch}, {"DELETE", p.Delete}, {"OPTIONS", p.Options}}
 	return slices.DeleteFunc(all, func(e entry[*operation]) bool { return e.Value == nil })
 }
 
