@@ -208,7 +208,11 @@ export interface paths {
          */
         get: operations["listDeployments"];
         put?: never;
-        post?: never;
+        /**
+         * Deploy a definition
+         * @description Makes a workflow's definition live without the studio; its builds must be where the runner finds them, else the deployment is answered as failed. This needs the role developer.
+         */
+        post: operations["deployDefinition"];
         delete?: never;
         options?: never;
         head?: never;
@@ -234,7 +238,11 @@ export interface paths {
         get: operations["getDeployment"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * End a deployment
+         * @description Lets a deployment start no more runs; those under way go on. This needs the role developer.
+         */
+        delete: operations["undeployDefinition"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1574,6 +1582,8 @@ export interface components {
             /** @description How many steps could not be taken back, absent for none. */
             not_undone?: number;
             parent?: components["schemas"]["ParentRun"];
+            /** @description Why it is paused; `restored` after a restore from a backup. */
+            reason?: string;
             result?: components["schemas"]["Values"];
             /**
              * Format: uuid
@@ -2610,6 +2620,57 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    deployDefinition: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The definition. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "definition": "CgVoZWxsbw=="
+                 *     }
+                 */
+                "application/json": {
+                    /**
+                     * Format: byte
+                     * @description The message studio.v1.Definition, as the studio answers it.
+                     */
+                    definition: string;
+                    /**
+                     * Format: uuid
+                     * @description A UUIDv7 for the deployment; a call with the id of an earlier one changes nothing.
+                     */
+                    id?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description The deployment. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deployment"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     getDeployment: {
         parameters: {
             query?: never;
@@ -2632,6 +2693,35 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Deployment"];
                 };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    undeployDefinition: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the deployment. */
+                id: string;
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It starts no more runs. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
