@@ -112,6 +112,7 @@ func TestEveryOperation(t *testing.T) {
 	r.repository(dir)
 	r.studio()
 	r.runner(gate)
+	r.bridge()
 	for _, service := range harness.Services {
 		r.call("getDocumentation", http.MethodGet, "/"+service+"/docs", "", 200)
 		text, err := json.Marshal(r.call("getDocument", http.MethodGet, "/"+service+"/openapi.json", "", 200))
@@ -146,6 +147,36 @@ func (r *tour) authorization() {
 	r.call("revokeKey", "DELETE", fmt.Sprintf("%s/projects/default/keys/%s", base, key["id"]), "", 204)
 	r.call("revokeKey", "DELETE", fmt.Sprintf("%s/projects/default/keys/%s", base, key["id"]), "", 404)
 	require.Equal(r, false, r.call("introspectKey", "POST", base+"/introspect", fmt.Sprintf(`{"key":%q}`, key["key"]), 200)["active"])
+}
+
+// bridge subscribes to events, and sends one that no trigger takes.
+func (r *tour) bridge() {
+	const base = "/bridge/v1/projects/default"
+	const none = "01900000-0000-7000-8000-000000000000"
+	r.call("listEventTypes", "GET", "/bridge/v1/event-types", "", 200)
+	r.call("getEventSchema", "GET", "/bridge/v1/schemas/io.pelton.run.completed.v1.json", "", 200)
+	r.call("getEventSchema", "GET", "/bridge/v1/schemas/none", "", 404)
+	sub := r.call("createSubscription", "POST", base+"/subscriptions", `{"name":"tour","sink":{"kind":"webhook","url":"http://127.0.0.1:1/"},"types":["io.pelton.run.*"]}`, 201)
+	r.call("createSubscription", "POST", base+"/subscriptions", `{"name":"tour","sink":{"kind":"pigeon"}}`, 400)
+	r.call("listSubscriptions", "GET", base+"/subscriptions", "", 200)
+	one := base + "/subscriptions/" + sub["id"].(string)
+	r.call("getSubscription", "GET", one, "", 200)
+	r.call("pauseSubscription", "POST", one+"/pause", "", 200)
+	r.call("resumeSubscription", "POST", one+"/resume", "", 200)
+	r.call("listDeadLetters", "GET", base+"/dead-letters", "", 200)
+	r.call("getDeadLetter", "GET", base+"/dead-letters/"+none, "", 404)
+	r.call("replayDeadLetter", "POST", base+"/dead-letters/"+none+"/replay", "", 404)
+	r.call("dropDeadLetter", "DELETE", base+"/dead-letters/"+none, "", 404)
+	letters := fmt.Sprintf(`{"subscription":%q}`, sub["id"])
+	r.call("replayDeadLetters", "POST", base+"/dead-letters/replay", letters, 200)
+	r.call("dropDeadLetters", "POST", base+"/dead-letters/drop", letters, 200)
+	r.call("deleteSubscription", "DELETE", one, "", 204)
+	r.send("receiveEvents", "POST", base+"/events", "application/cloudevents+json", `{"specversion":"1.0","id":"1","source":"/tour","type":"tour"}`, 202)
+	r.send("receiveEvents", "POST", base+"/events", "application/cloudevents+json", `{"specversion":"1.0"}`, 400)
+	r.call("mayReceiveEvents", "OPTIONS", base+"/events", "", 200)
+	r.call("receiveEvent", "POST", "/runner/v1/projects/default/cloudevents", `{}`, 400)
+	r.call("deployDefinition", "POST", "/runner/v1/projects/default/deployments", `{"definition":"bm9uZQ=="}`, 400)
+	r.call("undeployDefinition", "DELETE", "/runner/v1/projects/default/deployments/"+none, "", 404)
 }
 
 // repository adds the workspace and waits, by its events, until the action is built.
