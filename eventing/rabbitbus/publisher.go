@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,13 +27,14 @@ type outgoing struct {
 }
 
 type outcome struct {
-	done func(error)
-	err  error
+	outgoing
+	err error
 }
 
-// publisher publishes over one channel with confirmations. When a message is refused, so is all that waits
-// here, and what comes before its owner knows; when the channel ends, all that was not confirmed: so nothing
-// overtakes what the owner publishes again.
+// publisher publishes over one channel with confirmations. When the channel ends, everything that was not
+// confirmed is refused. When a message is refused, so is what waits here for one of the same queues, and what
+// comes before the message's owner knows: so nothing overtakes, on its way to a queue, what the owner publishes again. Other
+// queues go on: one that nobody has declared yet holds up itself alone.
 type publisher struct {
 	b     *Bus
 	first chan error // how the first try to reach the broker ended
@@ -43,7 +45,7 @@ type publisher struct {
 	pending  map[uint64]outgoing // by the tag that the broker confirms
 	returned map[string]bool     // ids of mandatory messages that no queue took, until they are confirmed
 	ended    []outcome           // to be told
-	untold   int                 // refusals that their owners do not know of yet
+	untold   map[string]int      // refusals that their owners do not know of yet, by queue
 	closed   bool
 
 	wake    chan struct{} // queue has something
@@ -51,7 +53,7 @@ type publisher struct {
 }
 
 func newPublisher(b *Bus) *publisher {
-	return &publisher{b: b, first: make(chan error, 1), down: errors.New("not connected yet"), pending: map[uint64]outgoing{}, returned: map[string]bool{},
+	return &publisher{b: b, first: make(chan error, 1), down: errors.New("not connected yet"), pending: map[uint64]outgoing{}, returned: map[string]bool{}, untold: map[string]int{},
 		wake: make(chan struct{}, 1), telling: make(chan struct{}, 1)}
 }
 
@@ -74,7 +76,7 @@ func (p *publisher) publish(o outgoing) {
 		return
 	}
 	defer p.mu.Unlock()
-	if p.down != nil || p.untold > 0 {
+	if p.down != nil || p.overtakes(o) {
 		p.end(o, p.refusal())
 		return
 	}
@@ -85,19 +87,63 @@ func (p *publisher) publish(o outgoing) {
 // refusal is the error of what cannot be published. The caller holds mu.
 func (p *publisher) refusal() error {
 	if p.down == nil {
-		return fault.New(fault.Unavailable, "bus: a message before it was refused")
+		return fault.New(fault.Unavailable, "bus: a message before it, to the same queue, was refused")
 	}
 	return fault.Wrap(p.down, fault.Unavailable, "bus: not connected to the broker")
 }
 
-// end has done told. The caller holds mu.
+// queues are those that keep the order of a message: of its consumers, where they are known.
+func (p *publisher) queues(o outgoing) []string {
+	if of := p.b.cfg.Expects[o.exchange][o.key]; len(of) > 0 {
+		return of
+	}
+	return []string{o.exchange + "/" + o.key}
+}
+
+// overtakes tells whether a message would get past one that was refused without its owner's knowing. The
+// caller holds mu.
+func (p *publisher) overtakes(o outgoing) bool {
+	return slices.ContainsFunc(p.queues(o), func(q string) bool { return p.untold[q] > 0 })
+}
+
+// end has done told, and refuses what waits behind a message that was refused. The caller holds mu.
 func (p *publisher) end(o outgoing, err error) {
-	p.ended = append(p.ended, outcome{o.done, err})
+	p.tellSoon(o, err)
+	if err == nil {
+		return
+	}
+	waiting := p.queue[:0]
+	for _, o := range p.queue {
+		if p.overtakes(o) {
+			p.tellSoon(o, p.refusal())
+		} else {
+			waiting = append(waiting, o)
+		}
+	}
+	clear(p.queue[len(waiting):])
+	p.queue = waiting
+}
+
+// tellSoon has done told. The caller holds mu.
+func (p *publisher) tellSoon(o outgoing, err error) {
+	p.ended = append(p.ended, outcome{o, err})
 	if err != nil {
-		p.untold++
-		p.refuseQueued()
+		for _, q := range p.queues(o) {
+			p.untold[q]++
+		}
 	}
 	poke(p.telling)
+}
+
+// told notes that an owner knows of a refusal.
+func (p *publisher) told(o outgoing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.queues(o) {
+		if p.untold[q]--; p.untold[q] == 0 {
+			delete(p.untold, q)
+		}
+	}
 }
 
 // tell calls what Publish was given, so that a slow callback holds up no other and no confirmation.
@@ -108,11 +154,8 @@ func (p *publisher) tell() {
 		p.ended = nil
 		p.mu.Unlock()
 		for _, o := range ended {
-			o.done(o.err)
-			if o.err != nil {
-				p.mu.Lock()
-				p.untold--
-				p.mu.Unlock()
+			if o.done(o.err); o.err != nil {
+				p.told(o.outgoing)
 			}
 		}
 		if closed && len(ended) == 0 {
@@ -173,21 +216,15 @@ func (p *publisher) refuse(err error) (last error) {
 	last, p.down = p.down, err
 	refusal := p.refusal()
 	for _, o := range p.pending {
-		p.end(o, refusal)
+		p.tellSoon(o, refusal)
 	}
-	p.refuseQueued()
+	for _, o := range p.queue {
+		p.tellSoon(o, refusal)
+	}
 	clear(p.pending)
 	clear(p.returned)
-	return last
-}
-
-// refuseQueued ends what waits to be sent. The caller holds mu.
-func (p *publisher) refuseQueued() {
-	queued := p.queue
 	p.queue = nil
-	for _, o := range queued {
-		p.end(o, p.refusal())
-	}
+	return last
 }
 
 // session is one life of the channel.

@@ -237,6 +237,14 @@ func TestAnyOrder(t *testing.T) {
 	err := try(t, emitter, m)
 	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
 	require.ErrorContains(t, err, "queue "+later+" was never declared")
+	// What comes in one go with it, as from an outbox, is held up where it goes to that queue, too, and not else.
+	kept, behind, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	emitter.Publish(m, func(err error) { kept <- err })
+	emitter.Publish(message(exchange, "Thing"), func(err error) { behind <- err })
+	emitter.Publish(message(exchange, "Other"), func(err error) { other <- err })
+	require.Error(t, <-kept)
+	require.Error(t, <-behind)
+	require.NoError(t, <-other)
 	require.NoError(t, emitter.Ready(), "a consumer that was never started is no reason for an emitter not to be ready")
 	require.NoError(t, try(t, emitter, message(exchange, "Other")), "nobody is expected to take it")
 
