@@ -45,15 +45,16 @@ const taken = Buffer.allocUnsafe(queued ? 32 * 1024 : 0);
 function take() {
   if (!queued) return null;
   const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = 0;
+  Reflect.set(Error, "stackTraceLimit", 0); // which is false, no exception, where user code froze it
+  let n = 0;
   try {
-    const n = readSync(4, taken);
-    return n > 0 ? JSON.parse(taken.toString("utf8", 0, n)) : null;
-  } catch {
-    return null;
+    n = readSync(4, taken);
+  } catch (error) {
+    if (error.code !== "EAGAIN") throw error;
   } finally {
-    Error.stackTraceLimit = limit;
+    Reflect.set(Error, "stackTraceLimit", limit);
   }
+  return n > 0 ? JSON.parse(taken.toString("utf8", 0, n)) : null;
 }
 const send = (message) => sendText(JSON.stringify(message));
 
@@ -265,7 +266,7 @@ socket.on("data", (chunk) => {
       if (next?.id === message.id) {
         starts.push(next);
         wake?.();
-      } else held = next; // that one was taken back meanwhile; this one is behind a start that is on its way
+      } else held ??= next; // that one was taken back meanwhile; this one is behind a start that is on its way
     } else if (message.t === "cancel") current?.cancel();
   }
 });
