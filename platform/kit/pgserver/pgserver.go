@@ -11,21 +11,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sort"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	embedded "github.com/fergusstrange/embedded-postgres"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
@@ -297,142 +292,6 @@ func (s *Server) settings() map[string]string {
 	}
 }
 
-func (s *Server) launch(ctx context.Context) error {
-	args := []string{"-D", s.data}
-	settings := s.settings()
-	names := make([]string, 0, len(settings))
-	for k := range settings {
-		names = append(names, k)
-	}
-	sort.Strings(names)
-	for _, k := range names {
-		args = append(args, "-c", k+"="+settings[k])
-	}
-	log, err := os.OpenFile(filepath.Join(s.cfg.Dir, "postgres.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := s.command(context.WithoutCancel(ctx), "postgres", args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
-	}
-	done := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(done) }()
-	s.mu.Lock()
-	s.cmd, s.done = cmd, done
-	stopping := s.stopping
-	s.mu.Unlock()
-	if stopping { // Stop came while we started it
-		_ = cmd.Process.Signal(syscall.SIGINT)
-		<-done
-		return errors.New("the server was stopped")
-	}
-	return s.awaitReady(ctx, done)
-}
-
-func (s *Server) awaitReady(ctx context.Context, done <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if _, err := os.Stat(filepath.Join(s.socketDir, socketName)); err == nil {
-			conn, err := pgx.Connect(ctx, s.SuperURL("postgres"))
-			if err == nil {
-				return conn.Close(ctx)
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-done:
-			return fmt.Errorf("PostgreSQL ended at its start; the end of its log:\n%s", s.logTail())
-		case <-ctx.Done():
-			return fmt.Errorf("PostgreSQL does not answer: %w; the end of its log:\n%s", ctx.Err(), s.logTail())
-		}
-	}
-}
-
-func (s *Server) logTail() string {
-	f, err := os.Open(filepath.Join(s.cfg.Dir, "postgres.log"))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > 2000 {
-		_, _ = f.Seek(-2000, io.SeekEnd)
-	}
-	data, _ := io.ReadAll(f)
-	return strings.TrimSpace(string(data))
-}
-
-// stopStale ends a server that a killed process of ours left on this data folder: its settings
-// may be those of another version, and a fresh one is there in a moment. The caller holds the
-// lock of the home, so the server is nobody's.
-func (s *Server) stopStale(ctx context.Context) error {
-	data, err := os.ReadFile(filepath.Join(s.data, "postmaster.pid"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(data), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid <= 1 {
-		return nil // PostgreSQL itself deals with a stale file
-	}
-	if !isPostgres(pid, s.data) {
-		return s.dropStale(ctx, pid)
-	}
-	s.cfg.Log.Info("stopping the database server that an earlier process left", "pid", pid)
-	return endProcess(ctx, pid, 20*time.Second)
-}
-
-// dropStale deals with the file of a server that is gone. PostgreSQL refuses to start as long as
-// there is a process of that number, whatever it is: one that was killed and is not reaped yet is
-// waited for, and when the number has gone to another program and nothing works on the data, the
-// file is removed.
-func (s *Server) dropStale(ctx context.Context, pid int) error {
-	if !seesProcesses {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for syscall.Kill(pid, 0) == nil && (isDying(pid) || worksOn(s.data)) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil // PostgreSQL tells why it cannot start
-		}
-	}
-	if syscall.Kill(pid, 0) != nil || worksOn(s.data) {
-		return nil
-	}
-	return os.Remove(filepath.Join(s.data, "postmaster.pid"))
-}
-
-// endProcess asks a server that is not our child to shut down fast, and waits for it.
-func endProcess(ctx context.Context, pid int, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	_ = syscall.Kill(pid, syscall.SIGINT)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for syscall.Kill(pid, 0) == nil {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			_ = syscall.Kill(pid, syscall.SIGQUIT) // immediate shutdown; recovery follows at the next start
-			return nil
-		}
-	}
-	return nil
-}
-
 // ensureDatabases makes the roles and databases that are missing and sets the passwords.
 func (s *Server) ensureDatabases(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, s.SuperURL("postgres"))
@@ -463,42 +322,6 @@ func (s *Server) ensureDatabases(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// keepRunning starts the server again when it dies while we run.
-func (s *Server) keepRunning() {
-	defer s.watch.Done()
-	wait := 100 * time.Millisecond
-	for {
-		s.mu.Lock()
-		done := s.done
-		s.mu.Unlock()
-		started := time.Now()
-		<-done
-		s.mu.Lock()
-		stopping := s.stopping
-		s.mu.Unlock()
-		if stopping {
-			return
-		}
-		if time.Since(started) > time.Minute {
-			wait = 100 * time.Millisecond
-		}
-		s.cfg.Log.Error("PostgreSQL has ended by itself; starting it again", "after", wait)
-		time.Sleep(wait)
-		wait = min(wait*2, 10*time.Second)
-		s.mu.Lock()
-		stopping = s.stopping
-		s.mu.Unlock()
-		if stopping {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		if err := errors.Join(s.stopStale(ctx), s.launch(ctx)); err != nil {
-			s.cfg.Log.Error("start PostgreSQL again", "err", err)
-		}
-		cancel()
-	}
 }
 
 // Stop ends the server with a fast shutdown and waits; after 20 s it is an immediate one.
@@ -547,64 +370,4 @@ func SocketDir(home, kind string) (string, error) {
 func hash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])[:16]
-}
-
-// binaries finds a folder with postgres and initdb, newest version first, or fetches one.
-func binaries(cache string, log *slog.Logger) (string, error) {
-	var candidates []string
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin", "/usr/pgsql-*/bin"} {
-		found, _ := filepath.Glob(pattern)
-		candidates = append(candidates, found...)
-	}
-	sort.Slice(candidates, func(i, j int) bool { return version(candidates[i]) > version(candidates[j]) })
-	if p, err := exec.LookPath("postgres"); err == nil {
-		if p, err = filepath.EvalSymlinks(p); err == nil {
-			candidates = append([]string{filepath.Dir(p)}, candidates...)
-		}
-	}
-	candidates = append(candidates, filepath.Join(cache, "bin"))
-	for _, dir := range candidates {
-		if executable(filepath.Join(dir, "postgres")) && executable(filepath.Join(dir, "initdb")) && version(dir) >= 13 {
-			return dir, nil
-		}
-	}
-	log.Info("PostgreSQL is not on this machine: fetching it once", "into", cache)
-	return fetch(cache)
-}
-
-// version is the major version that a folder's name tells, 99 when it tells none.
-func version(dir string) int {
-	for _, part := range strings.FieldsFunc(dir, func(r rune) bool { return r == '/' || r == '@' || r == '-' }) {
-		if n, err := strconv.Atoi(part); err == nil && n >= 8 && n < 90 {
-			return n
-		}
-	}
-	return 99
-}
-
-func executable(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode()&0o111 != 0
-}
-
-// fetch has the library download and unpack the binaries; its own start is used once, in a
-// folder that is thrown away, since it does not offer the unpacking alone.
-func fetch(cache string) (string, error) {
-	if os.Geteuid() == 0 {
-		return "", fault.New(fault.Unavailable, "PostgreSQL is missing: install it with `apt-get install -y postgresql` (as root it cannot be fetched into the home)")
-	}
-	tmp, err := os.MkdirTemp("", "pelton-pg-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp)
-	db := embedded.NewDatabase(embedded.DefaultConfig().BinariesPath(cache).CachePath(filepath.Join(tmp, "cache")).
-		RuntimePath(filepath.Join(tmp, "run")).DataPath(filepath.Join(tmp, "data")).Port(54329).Logger(io.Discard))
-	if err := db.Start(); err != nil {
-		return "", fault.Wrap(err, fault.Unavailable, "PostgreSQL is missing and could not be fetched: install it (Debian, Ubuntu: sudo apt-get install postgresql; macOS: brew install postgresql@16)")
-	}
-	if err := db.Stop(); err != nil {
-		return "", err
-	}
-	return filepath.Join(cache, "bin"), nil
 }

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +12,6 @@ import (
 	"github.com/pelton-run/pelton/wrapper/internal/bundle"
 	"github.com/pelton-run/pelton/wrapper/internal/frame"
 	"github.com/pelton-run/pelton/wrapper/internal/mask"
-	"github.com/pelton-run/pelton/wrapper/internal/values"
 	"github.com/pelton-run/pelton/wrapper/internal/worker"
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
@@ -223,139 +219,6 @@ func (j *job) acquire(ctx context.Context) (*worker.Process, error) {
 	return r.p, nil
 }
 
-// prepare makes the folder, fetches files and large values, checks the inputs, and makes the
-// message for the language process.
-func (j *job) prepare() ([]byte, error) {
-	b := j.host.cfg.Bundle
-	in := j.start.GetInputs()
-	if in == nil {
-		in = map[string][]byte{}
-	}
-	if text := j.start.GetDynamicOutputs(); len(text) > 0 && b.DynamicOutputs {
-		if err := json.Unmarshal(text, &j.dynamic); err != nil {
-			return nil, &failure{kind: "internal", message: "the definitions of dynamic outputs cannot be read: " + err.Error()}
-		}
-	}
-	if err := values.Inputs(b.Inputs, in); err != nil {
-		return nil, &failure{kind: "invalid_input", message: err.Error(), field: err.Field}
-	}
-	var err error
-	if url := j.start.GetFilestore(); url != "" {
-		if j.store, err = j.openStore(url); err != nil {
-			return nil, err
-		}
-	}
-	if j.dir, err = j.host.folders.take(); err != nil {
-		return nil, diskFull(err)
-	}
-	j.work = filepath.Join(j.dir, "work")
-	for _, it := range b.Inputs {
-		raw := in[it.Name]
-		if values.IsRef(raw) {
-			if raw, err = j.fetchText(it.Name, raw); err != nil {
-				return nil, err
-			}
-			if bad := values.Check(it, raw); bad != nil {
-				return nil, &failure{kind: "invalid_input", message: bad.Error(), field: bad.Field}
-			}
-			in[it.Name] = raw
-		}
-		if (it.Type == "file" || it.Type == "directory") && len(raw) > 0 && raw[0] == '{' {
-			if in[it.Name], err = j.fetchFile(it.Name, raw); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return j.message(in), nil
-}
-
-func (j *job) fetchText(name string, raw []byte) ([]byte, error) {
-	var ref blob.Ref
-	if err := json.Unmarshal(raw, &ref); err != nil || j.store == nil {
-		return nil, &failure{kind: "invalid_input", message: name + ": the reference cannot be read", field: name}
-	}
-	text, err := j.store.ReadAll(ref.Text, jsonLimit)
-	if f := cutOff(err); f != nil {
-		return nil, f
-	}
-	if err != nil {
-		return nil, &failure{kind: "invalid_input", message: fmt.Sprintf("%s: %s", name, err), field: name}
-	}
-	return text, nil
-}
-
-// fetchFile puts a file or folder below the working directory and gives its path as a value.
-func (j *job) fetchFile(name string, raw []byte) ([]byte, error) {
-	var ref blob.Ref
-	if err := json.Unmarshal(raw, &ref); err != nil || j.store == nil {
-		return nil, &failure{kind: "invalid_input", message: name + ": the reference to a file cannot be read", field: name}
-	}
-	dir := filepath.Join(j.work, ".in-"+safe(name))
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, err
-	}
-	if uid := j.host.cfg.UID; uid >= 0 {
-		if err := os.Lchown(dir, uid, j.host.cfg.GID); err != nil {
-			return nil, err
-		}
-	}
-	base := filepath.Base(filepath.Clean("/" + ref.Name))
-	if base == "/" || base == "." {
-		base = "data"
-	}
-	dest := filepath.Join(dir, base)
-	var err error
-	if ref.Dir != "" {
-		err = j.store.FetchDir(ref.Dir, dest, j.host.cfg.UID, j.host.cfg.GID)
-	} else {
-		err = j.store.FetchFile(ref.File, dest, j.host.cfg.UID, j.host.cfg.GID)
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, &failure{kind: "invalid_input", message: name + ": the file is no longer in the filestore", field: name}
-	}
-	if err != nil {
-		return nil, diskFull(fmt.Errorf("fetch %s: %w", name, err))
-	}
-	return json.Marshal(dest)
-}
-
-// opening is how the message of an execution begins; no other's begins so.
-func opening(id string) *message {
-	return (&message{make([]byte, 0, 64+len(id))}).text(`{"t":"start","id":`).quoted(id)
-}
-
-// message is {"t":"start",…} with the inputs' texts put in as they are.
-func (j *job) message(in map[string][]byte) []byte {
-	c := j.start.GetContext()
-	size := 512 + len(j.id) + len(j.work)
-	for k, v := range in {
-		size += len(k) + len(v) + 8
-	}
-	b := opening(j.id)
-	b.b = slices.Grow(b.b, size)
-	b.text(`,"ctx":{"run_id":`).quoted(c.GetRunId()).text(`,"step":`).quoted(c.GetStep())
-	b.text(`,"attempt":`).number(int64(j.start.GetAttempt())).text(`,"idempotency_key":`).quoted(j.start.GetIdempotencyKey())
-	b.text(`,"deadline":`).number(j.start.GetDeadlineUnixMs()).text(`,"workdir":`).quoted(j.work)
-	b.text(`,"trace":`).quoted(j.start.GetTraceparent()).text(`},"in":{`)
-	first := true
-	for k, v := range in {
-		if !first {
-			b.text(",")
-		}
-		first = false
-		b.quoted(k).text(":").raw(v)
-	}
-	b.text("}")
-	if len(j.dynamic) > 0 {
-		b.text(`,"outputs":`).raw(j.start.GetDynamicOutputs())
-	}
-	if cur := j.start.GetCursor(); len(cur) > 0 && json.Valid(cur) {
-		b.text(`,"cursor":`).raw(cur)
-	}
-	b.text("}")
-	return b.b
-}
-
 // follow deals with what the language process tells until it ends, is cancelled, or its time is over.
 func (j *job) follow(ctx context.Context) error {
 	watch := time.NewTicker(time.Second)
@@ -507,124 +370,6 @@ func (j *job) rawLine(stream, line string) {
 	j.log(stream, level, line)
 }
 
-// results checks, stores and tells results.
-func (j *job) results(results []map[string]json.RawMessage, list bool) error {
-	j.list = j.list || list
-	for _, r := range results {
-		vals, err := j.outgoing(r)
-		if err != nil {
-			j.clean = true
-			return err
-		}
-		j.tell(&pb.FromAction{Body: &pb.FromAction_Output{Output: &pb.Output{Index: j.outputs, Values: vals, List: list}}})
-		j.outputs++
-		if limit := j.start.GetMaxOutputs(); limit > 0 && j.outputs > uint64(limit) {
-			return failf("invalid_output", "the handler returned more than %d results", limit)
-		}
-	}
-	return nil
-}
-
-func (j *job) event(m *frame.Message) error {
-	if len(m.Values) != 1 {
-		return failf("invalid_output", "an event has exactly one set of values")
-	}
-	vals, err := j.outgoing(m.Values[0])
-	if err != nil {
-		return err
-	}
-	j.tell(&pb.FromAction{Body: &pb.FromAction_Output{Output: &pb.Output{
-		Index: j.outputs, Values: vals, EventSeq: m.EventSeq, EventKey: m.EventKey, Cursor: m.Cursor,
-	}}})
-	j.outputs++
-	return nil
-}
-
-// outgoing checks one result against the metadata, puts its files and large values.
-func (j *job) outgoing(r map[string]json.RawMessage) (map[string][]byte, error) {
-	outputs := append(slices.Clip(j.host.cfg.Bundle.Outputs), j.dynamic...)
-	if err := values.Output(outputs, r, j.host.cfg.Bundle.DynamicOutputs); err != nil {
-		return nil, &failure{kind: "invalid_output", message: err.Error(), field: err.Field}
-	}
-	out := make(map[string][]byte, len(r))
-	for name, raw := range r {
-		out[name] = raw
-	}
-	for _, it := range outputs {
-		raw := out[it.Name]
-		if (it.Type != "file" && it.Type != "directory") || len(raw) == 0 || raw[0] != '"' {
-			continue
-		}
-		ref, err := j.putFile(it.Name, it.Type, raw)
-		if err != nil {
-			return nil, err
-		}
-		out[it.Name] = ref
-	}
-	for name, raw := range out {
-		if len(raw) <= refAbove {
-			out[name] = j.mask.JSON(raw)
-			continue
-		}
-		if j.store == nil {
-			return nil, &failure{kind: "invalid_output", message: name + ": is larger than 64 KiB and there is no filestore", field: name}
-		}
-		ref, err := j.store.PutBytes(j.mask.JSON(raw))
-		if err != nil {
-			return nil, diskFull(err)
-		}
-		out[name] = ref.JSON()
-	}
-	return out, nil
-}
-
-// putFile puts what a path of the handler names, which has to lie in the execution's folder.
-func (j *job) putFile(name, kind string, raw json.RawMessage) ([]byte, error) {
-	bad := func(format string, args ...any) error {
-		return &failure{kind: "invalid_output", field: name, message: name + ": " + fmt.Sprintf(format, args...)}
-	}
-	var path string
-	if err := json.Unmarshal(raw, &path); err != nil {
-		return nil, bad("is no path")
-	}
-	rel, inside := j.within(path)
-	if !inside {
-		return nil, bad("%q lies outside of the execution's folder: write it below ctx.workdir or the temp folder", path)
-	}
-	if j.store == nil {
-		return nil, bad("there is no filestore for this execution")
-	}
-	// Everything from here on goes through the folder's own handle: user code that still runs
-	// cannot lead us elsewhere by a link.
-	root, err := os.OpenRoot(j.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	info, err := root.Stat(rel)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil, bad("the handler returned %q, and there is no such %s", path, kind)
-	case err != nil && strings.Contains(err.Error(), "path escapes"):
-		return nil, bad("%q lies outside of the execution's folder: write it below ctx.workdir or the temp folder", path)
-	case err != nil:
-		return nil, bad("%s", err)
-	}
-	var ref blob.Ref
-	switch {
-	case kind == "directory" && info.IsDir():
-		ref, err = j.store.PutDir(root, rel)
-	case kind == "file" && info.Mode().IsRegular():
-		ref, err = j.store.PutFile(root, rel)
-	default:
-		return nil, bad("%q is not a %s", path, kind)
-	}
-	if err != nil {
-		return nil, diskFull(fmt.Errorf("%s: %w", name, err))
-	}
-	return ref.JSON(), nil
-}
-
 // pass hands an acknowledgement or a run's result to a source.
 func (j *job) pass(m *pb.ToAction) {
 	var v map[string]any
@@ -657,26 +402,4 @@ func (j *job) cleanUp() {
 	if j.dir != "" {
 		j.host.folders.giveBack(j.dir)
 	}
-}
-
-// within is a path of user code as one below the execution's folder.
-func (j *job) within(path string) (rel string, ok bool) {
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(j.work, path)
-	}
-	rel, err := filepath.Rel(j.dir, path)
-	if err == nil && filepath.IsLocal(rel) {
-		return rel, true
-	}
-	// The way to our folder may have two names, as /tmp has where it is a link.
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", false
-	}
-	root, err := filepath.EvalSymlinks(j.dir)
-	if err != nil {
-		return "", false
-	}
-	rel, err = filepath.Rel(root, real)
-	return rel, err == nil && filepath.IsLocal(rel)
 }
