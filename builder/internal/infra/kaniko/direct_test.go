@@ -141,16 +141,34 @@ func TestDirectEnds(t *testing.T) {
 	r := direct(t, registrytest.Shared(t), nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(app.ErrCancelled)
-	_, err := r.b.Build(ctx, r.order(plainPython("")))
 	var e *app.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, "cancelled", e.Kind)
+	for range 20 { // some end before the registry is asked
+		_, err := r.b.Build(ctx, r.order(plainPython("")))
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, "cancelled", e.Kind)
+	}
+	r.build(r.order(plainPython(""))) // the others' first contact with the registry is theirs
 
 	stopping, stop := context.WithCancel(t.Context())
 	stop()
-	_, err = r.b.Build(stopping, r.order(plainPython("")))
+	_, err := r.b.Build(stopping, r.order(plainPython("")))
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorAs(t, err, &e, "this process stops: the order is delivered again")
+}
+
+// TestDirectAgain: what was dropped is made again with all that belongs to it.
+func TestDirectAgain(t *testing.T) {
+	r := direct(t, registrytest.Shared(t), nil)
+	o := r.order(plainPython(""))
+	first, _ := r.build(o)
+	gone, err := r.b.Drop(t.Context(), o.Project, o.Build, time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.True(t, gone)
+	require.Empty(t, r.packages(first.Artifact))
+	again, _ := r.build(o)
+	require.False(t, again.Cached)
+	require.Equal(t, first.Artifact, again.Artifact)
+	require.Len(t, r.packages(again.Artifact), 1, "the base image")
 }
 
 // BenchmarkCodeChange is an order for an action of which one line changed, to the pushed digest.

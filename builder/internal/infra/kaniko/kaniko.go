@@ -89,6 +89,7 @@ func (b *Builder) lock(ctx context.Context, key string) (unlock func(), err erro
 // build is one order under way.
 type build struct {
 	*Builder
+	reg  *images.Registry
 	o    app.Order
 	m    material
 	r    app.Result
@@ -100,8 +101,12 @@ type build struct {
 func (b *Builder) Build(ctx context.Context, o app.Order) (app.Result, error) {
 	limit, cancel := context.WithTimeout(ctx, b.s.Timeout)
 	defer cancel()
-	j := &build{Builder: b, o: o, r: app.Result{Phases: map[string]time.Duration{}}}
-	err := j.run(limit)
+	reg, err := b.reg.Anew()
+	if err != nil {
+		return app.Result{}, err
+	}
+	j := &build{Builder: b, reg: reg, o: o, r: app.Result{Phases: map[string]time.Duration{}}}
+	err = j.run(limit)
 	if err == nil {
 		return j.r, nil
 	}

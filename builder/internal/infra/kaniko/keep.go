@@ -103,22 +103,28 @@ func (j *build) contents(ctx context.Context, at name.Digest) ([]images.Package,
 }
 
 // inside are the packages of dependencies, which do not change.
-func (b *Builder) inside(ctx context.Context, at name.Digest) ([]images.Package, error) {
-	b.mu.Lock()
-	p, ok := b.packages[at.DigestStr()]
-	b.mu.Unlock()
+func (j *build) inside(ctx context.Context, at name.Digest) ([]images.Package, error) {
+	j.mu.Lock()
+	p, ok := j.packages[at.DigestStr()]
+	j.mu.Unlock()
 	if ok {
 		return p, nil
 	}
-	p, err := b.reg.Packages(ctx, at)
+	p, err := j.reg.Packages(ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.packages[at.DigestStr()] = p
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.packages) >= keptPackages {
+		clear(j.packages)
+	}
+	j.packages[at.DigestStr()] = p
 	return p, nil
 }
+
+// keptPackages is of how many dependencies the packages are kept in memory.
+const keptPackages = 200
 
 // sourceGood is how long a Job may take to begin with fetching its source.
 func (s *Settings) sourceGood() time.Duration { return s.Pending + s.Timeout }
@@ -241,7 +247,11 @@ func (b *Builder) Drop(ctx context.Context, project, build string, before time.T
 		return false, err
 	}
 	defer unlock()
-	return b.reg.Drop(ctx, project, build, before)
+	reg, err := b.reg.Anew()
+	if err != nil {
+		return false, err
+	}
+	return reg.Drop(ctx, project, build, before)
 }
 
 // Abandon implements app.Backend.

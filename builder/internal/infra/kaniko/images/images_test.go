@@ -179,6 +179,30 @@ func TestDrop(t *testing.T) {
 	require.True(t, gone, "again")
 }
 
+// TestBase: a base image that is kept for others outlives the build that asked for it first.
+func TestBase(t *testing.T) {
+	r := open(t)
+	tag, err := r.Tag("base", "build", build)
+	require.NoError(t, err)
+	require.NoError(t, r.Push(t.Context(), tag, ground(t)))
+	first, end := context.WithCancel(t.Context())
+	_, want, err := r.Base(first, "builder.images.python3", tag.Name())
+	require.NoError(t, err)
+	end()
+	next, err := r.Anew()
+	require.NoError(t, err)
+	img, at, err := next.Base(t.Context(), "builder.images.python3", tag.Name())
+	require.NoError(t, err)
+	require.Equal(t, want, at)
+	layers, err := img.Layers()
+	require.NoError(t, err)
+	require.Len(t, layers, 1)
+	require.NoError(t, EachFile(layers[0], func(_ *tar.Header, in io.Reader) error { _, err := io.Copy(io.Discard, in); return err }))
+
+	_, _, err = next.Base(first, "builder.images.python3", tag.Context().Name()+"@"+at.DigestStr())
+	require.ErrorIs(t, err, context.Canceled, "one that nobody waits for")
+}
+
 func TestWords(t *testing.T) {
 	guarded := registrytest.Guarded(t)
 	plain := registrytest.Shared(t)

@@ -45,11 +45,15 @@ type Config struct {
 // Registry is where images are. Safe for concurrent use.
 type Registry struct {
 	config Config
+	opts   []remote.Option
+	bases  *bases
 	pull   *remote.Puller
 	push   *remote.Pusher
+}
 
-	mu    sync.Mutex
-	bases map[string]base // by reference
+type bases struct {
+	mu sync.Mutex
+	of map[string]base // by reference
 }
 
 type base struct {
@@ -59,6 +63,9 @@ type base struct {
 
 // freshBase is how long a base image's tag is believed to mean what it meant.
 const freshBase = time.Minute
+
+// maxSilence is how long a registry may take to begin its answer.
+const maxSilence = 5 * time.Minute
 
 // Open reads the settings; the registry is asked for nothing. The errors name the setting.
 func Open(c Config) (*Registry, error) {
@@ -70,6 +77,8 @@ func Open(c Config) (*Registry, error) {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	// Several builds at once talk to one host.
 	t.MaxIdleConnsPerHost = 16
+	// A registry may take its time for a large layer, but not for ever: see Base.
+	t.ResponseHeaderTimeout = maxSilence
 	if c.CA != "" {
 		pem, err := os.ReadFile(c.CA)
 		if err != nil {
@@ -89,12 +98,20 @@ func Open(c Config) (*Registry, error) {
 		return nil, err
 	}
 	opts := []remote.Option{remote.WithTransport(t), remote.WithAuthFromKeychain(keys), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}), remote.WithUserAgent("pelton-builder")}
-	r := &Registry{config: c, bases: map[string]base{}}
-	if r.pull, err = remote.NewPuller(opts...); err != nil {
+	r := &Registry{config: c, opts: opts, bases: &bases{of: map[string]base{}}}
+	return r.Anew()
+}
+
+// Anew is the same registry for one build or drop. Its clients remember to their end a first contact that failed,
+// or that a caller gave up, and what they once uploaded, although it may be deleted meanwhile.
+func (r *Registry) Anew() (*Registry, error) {
+	n := &Registry{config: r.config, opts: r.opts, bases: r.bases}
+	var err error
+	if n.pull, err = remote.NewPuller(r.opts...); err != nil {
 		return nil, err
 	}
-	r.push, err = remote.NewPusher(opts...)
-	return r, err
+	n.push, err = remote.NewPusher(r.opts...)
+	return n, err
 }
 
 // keychain are the credentials of a file, and nothing else that lies about on the machine.
@@ -215,11 +232,11 @@ func (r *Registry) Base(ctx context.Context, setting, reference string) (v1.Imag
 	if err != nil {
 		return nil, name.Digest{}, fault.InvalidField(setting, fmt.Sprintf("is %q", reference), "give an image, such as docker.io/library/python:3.12-slim")
 	}
-	r.mu.Lock()
-	b, ok := r.bases[reference]
-	r.mu.Unlock()
+	r.bases.mu.Lock()
+	b, ok := r.bases.of[reference]
+	r.bases.mu.Unlock()
 	if !ok || time.Since(b.at) > freshBase {
-		img, err := r.Image(ctx, ref)
+		img, err := r.lasting(ctx, ref)
 		if err != nil {
 			return nil, name.Digest{}, err
 		}
@@ -227,12 +244,32 @@ func (r *Registry) Base(ctx context.Context, setting, reference string) (v1.Imag
 			return nil, name.Digest{}, fault.InvalidField(setting, "names the image "+reference+", which does not exist or may not be seen", "give one that does, or put credentials for "+ref.Context().RegistryStr()+" into builder.registry_credentials")
 		}
 		b = base{img, time.Now()}
-		r.mu.Lock()
-		r.bases[reference] = b
-		r.mu.Unlock()
+		r.bases.mu.Lock()
+		r.bases.of[reference] = b
+		r.bases.mu.Unlock()
 	}
 	d, err := b.img.Digest()
 	return b.img, ref.Context().Digest(d.String()), err
+}
+
+// lasting is Image for more than one caller: an image keeps the context that it was asked for with, and
+// fetches layers with it. It is ended by ctx only until it is there.
+func (r *Registry) lasting(ctx context.Context, ref name.Reference) (v1.Image, error) {
+	own, end := context.WithCancel(context.WithoutCancel(ctx))
+	stay := context.AfterFunc(ctx, end)
+	img, err := r.Image(own, ref)
+	if img != nil && err == nil {
+		_, err = img.ConfigFile()
+		err = r.words(ref.Context(), err)
+	}
+	if !stay() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return img, nil
 }
 
 // Push puts an image under a name, layers before the manifest: nobody sees it unless it is whole.
