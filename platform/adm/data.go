@@ -58,7 +58,7 @@ paused (restored): pelton run resume lets it go on, pelton run cancel ends it.`,
 
 // platform is what the settings name, as a backup sees it.
 func (t *tool) platform(d *server.Data) (*backup.Platform, error) {
-	p := &backup.Platform{Home: d.Config.Home, Lock: runner.Collection, LockIn: "runner", Builds: builds, Say: t.say}
+	p := &backup.Platform{Home: d.Config.Home, Lock: runner.Collection, LockIn: "runner", Own: d.Own, Builds: builds, Say: t.say}
 	for _, db := range server.Databases() {
 		p.Databases = append(p.Databases, backup.Database{Service: db.Service, URL: d.Store(db.Service), Migrations: db.Migrations, Restored: db.Restored})
 	}

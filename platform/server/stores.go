@@ -45,6 +45,8 @@ type Data struct {
 	Config Config // Home is where the data really lies
 	// Running tells that a peltond of this home runs. It is not known of one elsewhere on the same store.
 	Running bool
+	// Own tells that the server of the databases is the platform's own.
+	Own bool
 	// Store gives the connection URL of a service's database.
 	Store func(service string) string
 
@@ -57,7 +59,7 @@ var ErrRunning = errors.New("the platform runs")
 // OpenData opens what the settings name. Where the database is the platform's own it is started unless
 // peltond runs it; still keeps peltond out meanwhile, and is ErrRunning if it is there.
 func OpenData(ctx context.Context, cfg Config, still bool, log *slog.Logger) (_ *Data, err error) {
-	d := &Data{Config: cfg}
+	d := &Data{Config: cfg, Own: cfg.alone()}
 	if d.Config.Home, _, err = placeHome(cfg.Home); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,9 @@ type Platform struct {
 	Files     Files
 	// Home holds the keys, and the bundles and dependencies of actions that run as local processes.
 	Home string
+	// Own tells that the database's server is the platform's own, which makes a service's database when that
+	// first starts: one that is not there was never needed. Elsewhere it is a fault of the settings.
+	Own bool
 	// Lock names the lock, in the database of LockIn, under which files and runs are removed.
 	Lock, LockIn string
 	// Builds tells which artifacts the snapshot of the runner needs.
@@ -125,20 +128,34 @@ func (p *Platform) writeDatabases(ctx context.Context, w *writer) (rows map[stri
 	var opened []open
 	defer func() {
 		for _, o := range opened {
-			_ = o.conn.Close(context.WithoutCancel(ctx))
+			if o.conn != nil {
+				_ = o.conn.Close(context.WithoutCancel(ctx))
+			}
 		}
 	}()
 	for _, d := range p.Databases { // all snapshots before any copying
 		conn, tx, err := snapshot(ctx, d.URL)
-		if err != nil {
+		if err != nil && (!p.Own || !isMissing(err)) {
 			return nil, nil, fmt.Errorf("%s: %w", d.Service, err)
 		}
 		opened = append(opened, open{conn, tx})
 	}
 	rows = map[string]map[string]int{}
 	for i, d := range p.Databases {
-		if rows[d.Service], err = dump(ctx, w, d.Service, opened[i].conn, opened[i].tx); err != nil {
+		if opened[i].conn == nil {
+			rows[d.Service], err = never(w, d.Service)
+		} else {
+			rows[d.Service], err = dump(ctx, w, d.Service, opened[i].conn, opened[i].tx)
+		}
+		if err != nil {
 			return nil, nil, err
+		}
+		if len(rows[d.Service]) == 0 {
+			if d.Service == p.LockIn {
+				return nil, nil, fault.New(fault.Invalid, "the database of %s is empty: the platform has never run on it", d.Service)
+			}
+			p.Say("database of %s: the service has never started on it", d.Service)
+			continue
 		}
 		sum := 0
 		for _, n := range rows[d.Service] {
