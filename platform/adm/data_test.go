@@ -3,8 +3,10 @@ package adm
 import (
 	"bytes"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,10 +22,20 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
+// home is a folder that other users reach: root's would be placed elsewhere.
+func home(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pelton-adm-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return dir
+}
+
 // databases are those of a platform whose services in started have started; those in missing are not there.
 func databases(t *testing.T, started, missing []string) *backup.Platform {
 	t.Helper()
-	p := &backup.Platform{Home: t.TempDir(), Lock: runner.Collection, LockIn: "runner", Builds: builds, Say: t.Logf}
+	p := &backup.Platform{Home: home(t), Lock: runner.Collection, LockIn: "runner", Builds: builds, Say: t.Logf}
 	p.Files = backup.Dir(filepath.Join(p.Home, "files"))
 	var names []string
 	for _, db := range server.Databases() {
@@ -88,4 +100,38 @@ func TestServicesNeverStarted(t *testing.T) {
 	}
 	_, _, err = write(databases(t, []string{"authorization"}, nil))
 	require.ErrorContains(t, err, "the database of runner is empty: the platform has never run on it")
+}
+
+// command is the tool, on the data of a platform.
+func command(p *backup.Platform, stdout, stderr *bytes.Buffer) *tool {
+	t := &tool{home: p.Home, environ: []string{"PELTON_STORE=postgres://nowhere/"}, stdin: strings.NewReader(""), stdout: stdout, stderr: stderr}
+	for _, d := range p.Databases {
+		t.environ = append(t.environ, "PELTON_STORES_"+strings.ToUpper(d.Service)+"="+d.URL)
+	}
+	return t
+}
+
+// TestBackupFile: what another backup to the same file is writing is left alone, nothing but the file stays
+// behind, and a home that is half restored is not backed up.
+func TestBackupFile(t *testing.T) {
+	p := databases(t, []string{"authorization", "repository", "studio", "runner", "bridge"}, nil)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "b")
+	require.NoError(t, os.WriteFile(file+".part", []byte("another's"), 0o600))
+	var stdout, stderr bytes.Buffer
+	require.NoError(t, command(p, &stdout, &stderr).backup(t.Context(), file), stderr.String())
+	require.Contains(t, stdout.String(), "0 runs")
+	other, err := os.ReadFile(file + ".part")
+	require.NoError(t, err)
+	require.Equal(t, "another's", string(other))
+	there, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{file, file + ".part"}, there)
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	require.NoError(t, os.WriteFile(filepath.Join(p.Home, server.RestoringFile), nil, 0o600))
+	err = command(p, &stdout, &stderr).backup(t.Context(), filepath.Join(dir, "c"))
+	require.ErrorContains(t, err, "has not come to its end")
 }
