@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pelton-run/pelton/platform/adm/backup"
+	"github.com/pelton-run/pelton/platform/adm/checks"
 	"github.com/pelton-run/pelton/platform/kit/id"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 	"github.com/pelton-run/pelton/platform/kit/pgtest"
@@ -134,4 +135,16 @@ func TestBackupFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(p.Home, server.RestoringFile), nil, 0o600))
 	err = command(p, &stdout, &stderr).backup(t.Context(), filepath.Join(dir, "c"))
 	require.ErrorContains(t, err, "has not come to its end")
+}
+
+// TestNoHome: what only looks makes no platform where there is none.
+func TestNoHome(t *testing.T) {
+	dir := home(t)
+	var out bytes.Buffer
+	c := &tool{home: dir, stdout: &out, stderr: &out}
+	require.ErrorContains(t, c.backup(t.Context(), filepath.Join(dir, "b")), "home: no Pelton has its data in "+dir)
+	require.ErrorContains(t, c.checkData(t.Context(), &checks.Table{}), "home: no Pelton has its data in "+dir)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }

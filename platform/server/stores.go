@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -57,13 +58,17 @@ type Data struct {
 var ErrRunning = errors.New("the platform runs")
 
 // OpenData opens what the settings name. Where the database is the platform's own it is started unless
-// peltond runs it; still keeps peltond out meanwhile, and is ErrRunning if it is there.
+// peltond runs it; still, for who fills it, makes it where there is none, keeps peltond out meanwhile, and is
+// ErrRunning if it is there.
 func OpenData(ctx context.Context, cfg Config, still bool, log *slog.Logger) (_ *Data, err error) {
 	d := &Data{Config: cfg, Own: cfg.alone()}
 	if d.Config.Home, _, err = placeHome(cfg.Home); err != nil {
 		return nil, err
 	}
 	home := d.Config.Home
+	if _, err := os.Stat(filepath.Join(home, "pg")); d.Own && !still && err != nil { // a misprint would make a platform there
+		return nil, fault.Wrap(err, fault.NotFound, "home: no Pelton has its data in %s: give the folder that peltond has", home)
+	}
 	release, err := lockHome(home, filepath.Join(home, "run"))
 	var locked *lockedError
 	switch {
