@@ -2,6 +2,7 @@ package adm
 
 import (
 	"bytes"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -147,4 +148,29 @@ func TestNoHome(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// TestHomeParts: of a home come the folders that are made, whole, and not those that are being made.
+func TestHomeParts(t *testing.T) {
+	from, to := databases(t, []string{"runner"}, nil), databases(t, nil, nil)
+	const bundle = "bundles/p/0123/"
+	kept := []string{"keys/secrets.key", bundle + "bundle.json", bundle + "code/list.new", bundle + "code/a.tmp-1/x", "deps/p/4567/lib/b.new"}
+	for _, name := range append([]string{"keys/calls.pem.new", "bundles/p/89ab.tmp-1/bundle.json", "deps/p/cdef.tmp-1/x", "run/lock"}, kept...) {
+		require.NoError(t, os.MkdirAll(filepath.Join(from.Home, filepath.Dir(name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(from.Home, name), []byte(name), 0o600))
+	}
+	var file bytes.Buffer
+	head := backup.Head{ID: id.New(), At: time.Now().UTC()}
+	_, err := from.Write(t.Context(), &file, head)
+	require.NoError(t, err)
+	require.NoError(t, to.Restore(t.Context(), &file, head, backup.Options{}))
+	var got []string
+	require.NoError(t, filepath.WalkDir(to.Home, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			rel, _ := filepath.Rel(to.Home, path)
+			got = append(got, rel)
+		}
+		return err
+	}))
+	require.ElementsMatch(t, kept, got)
 }

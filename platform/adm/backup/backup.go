@@ -171,9 +171,15 @@ func (p *Platform) writeDatabases(ctx context.Context, w *writer) (rows map[stri
 	return rows, builds, nil
 }
 
-// unfinished tells the folder of something that is still being made.
-func unfinished(name string) bool {
-	return strings.Contains(name, ".tmp-") || strings.HasSuffix(name, ".new")
+// unfinished tells that something of a home, by its path in that, is still being made: a key, or the folder
+// of a bundle or of dependencies, <part>/<project>/<name>.tmp-<pid>. What lies in a folder that is made is an
+// author's, whatever it is called.
+func unfinished(rel string) bool {
+	p := strings.Split(filepath.ToSlash(rel), "/")
+	if p[0] == "keys" {
+		return strings.HasSuffix(rel, ".new")
+	}
+	return len(p) == 3 && strings.Contains(p[2], ".tmp-")
 }
 
 // writeHome writes a folder of the home as it lies there. What goes meanwhile is left out.
@@ -186,15 +192,15 @@ func (p *Platform) writeHome(ctx context.Context, w *writer, part string) error 
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
-		if unfinished(e.Name()) {
+		rel, err := filepath.Rel(p.Home, path)
+		if err != nil {
+			return err
+		}
+		if unfinished(rel) {
 			if e.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
-		}
-		rel, err := filepath.Rel(p.Home, path)
-		if err != nil {
-			return err
 		}
 		return writeEntry(w, path, "home/"+filepath.ToSlash(rel))
 	})
