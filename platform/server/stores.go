@@ -30,14 +30,15 @@ type Database struct {
 	Restored func(ctx context.Context, tx pgx.Tx) error
 }
 
-// Databases are those of all services that have one.
+// Databases are those of all services that have one. The bridge is last: of what it is told, a backup that takes
+// them in this order has everything, some of it twice, which it knows by its ids.
 func Databases() []Database {
 	return []Database{
 		{"authorization", authorization.Migrations(), authorization.Restored},
 		{"repository", repository.Migrations(), repository.Restored},
 		{"studio", studio.Migrations(), studio.Restored},
-		{"bridge", bridge.Migrations(), bridge.Restored},
 		{"runner", runner.Migrations(), runner.Restored},
+		{"bridge", bridge.Migrations(), bridge.Restored},
 	}
 }
 
