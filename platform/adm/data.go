@@ -58,7 +58,7 @@ paused (restored): pelton run resume lets it go on, pelton run cancel ends it.`,
 
 // platform is what the settings name, as a backup sees it.
 func (t *tool) platform(d *server.Data) (*backup.Platform, error) {
-	p := &backup.Platform{Home: d.Config.Home, Lock: runner.Collection, LockIn: "runner", Builds: builds, Say: t.say}
+	p := &backup.Platform{Home: d.Config.Home, Lock: runner.Collection, LockIn: "runner", Own: d.Own, Builds: builds, Say: t.say}
 	for _, db := range server.Databases() {
 		p.Databases = append(p.Databases, backup.Database{Service: db.Service, URL: d.Store(db.Service), Migrations: db.Migrations, Restored: db.Restored})
 	}
@@ -97,6 +97,9 @@ func (t *tool) backup(ctx context.Context, file string) error {
 		return err
 	}
 	head := backup.Head{ID: id.New(), Version: server.Version, At: time.Now().UTC()}
+	if err := server.CheckRestored(d.Config.Home); err != nil {
+		return err
+	}
 	if file == "-" {
 		_, err := p.Write(ctx, t.stdout, head)
 		return err
@@ -104,17 +107,17 @@ func (t *tool) backup(ctx context.Context, file string) error {
 	if _, err := os.Lstat(file); err == nil {
 		return fault.New(fault.Conflict, "%s is there already: give another name", file)
 	}
-	tmp := file + ".part"
-	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	// A name of its own: a second backup to the same FILE, which waits for the first one's end, must not empty it.
+	out, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part") // mode 0600
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "%s cannot be written: %s", file, err)
 	}
 	m, err := p.Write(ctx, out, head)
 	if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
-		err = os.Rename(tmp, file)
+		err = os.Rename(out.Name(), file)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
+		return errors.Join(err, os.Remove(out.Name()))
 	}
 	info, err := os.Stat(file)
 	if err != nil {

@@ -18,7 +18,8 @@ const Collection = app.RetentionLock
 func Migrations() embed.FS { return postgres.Migrations }
 
 // Restored is called in the transaction that fills the migrated database from a backup, last. Nothing is
-// deployed afterwards, and runs that have not ended are held until somebody resumes or cancels them.
+// deployed afterwards, runs that have not ended are held until somebody resumes or cancels them, and orders for
+// many runs are stopped.
 func Restored(ctx context.Context, tx pgx.Tx) error { return postgres.Restored(ctx, tx) }
 
 // Mentions are what the service refers to outside its database.

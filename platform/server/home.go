@@ -55,8 +55,8 @@ func lockHome(home, dir string) (release func(), err error) {
 // RestoringFile, in the home, tells that a restore into it has begun and not ended.
 const RestoringFile = "restoring"
 
-// checkRestored refuses a home that is half filled from a backup: what it lacks would be taken for removed.
-func checkRestored(home string) error {
+// CheckRestored refuses a home that is half filled from a backup: what it lacks would be taken for removed.
+func CheckRestored(home string) error {
 	if _, err := os.Stat(filepath.Join(home, RestoringFile)); err == nil {
 		return fault.New(fault.Conflict, "home: a restore into %s has not come to its end: run `pelton-adm restore` with the same backup again", home)
 	}

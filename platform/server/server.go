@@ -105,7 +105,7 @@ func Run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer release()
-	if err := checkRestored(cfg.Home); err != nil {
+	if err := CheckRestored(cfg.Home); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp", cfg.HTTP.Listen)

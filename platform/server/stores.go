@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -29,14 +30,15 @@ type Database struct {
 	Restored func(ctx context.Context, tx pgx.Tx) error
 }
 
-// Databases are those of all services that have one.
+// Databases are those of all services that have one. The bridge is last: of what it is told, a backup that takes
+// them in this order has everything, some of it twice, which it knows by its ids.
 func Databases() []Database {
 	return []Database{
 		{"authorization", authorization.Migrations(), authorization.Restored},
 		{"repository", repository.Migrations(), repository.Restored},
 		{"studio", studio.Migrations(), studio.Restored},
-		{"bridge", bridge.Migrations(), bridge.Restored},
 		{"runner", runner.Migrations(), runner.Restored},
+		{"bridge", bridge.Migrations(), bridge.Restored},
 	}
 }
 
@@ -45,6 +47,8 @@ type Data struct {
 	Config Config // Home is where the data really lies
 	// Running tells that a peltond of this home runs. It is not known of one elsewhere on the same store.
 	Running bool
+	// Own tells that the server of the databases is the platform's own.
+	Own bool
 	// Store gives the connection URL of a service's database.
 	Store func(service string) string
 
@@ -55,13 +59,17 @@ type Data struct {
 var ErrRunning = errors.New("the platform runs")
 
 // OpenData opens what the settings name. Where the database is the platform's own it is started unless
-// peltond runs it; still keeps peltond out meanwhile, and is ErrRunning if it is there.
+// peltond runs it; still, for who fills it, makes it where there is none, keeps peltond out meanwhile, and is
+// ErrRunning if it is there.
 func OpenData(ctx context.Context, cfg Config, still bool, log *slog.Logger) (_ *Data, err error) {
-	d := &Data{Config: cfg}
+	d := &Data{Config: cfg, Own: cfg.alone()}
 	if d.Config.Home, _, err = placeHome(cfg.Home); err != nil {
 		return nil, err
 	}
 	home := d.Config.Home
+	if _, err := os.Stat(filepath.Join(home, "pg")); d.Own && !still && err != nil { // a misprint would make a platform there
+		return nil, fault.Wrap(err, fault.NotFound, "home: no Pelton has its data in %s: give the folder that peltond has", home)
+	}
 	release, err := lockHome(home, filepath.Join(home, "run"))
 	var locked *lockedError
 	switch {

@@ -35,6 +35,9 @@ type Platform struct {
 	Files     Files
 	// Home holds the keys, and the bundles and dependencies of actions that run as local processes.
 	Home string
+	// Own tells that the database's server is the platform's own, which makes a service's database when that
+	// first starts: one that is not there was never needed. Elsewhere it is a fault of the settings.
+	Own bool
 	// Lock names the lock, in the database of LockIn, under which files and runs are removed.
 	Lock, LockIn string
 	// Builds tells which artifacts the snapshot of the runner needs.
@@ -125,20 +128,34 @@ func (p *Platform) writeDatabases(ctx context.Context, w *writer) (rows map[stri
 	var opened []open
 	defer func() {
 		for _, o := range opened {
-			_ = o.conn.Close(context.WithoutCancel(ctx))
+			if o.conn != nil {
+				_ = o.conn.Close(context.WithoutCancel(ctx))
+			}
 		}
 	}()
 	for _, d := range p.Databases { // all snapshots before any copying
 		conn, tx, err := snapshot(ctx, d.URL)
-		if err != nil {
+		if err != nil && (!p.Own || !isMissing(err)) {
 			return nil, nil, fmt.Errorf("%s: %w", d.Service, err)
 		}
 		opened = append(opened, open{conn, tx})
 	}
 	rows = map[string]map[string]int{}
 	for i, d := range p.Databases {
-		if rows[d.Service], err = dump(ctx, w, d.Service, opened[i].conn, opened[i].tx); err != nil {
+		if opened[i].conn == nil {
+			rows[d.Service], err = never(w, d.Service)
+		} else {
+			rows[d.Service], err = dump(ctx, w, d.Service, opened[i].conn, opened[i].tx)
+		}
+		if err != nil {
 			return nil, nil, err
+		}
+		if len(rows[d.Service]) == 0 {
+			if d.Service == p.LockIn {
+				return nil, nil, fault.New(fault.Invalid, "the database of %s is empty: the platform has never run on it", d.Service)
+			}
+			p.Say("database of %s: the service has never started on it", d.Service)
+			continue
 		}
 		sum := 0
 		for _, n := range rows[d.Service] {
@@ -154,9 +171,15 @@ func (p *Platform) writeDatabases(ctx context.Context, w *writer) (rows map[stri
 	return rows, builds, nil
 }
 
-// unfinished tells the folder of something that is still being made.
-func unfinished(name string) bool {
-	return strings.Contains(name, ".tmp-") || strings.HasSuffix(name, ".new")
+// unfinished tells that something of a home, by its path in that, is still being made: a key, or the folder
+// of a bundle or of dependencies, <part>/<project>/<name>.tmp-<pid>. What lies in a folder that is made is an
+// author's, whatever it is called.
+func unfinished(rel string) bool {
+	p := strings.Split(filepath.ToSlash(rel), "/")
+	if p[0] == "keys" {
+		return strings.HasSuffix(rel, ".new")
+	}
+	return len(p) == 3 && strings.Contains(p[2], ".tmp-")
 }
 
 // writeHome writes a folder of the home as it lies there. What goes meanwhile is left out.
@@ -169,15 +192,15 @@ func (p *Platform) writeHome(ctx context.Context, w *writer, part string) error 
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
-		if unfinished(e.Name()) {
+		rel, err := filepath.Rel(p.Home, path)
+		if err != nil {
+			return err
+		}
+		if unfinished(rel) {
 			if e.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
-		}
-		rel, err := filepath.Rel(p.Home, path)
-		if err != nil {
-			return err
 		}
 		return writeEntry(w, path, "home/"+filepath.ToSlash(rel))
 	})

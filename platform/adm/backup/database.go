@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/pg"
@@ -57,6 +58,9 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p'
 // snapshot opens a database for reading as it is now, whatever happens to it meanwhile.
 func snapshot(ctx context.Context, url string) (*pgx.Conn, pgx.Tx, error) {
 	conn, err := pgx.Connect(ctx, url)
+	if isMissing(err) {
+		return nil, nil, fault.Wrap(err, fault.NotFound, "its server has no such database: see store and stores in the settings")
+	}
 	if err != nil {
 		return nil, nil, fault.Wrap(err, fault.Unavailable, "the database does not answer")
 	}
@@ -152,6 +156,17 @@ func columns(t table) string {
 	return strings.Join(list, ", ")
 }
 
+// isMissing tells that a server answered and does not have the database.
+func isMissing(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "3D000"
+}
+
+// never writes a database that its service has never started on: a restore leaves it as empty as it was.
+func never(w *writer, service string) (map[string]int, error) {
+	return map[string]int{}, w.json("db/"+service+"/schema.json", schema{})
+}
+
 // dump writes a database as its snapshot shows it; it gives the rows of each table. Partitions are read
 // one by one, which locks no parent: the service can make further ones meanwhile.
 func dump(ctx context.Context, w *writer, service string, conn *pgx.Conn, tx pgx.Tx) (map[string]int, error) {
@@ -159,8 +174,11 @@ func dump(ctx context.Context, w *writer, service string, conn *pgx.Conn, tx pgx
 	if err != nil {
 		return nil, pg.Translate(err, "schema")
 	}
-	if len(s.Migrations) == 0 {
-		return nil, fault.New(fault.Invalid, "the database of %s is empty: the platform has never run on it", service)
+	switch {
+	case len(s.Migrations) == 0 && len(s.Tables) > 0:
+		return nil, fault.New(fault.Invalid, "the database of %s holds tables that are no platform's, such as %s: see store in the settings", service, s.Tables[0].Name)
+	case len(s.Migrations) == 0:
+		return never(w, service)
 	}
 	if err := w.json("db/"+service+"/schema.json", s); err != nil {
 		return nil, err
@@ -337,8 +355,10 @@ func (t *target) finish(ctx context.Context) error {
 			return pg.Translate(err, "numbers of "+i.Table)
 		}
 	}
-	if err := t.restored(ctx, t.tx); err != nil {
-		return fmt.Errorf("restore %s: %w", t.service, err)
+	if len(t.schema.Migrations) > 0 { // else the service had never started on it
+		if err := t.restored(ctx, t.tx); err != nil {
+			return fmt.Errorf("restore %s: %w", t.service, err)
+		}
 	}
 	if _, err := t.tx.Exec(ctx, "UPDATE "+marker+" SET done = true, at = now()"); err != nil {
 		return pg.Translate(err, "marker")

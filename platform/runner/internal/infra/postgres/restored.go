@@ -25,7 +25,7 @@ func Restored(ctx context.Context, tx pgx.Tx) error {
 			return pg.Translate(err, "run")
 		}
 	}
-	for _, name := range []string{"restored_leases", "restored_states", "restored_sleeping", "restored_deployments", "restored_outbox", "restored_key"} {
+	for _, name := range []string{"restored_leases", "restored_bulk", "restored_inbox", "restored_states", "restored_sleeping", "restored_deployments", "restored_outbox", "restored_key"} {
 		if _, err := tx.Exec(ctx, q.Get(name)); err != nil {
 			return pg.Translate(err, "run")
 		}

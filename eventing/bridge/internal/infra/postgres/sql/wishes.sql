@@ -1,0 +1,1 @@
+SELECT project, version, started, ended, failed FROM wish ORDER BY project
