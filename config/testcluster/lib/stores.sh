@@ -143,7 +143,7 @@ tenant() {
 	name=${1:-}
 	[[ $name =~ ^[a-z][a-z0-9]{0,19}$ ]] || die "usage: cluster tenant [-d] NAME; NAME is up to 20 lower-case letters and digits, beginning with a letter"
 	alive postgres && alive rabbitmq && alive minio || die "the stores are not up: run 'cluster up stores'"
-	for s in authorization repository studio runner; do
+	for s in authorization repository studio runner bridge; do
 		if [ -n "$drop" ]; then
 			psql_as_owner -c "DROP DATABASE IF EXISTS ${name}pelton_$s WITH (FORCE)" 2>/dev/null || die "cannot drop the database ${name}pelton_$s"
 		elif [ -z "$(psql_as_owner -tAc "SELECT 1 FROM pg_database WHERE datname = '${name}pelton_$s'")" ]; then
