@@ -7,10 +7,10 @@ VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION) -X github.com/pelton-run/pelton/platform/cli/version.Version=$(VERSION)
 UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
-.PHONY: help preflight core build ui run demo test e2e-split test-race chaos chaos-bus unit ui-test lint verify bench clean cluster-up cluster-down cluster-status cluster-smoke cluster-check
+.PHONY: help preflight core build ui run demo test e2e-split test-race chaos chaos-bus unit ui-test lint verify bench clean cluster-up cluster-down cluster-status cluster-smoke cluster-check test-cluster
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 preflight:
 	@sh platform/tools/preflight.sh "$(PELTON_HOME)"
@@ -66,6 +66,9 @@ verify: ## generated files are up to date, contracts match, other platforms comp
 
 bench: build ## the performance figures, written to build/bench.json
 	@go run ./platform/tools/testpg -- go run ./platform/tools/bench
+
+test-cluster: ## what needs Kubernetes with Knative, on the cluster of cluster-up, which stays up; figures are printed
+	@sh platform/tools/testcluster.sh
 
 cluster-up: ## a Kubernetes of one node with Knative on this machine, for tests (root on Debian; platform/docs/testcluster.md)
 	@config/testcluster/cluster up

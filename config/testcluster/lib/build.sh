@@ -22,7 +22,7 @@ deps() {
 			die "apt-get could not install ${missing[*]}: $(grep '^E:' "$LOG/apt.log" | head -3) (see $LOG/apt.log)"
 	fi
 	[ -x /usr/lib/cni/bridge ] || die "the CNI plugins are not in /usr/lib/cni: reinstall containernetworking-plugins"
-	preflight_nft
+	preflight_network
 }
 
 # build_for PART...: the groups that these parts of the cluster need.

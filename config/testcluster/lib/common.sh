@@ -45,9 +45,13 @@ kc() { "$(program kube kube)" kubectl --kubeconfig "$ADMIN" "$@"; }
 
 lay_folders() { mkdir -p "$BIN" "$LOG" "$RUN" "$STATE" "$CONF" "$IMAGES" "$SECRETS" && chmod 700 "$SECRETS" || die "cannot write $PELTON_CLUSTER_DIR: choose another folder with PELTON_CLUSTER_DIR"; }
 
-# locked: one command at a time changes the cluster.
+# locked: one command at a time changes the cluster. The lock also marks the folder as the cluster's:
+# 'down' removes folders like log, run and conf in it, which elsewhere are somebody else's.
 locked() {
+	[ -e "$PELTON_CLUSTER_DIR/lock" ] || [ -z "$(ls -A "$PELTON_CLUSTER_DIR" 2>/dev/null)" ] || die "$PELTON_CLUSTER_DIR holds other things: choose an empty folder, or a new one, with PELTON_CLUSTER_DIR"
 	mkdir -p "$PELTON_CLUSTER_DIR" && exec 9>"$PELTON_CLUSTER_DIR/lock" || die "cannot write $PELTON_CLUSTER_DIR: choose another folder with PELTON_CLUSTER_DIR"
+	flock -n 9 && return
+	log "another command works on this cluster: waiting for its end"
 	flock -w 3600 9 || die "another command works on this cluster since an hour"
 }
 

@@ -1,11 +1,12 @@
 # Undoing it all: containers, processes, mounts, control groups, network, data and credentials. What
-# was built and the registry's images stay, so that the next 'up' is quick; --purge removes these too.
+# was built and the cluster's own images stay, so that the next 'up' is quick; --purge removes these too.
 
 down() {
 	case ${1:-} in '' | --purge) ;; *) die "unknown option '$1': cluster down [--purge]" ;; esac
 	step "stop the control plane" stop_control
 	step "stop containers" stop_containers
 	step "stop the servers" stop_servers
+	step "remove others' images" prune_registry
 	step "undo mounts and network" undo
 	if [ "${1:-}" = --purge ]; then
 		rm -rf "$PELTON_CLUSTER_DIR"
@@ -45,6 +46,16 @@ stop_servers() {
 	stop proxy
 	stores_down
 	stop registry
+}
+
+# prune_registry: what installations and tests pushed goes as their other data does; else it would heap up.
+prune_registry() {
+	local r
+	[ -s "$CONF/registry.yml" ] || return 0
+	for r in "$IMAGES"/docker/registry/v2/repositories/*; do
+		case ${r##*/} in testcluster | base | demo | serving | eventing | traefik) ;; *) rm -rf "$r" ;; esac
+	done
+	docker-registry garbage-collect --delete-untagged "$CONF/registry.yml" >"$LOG/registry-gc.log" 2>&1 || log "the registry's room was not freed: $(tail -n 1 "$LOG/registry-gc.log")"
 }
 
 undo() {

@@ -1,4 +1,4 @@
-# What the machine must have, said before anything is changed.
+# What the machine must have, said before anything but packages is changed.
 
 preflight() {
 	[ "$(uname -s)" = Linux ] || die "this needs Linux"
@@ -7,11 +7,9 @@ preflight() {
 	preflight_build
 	preflight_capabilities
 	preflight_cgroups
-	preflight_routes
 	if ! mount_overlay; then die "the kernel cannot mount overlayfs in $PELTON_CLUSTER_DIR (module overlay missing, or the folder itself lies on an overlay): set PELTON_CLUSTER_DIR to a folder on ext4 or xfs"; fi
 	modprobe -q br_netfilter 2>/dev/null
 	[ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || die "the kernel has no br_netfilter: load the module br_netfilter"
-	unshare -n sh -c 'ip link add br0 type bridge && ip link add v0 type veth peer name v1' 2>/dev/null || die "the kernel has no network interfaces of type bridge and veth: load the modules bridge and veth"
 }
 
 preflight_build() {
@@ -70,8 +68,11 @@ mount_overlay() {
 	return $rc
 }
 
-# After the packages are there: what the firewall must be able to do, tried in a namespace of its own.
-preflight_nft() {
+# After the packages are there, since a small machine has neither ip nor nft: interfaces and what the
+# firewall must be able to do, tried in a namespace of their own.
+preflight_network() {
+	preflight_routes
+	unshare -n sh -c 'ip link add br0 type bridge && ip link add v0 type veth peer name v1' 2>/dev/null || die "the kernel has no network interfaces of type bridge and veth: load the modules bridge and veth"
 	unshare -n nft -f - 2>/dev/null <<-'NFT' || die "the kernel's nftables lack what kube-proxy needs (maps, verdicts, NAT, fib, numgen, conntrack): Linux 5.13 or newer with these modules"
 		table ip probe {
 			map m { type ipv4_addr . inet_proto . inet_service : verdict; }

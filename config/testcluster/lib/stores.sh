@@ -31,16 +31,18 @@ postgres_up() {
 	bin=$(postgres_bin) && [ -n "$bin" ] || die "PostgreSQL is not in /usr/lib/postgresql"
 	password=$(secret postgres) || exit 1
 	alive postgres && return
-	if [ ! -s "$data/PG_VERSION" ]; then
-		own postgres "$data"
-		printf '%s\n' "$password" >"$DATA/initial" && chown postgres "$DATA/initial" && chmod 600 "$DATA/initial"
-		(cd "$DATA" && as postgres env LC_ALL=C.UTF-8 "$bin/initdb" -D "$data" -U pelton --pwfile="$DATA/initial" --auth=scram-sha-256 --encoding=UTF8 --no-sync) >"$LOG/initdb.log" 2>&1 || die "initdb failed: $(tail -n 3 "$LOG/initdb.log")"
+	if [ ! -d "$data" ]; then # put in its place whole: half a database would be taken for one the next time
+		rm -rf "$data.new"
+		own postgres "$data.new"
+		(umask 077 && printf '%s\n' "$password" >"$DATA/initial") && chown postgres "$DATA/initial"
+		(cd "$DATA" && as postgres env LC_ALL=C.UTF-8 "$bin/initdb" -D "$data.new" -U pelton --pwfile="$DATA/initial" --auth=scram-sha-256 --encoding=UTF8 --no-sync) >"$LOG/initdb.log" 2>&1 || die "initdb failed: $(tail -n 3 "$LOG/initdb.log")"
 		rm -f "$DATA/initial"
-		cat >"$data/pg_hba.conf" <<-HBA
+		cat >"$data.new/pg_hba.conf" <<-HBA
 			host all all $PELTON_CLUSTER_POD_CIDR scram-sha-256
 			host all all $PELTON_CLUSTER_NODE_IP/32 scram-sha-256
 			host all all $PELTON_CLUSTER_POD_GW/32 scram-sha-256
 		HBA
+		mv "$data.new" "$data"
 	fi
 	(cd "$DATA" && spawn postgres setpriv --reuid postgres --regid postgres --clear-groups -- "$bin/postgres" -D "$data" \
 		-c listen_addresses="$PELTON_CLUSTER_NODE_IP" -c port="$PELTON_CLUSTER_POSTGRES_PORT" -c unix_socket_directories= \
@@ -143,7 +145,7 @@ tenant() {
 	name=${1:-}
 	[[ $name =~ ^[a-z][a-z0-9]{0,19}$ ]] || die "usage: cluster tenant [-d] NAME; NAME is up to 20 lower-case letters and digits, beginning with a letter"
 	alive postgres && alive rabbitmq && alive minio || die "the stores are not up: run 'cluster up stores'"
-	for s in authorization repository studio runner; do
+	for s in authorization repository studio runner bridge; do
 		if [ -n "$drop" ]; then
 			psql_as_owner -c "DROP DATABASE IF EXISTS ${name}pelton_$s WITH (FORCE)" 2>/dev/null || die "cannot drop the database ${name}pelton_$s"
 		elif [ -z "$(psql_as_owner -tAc "SELECT 1 FROM pg_database WHERE datname = '${name}pelton_$s'")" ]; then

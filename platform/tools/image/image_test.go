@@ -75,17 +75,10 @@ func TestImage(t *testing.T) {
 	b, err := again.Digest()
 	require.NoError(t, err)
 	require.Equal(t, a, b, "the same files make the same image")
-
-	bin = folder(t, "peltond", "executor", "wrapper")
-	img, err = image(bin, "", "dev")
-	require.NoError(t, err)
-	layers, err = img.Layers()
-	require.NoError(t, err)
-	require.Len(t, layers, 4, "pelton-adm need not be there")
 }
 
 func TestRun(t *testing.T) {
-	bin, registry := folder(t, "peltond", "executor", "wrapper"), registrytest.Shared(t)
+	bin, registry := folder(t, "peltond", "executor", "wrapper", "pelton-adm"), registrytest.Shared(t)
 	var out, said bytes.Buffer
 	require.NoError(t, run(t.Context(), []string{"-bin", bin, "-insecure", "-push", registry.Addr + "/pelton:dev"}, &out, &said))
 	require.Regexp(t, `^127\.0\.0\.1:\d+/pelton@sha256:[0-9a-f]{64}\n$`, out.String())
@@ -100,17 +93,18 @@ func TestRun(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	bin := folder(t, "peltond", "executor", "wrapper")
+	bin := folder(t, "peltond", "executor", "wrapper", "pelton-adm")
 	other := filepath.Join(t.TempDir(), "ca.crt")
 	require.NoError(t, os.WriteFile(other, []byte("none"), 0o600))
-	text := folder(t, "peltond", "executor")
+	text := folder(t, "peltond", "executor", "pelton-adm")
 	require.NoError(t, os.WriteFile(filepath.Join(text, "wrapper"), []byte("#!/bin/sh\n"), 0o600))
 	for name, c := range map[string]struct {
 		args []string
 		says string
 	}{
 		"nowhere to put it": {[]string{"-bin", bin}, "give -push REFERENCE or -tar FILE"},
-		"no program":        {[]string{"-bin", folder(t, "peltond", "executor"), "-tar", "x"}, "wrapper: no such file"},
+		"no program":        {[]string{"-bin", folder(t, "peltond", "executor", "pelton-adm"), "-tar", "x"}, "wrapper: no such file"},
+		"no administrator":  {[]string{"-bin", folder(t, "peltond", "executor", "wrapper"), "-tar", "x"}, "pelton-adm: no such file"},
 		"a script":          {[]string{"-bin", text, "-tar", "x"}, "is no program for Linux"},
 		"no certificates":   {[]string{"-bin", bin, "-ca", other, "-tar", "x"}, "holds no certificate in PEM"},
 		"a bad reference":   {[]string{"-bin", bin, "-push", "UPPER CASE"}, "-push: "},

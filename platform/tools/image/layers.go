@@ -4,10 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,10 +18,7 @@ import (
 )
 
 // programs are those of the image, in the order of their layers: what changes least is lowest.
-var programs = []struct {
-	name     string
-	optional bool
-}{{"wrapper", false}, {"executor", false}, {"pelton-adm", true}, {"peltond", false}}
+var programs = []string{"wrapper", "executor", "pelton-adm", "peltond"}
 
 // certificates are where systems keep theirs.
 var certificates = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}
@@ -38,18 +33,15 @@ func image(bin, ca, version string) (v1.Image, error) {
 	layers := []v1.Layer{base}
 	arch := ""
 	for _, p := range programs {
-		path := filepath.Join(bin, p.name)
+		path := filepath.Join(bin, p)
 		data, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) && p.optional {
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}
 		if arch, err = static(path, data, arch); err != nil {
 			return nil, err
 		}
-		l, err := layer([]entry{{name: "usr/local/bin/" + p.name, mode: 0o755, data: data}})
+		l, err := layer([]entry{{name: "usr/local/bin/" + p, mode: 0o755, data: data}})
 		if err != nil {
 			return nil, err
 		}

@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, out, errw io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("image", flag.ContinueOnError)
 	f.SetOutput(errw)
-	f.StringVar(&o.bin, "bin", "", "folder with the static programs peltond, executor, wrapper and, if there, pelton-adm; built when left out")
+	f.StringVar(&o.bin, "bin", "", "folder with the static programs peltond, pelton-adm, executor and wrapper; built when left out")
 	f.StringVar(&o.ca, "ca", "", "file of the CA certificates that the image trusts; this machine's by default")
 	f.StringVar(&o.push, "push", "", "reference to push to, HOST[:PORT]/NAME:TAG")
 	f.BoolVar(&o.insecure, "insecure", false, "the registry speaks plain HTTP")
@@ -84,12 +84,9 @@ func run(ctx context.Context, args []string, out, errw io.Writer) error {
 
 // compile builds the programs, static and without the paths of this machine.
 func compile(ctx context.Context, dir, version string, errw io.Writer) error {
-	pkgs := []string{"./platform/cmd/peltond", "./builder/cmd/executor", "./wrapper/cmd/wrapper"}
-	if _, err := os.Stat("platform/cmd/pelton-adm"); err == nil {
-		pkgs = append(pkgs, "./platform/cmd/pelton-adm")
-	}
 	ldflags := "-s -w -X github.com/pelton-run/pelton/platform/server.Version=" + version
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", ldflags, "-o", dir + string(filepath.Separator)}, pkgs...)...)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", ldflags, "-o", dir+string(filepath.Separator),
+		"./platform/cmd/peltond", "./platform/cmd/pelton-adm", "./builder/cmd/executor", "./wrapper/cmd/wrapper")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	cmd.Stdout, cmd.Stderr = errw, errw
 	if err := cmd.Run(); err != nil {

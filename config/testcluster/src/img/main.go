@@ -1,9 +1,9 @@
-// Command img makes one-layer container images out of files on this machine and
-// pushes them to a registry, so that no image engine is needed:
+// Command img makes container images out of files on this machine and pushes them to a registry, so
+// that no image engine is needed:
 //
-//	img [-base REF] [-entry a,b] [-env K=V]... [-user 65532] [-file SRC:DST[:MODE]]... [-dir DST]... [-layer TAR] REF
+//	img [-entry a,b] [-env K=V]... [-layer TAR] [-file SRC:DST:MODE]... [-dir DST]... REF
 //
-// -layer adds a tar file as it is, before the files. SRC may be a folder, which is added whole. Without -base the image starts empty.
+// -layer adds a tar file as it is, before the files. The image runs as user 65532.
 package main
 
 import (
@@ -13,11 +13,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log"
 	"os"
 	"path"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -40,39 +38,27 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("img: ")
 	var env, files, dirs list
-	base := flag.String("base", "", "image to start from")
 	entry := flag.String("entry", "", "entrypoint, comma separated")
-	user := flag.String("user", "65532:65532", "user[:group] to run as")
-	work := flag.String("workdir", "/", "working directory")
 	tarLayer := flag.String("layer", "", "tar file to add as a layer of its own, as it is")
 	flag.Var(&env, "env", "K=V")
-	flag.Var(&files, "file", "SRC:DST[:MODE]")
+	flag.Var(&files, "file", "SRC:DST:MODE")
 	flag.Var(&dirs, "dir", "make an empty world-writable folder")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*base, *entry, *user, *work, *tarLayer, env, files, dirs, flag.Arg(0)); err != nil {
+	if err := run(*entry, *tarLayer, env, files, dirs, flag.Arg(0)); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(base, entry, user, work, tarLayer string, env, files, dirs list, dst string) error {
+func run(entry, tarLayer string, env, files, dirs list, dst string) error {
 	ref, err := name.ParseReference(dst)
 	if err != nil {
 		return err
 	}
 	var img v1.Image = empty.Image
-	if base != "" {
-		b, err := name.ParseReference(base)
-		if err != nil {
-			return err
-		}
-		if img, err = remote.Image(b); err != nil {
-			return fmt.Errorf("base image: %w", err)
-		}
-	}
 	if tarLayer != "" {
 		l, err := tarball.LayerFromFile(tarLayer, tarball.WithCompressionLevel(gzip.BestSpeed))
 		if err != nil {
@@ -104,7 +90,7 @@ func run(base, entry, user, work, tarLayer string, env, files, dirs list, dst st
 	cf = cf.DeepCopy()
 	cf.OS, cf.Architecture = "linux", runtime.GOARCH
 	cf.Created = v1.Time{Time: time.Unix(0, 0)}
-	cf.Config.User, cf.Config.WorkingDir = user, work
+	cf.Config.User, cf.Config.WorkingDir = "65532:65532", "/"
 	cf.Config.Env = append(cf.Config.Env, env...)
 	if entry != "" {
 		cf.Config.Entrypoint, cf.Config.Cmd = strings.Split(entry, ","), nil
@@ -143,36 +129,6 @@ func layer(w io.Writer, files, dirs list) error {
 		}
 		return nil
 	}
-	add := func(src, dst string, mode int64) error {
-		st, err := os.Lstat(src)
-		if err != nil {
-			return err
-		}
-		if mode == 0 {
-			mode = int64(st.Mode().Perm())
-		}
-		if err := mkdir(path.Dir(dst), 0o755); err != nil {
-			return err
-		}
-		name := strings.TrimPrefix(dst, "/")
-		if st.Mode()&fs.ModeSymlink != 0 {
-			to, err := os.Readlink(src)
-			if err != nil {
-				return err
-			}
-			return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to, Mode: 0o777})
-		}
-		f, err := os.Open(src)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: st.Size()}); err != nil {
-			return err
-		}
-		_, err = io.Copy(tw, f)
-		return err
-	}
 	for _, d := range dirs {
 		if err := mkdir(path.Clean(d), 0o1777); err != nil {
 			return err
@@ -180,39 +136,25 @@ func layer(w io.Writer, files, dirs list) error {
 	}
 	for _, f := range files {
 		p := strings.Split(f, ":")
-		if len(p) < 2 {
-			return fmt.Errorf("-file %q is not SRC:DST", f)
+		if len(p) != 3 {
+			return fmt.Errorf("-file %q is not SRC:DST:MODE", f)
 		}
-		var mode int64
-		if len(p) > 2 {
-			m, err := strconv.ParseInt(p[2], 8, 64)
-			if err != nil {
-				return err
-			}
-			mode = m
+		mode, err := strconv.ParseInt(p[2], 8, 64)
+		if err != nil {
+			return fmt.Errorf("-file %q: the mode: %w", f, err)
 		}
-		st, err := os.Stat(p[0])
+		data, err := os.ReadFile(p[0])
 		if err != nil {
 			return err
 		}
-		if !st.IsDir() {
-			if err := add(p[0], path.Clean(p[1]), mode); err != nil {
-				return err
-			}
-			continue
+		to := path.Clean(p[1])
+		if err := mkdir(path.Dir(to), 0o755); err != nil {
+			return err
 		}
-		err = filepath.WalkDir(p[0], func(at string, e fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			rel, _ := filepath.Rel(p[0], at)
-			to := path.Join(p[1], filepath.ToSlash(rel))
-			if e.IsDir() {
-				return mkdir(to, 0o755)
-			}
-			return add(at, to, 0)
-		})
-		if err != nil {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(to, "/"), Mode: mode, Size: int64(len(data))}); err != nil {
+			return err
+		}
+		if _, err := tw.Write(data); err != nil {
 			return err
 		}
 	}

@@ -1,8 +1,7 @@
 // Command proxy is an HTTP proxy that leads to listed hosts only: proxy ADDRESS FILE. Pods have no
 // other way out of the machine. FILE has a host a line; *.example.com stands for every host below
 // example.com, and # begins a comment. The port must be 80 or 443, and the address that a name
-// leads to must not be this machine's or a private one unless the line says so by a following
-// " private".
+// leads to must not be a loopback or private one unless the line says so by a following " private".
 package main
 
 import (
@@ -159,8 +158,11 @@ func (p *proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, refusal(addr + " is not HOST:PORT")
 	}
 	ok, private := p.hosts.allows(host)
-	if !ok || (port != "80" && port != "443") {
+	if !ok {
 		return nil, refusal(addr + " is not a package host that this cluster lets through; PELTON_CLUSTER_PROXY_HOSTS names further ones")
+	}
+	if port != "80" && port != "443" {
+		return nil, refusal(addr + " is not at port 80 or 443, the only ones that this cluster lets through")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -38,7 +38,7 @@ func TestRefused(t *testing.T) {
 	defer srv.Close()
 	at, _ := url.Parse(srv.URL)
 	client := http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(at)}}
-	for target, want := range map[string]string{"http://localhost/": "private", "http://example.invalid/": "not a package host", "http://localhost:8080/": "not a package host"} {
+	for target, want := range map[string]string{"http://localhost/": "private", "http://example.invalid/": "not a package host", "http://localhost:8080/": "port 80 or 443"} {
 		res, err := client.Get(target)
 		if err != nil {
 			t.Fatal(err)
