@@ -154,11 +154,11 @@ func (s *Service) Handler() http.Handler {
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan error, 2)
-	for _, part := range []func(context.Context) error{s.relay.Run, s.app.Run} {
+	ended := make(chan error, 3)
+	for _, part := range []func(context.Context) error{s.relay.Run, s.app.Run, s.app.Tidy} {
 		go func() { ended <- part(ctx); cancel() }()
 	}
-	return errors.Join(<-ended, <-ended)
+	return errors.Join(<-ended, <-ended, <-ended)
 }
 
 // Close ends connections and frees the database.

@@ -78,7 +78,15 @@ type Store interface {
 	// subscription. They tell how many.
 	Replay(ctx context.Context, project, subscription, id string) (int, error)
 	Drop(ctx context.Context, project, subscription, id string) (int, error)
+
+	// Crowded lists the subscriptions that take events and for which more than most deliveries wait.
+	Crowded(ctx context.Context, most int) ([]Crowd, error)
+	// ForgetDead forgets dead letters older than age, and of each subscription the oldest beyond most. It tells how many.
+	ForgetDead(ctx context.Context, most int, age time.Duration) (int, error)
 }
+
+// Crowd is a subscription for which too much waits.
+type Crowd struct{ Project, Subscription string }
 
 // Claimed is a delivery with where it goes.
 type Claimed struct {

@@ -135,3 +135,19 @@ func (s *Store) all(ctx context.Context, name, project, subscription, id string)
 	}
 	return n, nil
 }
+
+// Crowded implements app.Store.
+func (s *Store) Crowded(ctx context.Context, most int) ([]app.Crowd, error) {
+	rows, err := s.pool.Query(ctx, s.q["crowded"], most)
+	if err != nil {
+		return nil, pg.Translate(err, "subscription")
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[app.Crowd])
+	return list, pg.Translate(err, "subscription")
+}
+
+// ForgetDead implements app.Store.
+func (s *Store) ForgetDead(ctx context.Context, most int, age time.Duration) (int, error) {
+	tag, err := s.pool.Exec(ctx, s.q["forget_dead"], most, interval(age))
+	return int(tag.RowsAffected()), pg.Translate(err, "dead letter")
+}

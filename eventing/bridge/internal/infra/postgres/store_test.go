@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -182,4 +183,102 @@ func TestDeliveries(t *testing.T) {
 	require.Equal(t, []string{"5", "y0"}, claimed(t, s, 10, 4))
 	require.Empty(t, claimed(t, s, 10, 4))
 	require.Equal(t, []string{"y1"}, claimed(t, s, 1, 100))
+}
+
+// event is a delivery of an order of its own.
+func event(sub, id string) domain.Delivery {
+	return domain.Delivery{Subscription: sub, Project: "p", Order: id, EventID: id, Type: "t", Event: []byte("{}")}
+}
+
+// TestDisabled: what a disabled subscription's tries under way come to does not bring them back, nothing is sent to it,
+// and enabled again it is whole only once the wish that counts it in again is in force.
+func TestDisabled(t *testing.T) {
+	s, told := open(t)
+	ctx := t.Context()
+	a := add(t, s, "a", domain.RunStarted)
+	require.NoError(t, s.Armed(ctx, "p", 1))
+	deliver(t, s, id.New(), event(a, "1"), event(a, "2"))
+	list, err := s.Claim(ctx, 10, 10, time.Minute)
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	told()
+	require.NoError(t, s.DisableSubscription(ctx, "p", a, "gone", settle))
+	require.Equal(t, []string{"2 {false false false}"}, told())
+	require.NoError(t, s.Failed(ctx, list[0].Delivery, "away", 0, false))
+	require.NoError(t, s.Delivered(ctx, list[1].Delivery))
+	sub, err := s.Subscription(ctx, "p", "a")
+	require.NoError(t, err)
+	require.Equal(t, []any{1, 0, int64(1)}, []any{sub.Dead, sub.Waiting, sub.Delivered})
+	n, err := s.Replay(ctx, "p", a, "")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Empty(t, claimed(t, s, 10, 10), "it waits")
+
+	require.NoError(t, s.DisableSubscription(ctx, "p", a, "", settle))
+	require.Equal(t, []string{"3 {true false false}"}, told())
+	sub, err = s.Subscription(ctx, "p", "a")
+	require.NoError(t, err)
+	require.Equal(t, domain.StateArming, sub.State())
+	require.NoError(t, s.Armed(ctx, "p", 3))
+	sub, err = s.Subscription(ctx, "p", "a")
+	require.NoError(t, err)
+	require.Equal(t, domain.StateActive, sub.State())
+	require.Equal(t, []string{"1"}, claimed(t, s, 10, 10))
+}
+
+// TestShares: of what is due each subscription gets its share, however much waits for another.
+func TestShares(t *testing.T) {
+	s, _ := open(t)
+	a, b := add(t, s, "a"), add(t, s, "b")
+	for i := range 5 {
+		deliver(t, s, id.New(), event(a, fmt.Sprint("a", i)))
+	}
+	deliver(t, s, id.New(), event(b, "b0"), event(b, "b1"))
+	require.Equal(t, []string{"a0", "a1", "b0"}, claimed(t, s, 3, 8))
+	require.Equal(t, []string{"b1"}, claimed(t, s, 1, 8), "a has two under way")
+}
+
+// nobody announces.
+type nobody struct{ app.Announcer }
+
+func (nobody) EventsWanted(id, _ string, _ int64, _ domain.Wants) (app.Message, error) {
+	return app.Message{ID: id, Key: "EventsWanted", Payload: []byte{}}, nil
+}
+
+// TestBounds: a subscription for which too much waits is disabled, and dead letters beyond a number or an age are
+// forgotten; others are left alone.
+func TestBounds(t *testing.T) {
+	pool := pgtest.New(t, "bridge", Migrations, "migrations")
+	s := New(pool, func() {})
+	ctx := t.Context()
+	cases := app.New(app.Service{Store: s, Announce: nobody{}, NewID: id.New, Log: slog.New(slog.DiscardHandler)})
+	a, b := add(t, s, "a"), add(t, s, "b")
+	for i := range 3 {
+		deliver(t, s, id.New(), event(a, fmt.Sprint("a", i)), event(b, fmt.Sprint("b", i)))
+	}
+	deliver(t, s, id.New(), event(a, "a3"))
+	bounds := app.Bounds{Waiting: 3, Dead: 3, Age: time.Hour}
+	require.NoError(t, cases.TidyNow(ctx, bounds))
+	state := func(name string) []any {
+		x, err := s.Subscription(ctx, "p", name)
+		require.NoError(t, err)
+		return []any{x.State(), x.Waiting, x.Dead}
+	}
+	require.Equal(t, []any{domain.StateDisabled, 0, 3}, state("a"))
+	require.Equal(t, []any{domain.StateActive, 3, 0}, state("b"))
+	x, err := s.Subscription(ctx, "p", "a")
+	require.NoError(t, err)
+	require.Equal(t, "more than 3 events waited for it: they are dead letters now", x.Disabled)
+	dead, err := s.Dead(ctx, "p", a, "", 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a1", "a2", "a3"}, []string{dead[0].EventID, dead[1].EventID, dead[2].EventID}, "the newest")
+
+	_, err = pool.Exec(ctx, `UPDATE delivery SET died_at = died_at - interval '2 hours' WHERE event_id <> 'a2'`)
+	require.NoError(t, err)
+	require.NoError(t, cases.TidyNow(ctx, bounds))
+	dead, err = s.Dead(ctx, "p", "", "", 10)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+	require.Equal(t, "a2", dead[0].EventID)
+	require.Equal(t, []any{domain.StateActive, 3, 0}, state("b"))
 }

@@ -35,7 +35,7 @@ var _ app.Sender = (*Sender)(nil)
 const idle = 5 * time.Minute
 
 type connection struct {
-	mu    sync.Mutex // held while it is made
+	busy  chan struct{} // holds one while the connection is made or ended
 	conn  *amqp.Connection
 	close *time.Timer
 }
@@ -46,10 +46,14 @@ func New(private bool) *Sender {
 }
 
 // dial connects; the handshake has to be over in time too.
-func (s *Sender) dial(network, address string) (net.Conn, error) {
-	conn, err := s.dialer.Dial(network, address)
+func (s *Sender) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := s.dialer.DialContext(ctx, network, address)
 	if err == nil {
-		err = conn.SetDeadline(time.Now().Add(s.dialer.Timeout)) // the client takes it off once the connection is open
+		end := time.Now().Add(s.dialer.Timeout)
+		if limit, ok := ctx.Deadline(); ok && limit.Before(end) {
+			end = limit
+		}
+		err = conn.SetDeadline(end) // the client takes it off once the connection is open
 	}
 	return conn, err
 }
@@ -59,36 +63,61 @@ func (s *Sender) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.conns {
+		c.close.Stop()
 		c.end()
 	}
 }
 
+// goodbye is how long a server may take to hear that a connection ends.
+const goodbye = 3 * time.Second
+
 func (c *connection) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.busy <- struct{}{}
+	defer func() { <-c.busy }()
 	if c.conn != nil {
-		_ = c.conn.Close()
+		_ = c.conn.CloseDeadline(time.Now().Add(goodbye))
 		c.conn = nil
 	}
 }
 
-// open gives the connection to a server as a user.
-func (s *Sender) open(address string) (*amqp.Connection, error) {
+// drop forgets a connection that nobody has sent over for a while.
+func (s *Sender) drop(address string, c *connection) {
+	s.mu.Lock()
+	if c.close.Stop() { // somebody has taken it just now
+		c.close.Reset(idle)
+		s.mu.Unlock()
+		return
+	}
+	delete(s.conns, address)
+	s.mu.Unlock()
+	c.end()
+}
+
+var errLate = errors.New("the server did not answer in time")
+
+// open gives the connection to a server as a user. One at a time makes it; who waits for that waits no longer than
+// its own time, so that a server that is away holds up nobody's deliveries to others.
+func (s *Sender) open(ctx context.Context, address string) (*amqp.Connection, error) {
 	s.mu.Lock()
 	c := s.conns[address]
 	if c == nil {
-		c = &connection{}
-		c.close = time.AfterFunc(idle, c.end)
+		c = &connection{busy: make(chan struct{}, 1)}
+		c.close = time.AfterFunc(idle, func() { s.drop(address, c) })
 		s.conns[address] = c
 	}
-	s.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.close.Reset(idle)
+	s.mu.Unlock()
+	select {
+	case c.busy <- struct{}{}:
+	case <-ctx.Done():
+		return nil, errLate
+	}
+	defer func() { <-c.busy }()
 	if c.conn != nil && !c.conn.IsClosed() {
 		return c.conn, nil
 	}
-	conn, err := amqp.DialConfig(address, amqp.Config{Heartbeat: 10 * time.Second, Dial: s.dial, Properties: amqp.Table{"connection_name": "pelton bridge"}})
+	dial := func(network, address string) (net.Conn, error) { return s.dial(ctx, network, address) }
+	conn, err := amqp.DialConfig(address, amqp.Config{Heartbeat: 10 * time.Second, Dial: dial, Properties: amqp.Table{"connection_name": "pelton bridge"}})
 	if err == nil {
 		c.conn = conn
 	}
@@ -116,21 +145,23 @@ func (s *Sender) send(ctx context.Context, sink domain.Sink, secret []byte, d do
 	}
 	user, password, _ := strings.Cut(string(secret), ":")
 	u.User = url.UserPassword(user, password)
-	conn, err := s.open(u.String())
+	conn, err := s.open(ctx, u.String())
 	if errors.Is(err, app.ErrPrivate) {
 		return app.ErrPrivate
 	}
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
+	// The client waits for a server's answers without a limit: they end with the connection.
+	defer context.AfterFunc(ctx, func() { _ = conn.CloseDeadline(time.Now()) })()
 	ch, err := conn.Channel()
 	if err != nil {
-		return err
+		return late(ctx, err)
 	}
 	defer ch.Close()
 	closed, returned := ch.NotifyClose(make(chan *amqp.Error, 1)), ch.NotifyReturn(make(chan amqp.Return, 1))
 	if err := ch.Confirm(false); err != nil {
-		return err
+		return late(ctx, err)
 	}
 	m, err := publishing(d)
 	if err != nil {
@@ -142,24 +173,37 @@ func (s *Sender) send(ctx context.Context, sink domain.Sink, secret []byte, d do
 	}
 	confirm, err := ch.PublishWithDeferredConfirmWithContext(ctx, sink.Exchange, key, true, false, m)
 	if err != nil {
-		return err
+		return late(ctx, err)
 	}
 	select {
 	case <-confirm.Done():
-	case e := <-closed:
-		return fmt.Errorf("publish to the exchange %s: %w", sink.Exchange, errorOf(e))
 	case <-ctx.Done():
 		return errors.New("the broker did not confirm in time")
 	}
-	if !confirm.Acked() {
-		return fmt.Errorf("the broker refused the event")
+	if !confirm.Acked() { // the end of a channel looks like that too, and is told before it
+		select {
+		case e := <-closed:
+			return late(ctx, fmt.Errorf("publish to the exchange %s: %w", sink.Exchange, errorOf(e)))
+		default:
+			return errors.New("the broker refused the event")
+		}
 	}
 	select { // a message that no queue takes comes back before its confirm
-	case <-returned:
-		return fmt.Errorf("no queue is bound to the exchange %s for the key %s", sink.Exchange, key)
+	case _, back := <-returned:
+		if back {
+			return fmt.Errorf("no queue is bound to the exchange %s for the key %s", sink.Exchange, key)
+		}
 	default:
-		return nil
 	}
+	return nil
+}
+
+// late is why something failed that the end of the time may have ended.
+func late(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errLate
+	}
+	return err
 }
 
 func errorOf(e *amqp.Error) error {

@@ -76,7 +76,7 @@ func (c *Client) Receive(ctx context.Context, credential, project string, event 
 
 var kinds = map[int]fault.Kind{
 	400: fault.Invalid, 401: fault.Unauthenticated, 403: fault.Forbidden, 404: fault.NotFound, 409: fault.Conflict, 413: fault.TooLarge, 415: fault.Unsupported,
-	422: fault.Unprocessable, 429: fault.Exhausted,
+	422: fault.Unprocessable, 429: fault.Exhausted, 503: fault.Unavailable,
 }
 
 // problem is the runner's answer as a fault.
@@ -87,11 +87,8 @@ func problem(status int, data []byte) error {
 		Errors []struct{ Field, Message, Remedy string }
 	}
 	kind, ok := kinds[status]
-	if !ok || json.Unmarshal(data, &p) != nil {
-		if p.Detail == "" {
-			p.Detail = away
-		}
-		return fault.New(fault.Unavailable, "%s", p.Detail).WithCode(p.Code)
+	if !ok || json.Unmarshal(data, &p) != nil || p.Detail == "" && p.Errors == nil {
+		return fault.New(fault.Unavailable, away)
 	}
 	f := fault.New(kind, "%s", p.Detail).WithCode(p.Code)
 	for _, e := range p.Errors {

@@ -5,10 +5,10 @@ WITH heads AS MATERIALIZED (
     SELECT subscription, count(*) AS n FROM heads WHERE claimed_until >= now() GROUP BY subscription
 ), due AS (
     SELECT h.seq, row_number() OVER (PARTITION BY h.subscription ORDER BY h.seq) + coalesce(b.n, 0) AS place
-    FROM heads h JOIN subscription s ON s.id = h.subscription AND NOT s.paused LEFT JOIN busy b ON b.subscription = h.subscription
+    FROM heads h JOIN subscription s ON s.id = h.subscription AND NOT s.paused AND s.disabled = '' LEFT JOIN busy b ON b.subscription = h.subscription
     WHERE h.next_at <= now() AND (h.claimed_until IS NULL OR h.claimed_until < now())
 ), chosen AS (
-    SELECT seq FROM due WHERE place <= $2 ORDER BY seq LIMIT $1
+    SELECT seq FROM due WHERE place <= $2 ORDER BY place, seq LIMIT $1
 ), taken AS (
     UPDATE delivery d SET claimed_until = now() + $3::interval, tries = d.tries + 1 FROM chosen c
     WHERE d.seq = c.seq AND d.died_at IS NULL AND (d.claimed_until IS NULL OR d.claimed_until < now())

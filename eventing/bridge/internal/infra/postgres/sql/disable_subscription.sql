@@ -1,1 +1,1 @@
-UPDATE subscription SET disabled = $3 WHERE project = $1 AND id = $2
+UPDATE subscription SET disabled = $3, version = CASE WHEN $3 = '' THEN -1 ELSE version END WHERE project = $1 AND id = $2
