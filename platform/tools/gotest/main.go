@@ -1,6 +1,6 @@
-// Command gotest runs `go test` with the given arguments and prints what go test does, and at the
-// end each test that was skipped, with its reason, and their number: nothing is skipped silently.
-// Its exit code is that of go test.
+// Command gotest runs `go test` with the given arguments and prints what go test does. At the end it
+// says once more how each failed test's words began, which a long log hides, and which tests were
+// skipped for which reason: nothing is skipped silently. Its exit code is that of go test.
 package main
 
 import (
@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -28,12 +31,9 @@ func run(args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "gotest:", err)
 		return 1
 	}
-	skipped := report(events, out)
+	r := report(events, out)
 	err = cmd.Wait()
-	for _, s := range skipped {
-		fmt.Fprintln(out, "skipped:", s)
-	}
-	fmt.Fprintln(out, "tests skipped:", len(skipped))
+	r.summary(out)
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -47,9 +47,29 @@ func run(args []string, out, errs io.Writer) int {
 
 type event struct{ Action, Package, Test, Output string }
 
+// results are what is told at the end.
+type results struct {
+	failed  []string            // tests, each with the beginning of what it said
+	skipped map[string][]string // tests by reason
+}
+
+// summary prints the results.
+func (r results) summary(out io.Writer) {
+	for _, s := range r.failed {
+		fmt.Fprintln(out, "failed:", s)
+	}
+	n := 0
+	for _, why := range slices.Sorted(maps.Keys(r.skipped)) {
+		fmt.Fprintf(out, "skipped, %s: %s\n", why, strings.Join(r.skipped[why], ", "))
+		n += len(r.skipped[why])
+	}
+	fmt.Fprintln(out, "tests skipped:", n)
+}
+
 // report prints the lines of packages, and what tests printed that failed, as go test without -v
-// does; it returns the tests that were skipped, each with what it printed.
-func report(events io.Reader, out io.Writer) (skipped []string) {
+// does.
+func report(events io.Reader, out io.Writer) results {
+	r := results{skipped: map[string][]string{}}
 	printed := map[string][]string{} // by package and test
 	lines := bufio.NewReader(events)
 	for {
@@ -70,28 +90,37 @@ func report(events io.Reader, out io.Writer) (skipped []string) {
 				printed[key] = append(printed[key], e.Output)
 			case e.Action == "fail" && e.Test != "":
 				fmt.Fprint(out, strings.Join(printed[key], ""))
+				if said := words(printed[key]); len(said) > 0 {
+					r.failed = append(r.failed, key+"\n    "+strings.Join(said[:min(len(said), beginning)], "\n    "))
+				}
 				delete(printed, key)
 			case e.Action == "skip" && e.Test != "":
-				skipped = append(skipped, strings.TrimSpace(key+": "+reason(printed[key])))
+				why := place.ReplaceAllString(strings.Join(words(printed[key]), " "), "")
+				r.skipped[why] = append(r.skipped[why], path.Base(e.Package)+"."+e.Test)
 				delete(printed, key)
 			case e.Action == "pass":
 				delete(printed, key)
 			}
 		}
 		if err != nil {
-			return skipped
+			return r
 		}
 	}
 }
 
-// reason is what a test said beside the frame of go test.
-func reason(lines []string) string {
-	lines = slices.DeleteFunc(slices.Clone(lines), func(s string) bool {
+// beginning is how many lines of a failed test are told again.
+const beginning = 12
+
+// place is where in the source a test said something.
+var place = regexp.MustCompile(`^\S+\.go:\d+: *`)
+
+// words are what a test said beside the frame of go test.
+func words(lines []string) (out []string) {
+	for _, s := range lines {
 		s = strings.TrimSpace(s)
-		return s == "" || strings.HasPrefix(s, "=== ") || strings.HasPrefix(s, "--- ")
-	})
-	for i, s := range lines {
-		lines[i] = strings.TrimSpace(s)
+		if s != "" && !strings.HasPrefix(s, "=== ") && !strings.HasPrefix(s, "--- ") {
+			out = append(out, s)
+		}
 	}
-	return strings.Join(lines, " ")
+	return out
 }

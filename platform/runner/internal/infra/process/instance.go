@@ -441,8 +441,12 @@ func (i *instance) sweep() {
 	}
 }
 
+// answerLimit is how long a wrapper that lives may take to say so. One that is not taken over loses
+// what it runs: on a crowded machine patience is cheaper.
+const answerLimit = 10 * time.Second
+
 func (i *instance) answers() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
 	token, _, err := i.pool.r.token(i.Build, time.Now())
 	if err != nil {
