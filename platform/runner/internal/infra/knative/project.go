@@ -26,7 +26,7 @@ func projectMeta(project, name string, s *Settings) metav1.ObjectMeta {
 func makeNamespace(project string, s *Settings) *corev1.Namespace {
 	m := projectMeta(project, s.namespaceOf(project), s)
 	m.Namespace = ""
-	// The strictest of Kubernetes' own profiles, for whatever else comes to lie here.
+	// Nothing privileged comes to lie here. The profile "restricted" would refuse queue-proxy as Knative makes it by default.
 	m.Labels["pod-security.kubernetes.io/enforce"] = "baseline"
 	return &corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: m}
 }

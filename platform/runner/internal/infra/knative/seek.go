@@ -68,7 +68,7 @@ func (s *seeking) work() {
 		}
 		s.mu.Unlock()
 		begun := time.Now()
-		pods, changed := r.pods.of(s.b.ns, shortBuild(s.b.o.build.Digest))
+		pods, _ := r.pods.of(s.b.ns, shortBuild(s.b.o.build.Digest))
 		where, all := s.askAll(pods, ids, silent)
 		all = all && r.pods.synced()
 		s.mu.Lock()
@@ -89,7 +89,6 @@ func (s *seeking) work() {
 		case <-r.life.Done():
 		}
 		t.Stop()
-		_ = changed
 	}
 }
 
