@@ -178,7 +178,7 @@ func (s *Service) build(ctx context.Context, o *repositoryv1.BuildOrdered, log f
 		return app.Result{}, fmt.Errorf("metadata of the order: %w", err)
 	}
 	return s.backend.Build(ctx, app.Order{ID: o.OrderId, Project: o.Project, Build: o.Build, Action: a, Source: o.SourceDigest,
-		Path: o.Path, Repository: o.Repository, Force: o.Force, Log: log})
+		Path: o.Path, Repository: o.Repository, Commit: o.Commit, Force: o.Force, Log: log})
 }
 
 // Exchange is what the service emits to.

@@ -24,6 +24,7 @@ type Order struct {
 	Source     string // digest of the action's folder as a tar, in the filestore of the project
 	Path       string // the folder inside its repository, for messages
 	Repository string // its name, for messages
+	Commit     string // that it was first ordered from, "" for a watched folder
 	Force      bool   // build although the artifact is there, and install its dependencies anew
 	Log        func(line string)
 }

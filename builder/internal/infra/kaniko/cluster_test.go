@@ -133,7 +133,7 @@ func (r *rig) order(files map[string]string) app.Order {
 	r.sources.mu.Lock()
 	r.sources.tars[digest] = out.Bytes()
 	r.sources.mu.Unlock()
-	return app.Order{ID: id.New(), Project: "default", Build: build, Action: a, Source: digest, Log: func(line string) { r.t.Log(line) }}
+	return app.Order{ID: id.New(), Project: "default", Build: build, Action: a, Source: digest, Commit: "1f0c2d9", Log: func(line string) { r.t.Log(line) }}
 }
 
 func (r *rig) build(o app.Order) (app.Result, time.Duration) {

@@ -82,6 +82,7 @@ func TestDirect(t *testing.T) {
 	require.Equal(t, "65532:65532", c.Config.User)
 	require.Equal(t, o.Build, c.Config.Labels[images.LabelBuild])
 	require.NotEmpty(t, c.Config.Labels[images.LabelMetadata])
+	require.Equal(t, o.Commit, c.Config.Labels[images.LabelRevision])
 	require.Equal(t, "program", files["pelton/wrapper"])
 	require.Contains(t, files["pelton/bundle/bundle.json"], `"handler": "code/handler.py"`)
 	require.Contains(t, files, "pelton/bundle/code/handler.py")

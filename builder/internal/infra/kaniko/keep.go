@@ -65,6 +65,9 @@ func (j *build) labels() (map[string]string, error) {
 	}
 	l := map[string]string{images.LabelBuild: j.o.Build, images.LabelMetadata: "sha256:" + hex.EncodeToString(sum[:]), images.LabelLock: lock, images.LabelDeps: strings.Join(j.deps, ","),
 		"org.opencontainers.image.title": j.o.Action.ID, "org.opencontainers.image.version": j.o.Action.Version}
+	if j.o.Commit != "" {
+		l[images.LabelRevision] = j.o.Commit
+	}
 	if m := j.m.ground; m != "" {
 		l[images.LabelBase], l[images.LabelBaseName] = j.base.DigestStr(), j.base.Context().Name()
 	}

@@ -37,6 +37,7 @@ type BuildOrdered struct {
 	Repository    string                 `protobuf:"bytes,8,opt,name=repository,proto3" json:"repository,omitempty"` // its name, for messages
 	Dev           bool                   `protobuf:"varint,9,opt,name=dev,proto3" json:"dev,omitempty"`              // from a watched folder: before other orders
 	Force         bool                   `protobuf:"varint,10,opt,name=force,proto3" json:"force,omitempty"`         // make it again although it is there
+	Commit        string                 `protobuf:"bytes,11,opt,name=commit,proto3" json:"commit,omitempty"`        // empty for a watched folder
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +140,13 @@ func (x *BuildOrdered) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *BuildOrdered) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
 }
 
 // BuildCancelled: stop the order if it runs, drop it if it waits. Key "BuildCancelled".
@@ -496,7 +504,7 @@ var File_platform_repository_contracts_repository_v1_repository_proto protorefle
 
 const file_platform_repository_contracts_repository_v1_repository_proto_rawDesc = "" +
 	"\n" +
-	"<platform/repository/contracts/repository/v1/repository.proto\x12\rrepository.v1\"\x9c\x02\n" +
+	"<platform/repository/contracts/repository/v1/repository.proto\x12\rrepository.v1\"\xb4\x02\n" +
 	"\fBuildOrdered\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x14\n" +
@@ -512,7 +520,8 @@ const file_platform_repository_contracts_repository_v1_repository_proto_rawDesc 
 	"repository\x12\x10\n" +
 	"\x03dev\x18\t \x01(\bR\x03dev\x12\x14\n" +
 	"\x05force\x18\n" +
-	" \x01(\bR\x05force\"E\n" +
+	" \x01(\bR\x05force\x12\x16\n" +
+	"\x06commit\x18\v \x01(\tR\x06commit\"E\n" +
 	"\x0eBuildCancelled\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\"\\\n" +

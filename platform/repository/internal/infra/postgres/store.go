@@ -157,7 +157,7 @@ func (s *Store) order(ctx context.Context, tx pgx.Tx, o app.Order) error {
 	}
 	m, err := outbox.NewMessage(exchange, &repositoryv1.BuildOrdered{
 		OrderId: b.ID, Project: b.Project, Build: b.Build, ActionJson: b.ActionJSON, SourceDigest: o.SourceDigest, SourceSize: o.SourceSize,
-		Path: b.Path, Repository: b.Repository, Dev: o.Dev, Force: o.Force,
+		Path: b.Path, Repository: b.Repository, Dev: o.Dev, Force: o.Force, Commit: b.Commit,
 	}, s.now())
 	if err != nil {
 		return err
