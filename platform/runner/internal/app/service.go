@@ -155,8 +155,8 @@ func New(cfg Config, deps Deps) *Service {
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // Run begins an incarnation, takes over from those before it, takes up their runs and drives them
-// until ctx is done. With a lease it lets go of everything when it has lost that, and begins anew;
-// without one it returns ErrFenced when another incarnation has taken over: the process must stop
+// until ctx is done. With a lease it lets go of everything when it has lost that, and begins anew,
+// also where it had not come up yet; without one it returns ErrFenced when another incarnation has taken over: the process must stop
 // then. Run may be called once.
 func (s *Service) Run(ctx context.Context) error {
 	if err := s.deps.Store.EnsurePartitions(ctx, s.now()); err != nil {
@@ -175,7 +175,9 @@ func (s *Service) Run(ctx context.Context) error {
 		select {
 		case <-s.ready:
 		default:
-			return err // it never was up: whoever starts the process sees why
+			if !errors.Is(err, ErrFenced) {
+				return err // it never was up: whoever starts the process sees why
+			}
 		}
 		if s.now().Sub(began) > time.Minute {
 			wait = 0
@@ -200,13 +202,21 @@ func (s *Service) incarnation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var wg sync.WaitGroup
+	if !s.alone() { // at once: what follows may take its time
+		wg.Go(func() { s.keepLease(ctx, fence, cancel) })
+	}
 	if err := s.load(ctx); err != nil {
+		if lost := context.Cause(ctx); errors.Is(lost, ErrFenced) {
+			err = lost
+		}
+		cancel(nil)
+		wg.Wait()
 		return err
 	}
 	e := s.engine
 	s.book.set(s.deps.Journal(fence))
 	s.life.set(ctx)
-	var wg sync.WaitGroup
 	// The journal and the logs outlive the shards by a moment, so that what these have
 	// handed over is written.
 	writers, stopWriters := context.WithCancel(context.WithoutCancel(ctx))
@@ -222,9 +232,6 @@ func (s *Service) incarnation(ctx context.Context) error {
 	}
 	s.startLimits(ctx, fence, &wg)
 	wg.Go(func() { s.keepPartitions(ctx) })
-	if !s.alone() {
-		wg.Go(func() { s.keepLease(ctx, fence, cancel) })
-	}
 	if err = s.ensureLive(ctx); err == nil {
 		err = s.takeOver(ctx, fence)
 	}
