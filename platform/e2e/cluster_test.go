@@ -16,10 +16,9 @@ import (
 )
 
 // TestClusterPlatform: the examples on Kubernetes. kaniko builds images of three languages with their
-// dependencies, Knative runs them, and a saved line answers without a Job. The settings of the
-// platform come by the environment, from platform/tools/testcluster.sh.
+// dependencies, Knative runs them, and a saved line answers without a Job.
 func TestClusterPlatform(t *testing.T) {
-	if os.Getenv("PELTON_CLUSTER_KUBECONFIG") == "" || os.Getenv("PELTON_DEPLOYER") == "" {
+	if !onCluster() {
 		t.Skip("needs a cluster: make test-cluster")
 	}
 	p := startWith(t, harness.Options{Home: newHome(t)})

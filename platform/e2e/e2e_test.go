@@ -62,6 +62,11 @@ func startOn(t *testing.T, home string, files harness.Files, args ...string) *ha
 func startWith(t *testing.T, o harness.Options) *harness.Platform {
 	t.Helper()
 	require.NoError(t, os.Chmod(o.Home, 0o755))
+	if onCluster() {
+		var env []string
+		env, o.Files = clusterEnv(t)
+		o.Env = append(env, o.Env...)
+	}
 	o.Violation = func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }
 	p, err := harness.Start(deadline(t, 2*time.Minute), o)
 	require.NoError(t, err)
@@ -106,7 +111,7 @@ func write(t *testing.T, path, text string) {
 // deploy has the platform watch a workspace and waits until the workflows are live.
 func deploy(t *testing.T, p *harness.Platform, dir string, workflows ...string) {
 	t.Helper()
-	ctx := deadline(t, 2*time.Minute)
+	ctx := deadline(t, patience())
 	require.NoError(t, p.AddFolder(ctx, filepath.Base(dir), dir))
 	for _, w := range workflows {
 		require.NoError(t, p.WaitLive(ctx, w))

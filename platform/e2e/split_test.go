@@ -13,16 +13,16 @@ import (
 )
 
 // backends says how platforms are started: with PELTON_E2E=split a process for each service, on
-// PostgreSQL and RabbitMQ; else one peltond with what is built in.
+// PostgreSQL and RabbitMQ; else one peltond with what is built in, or (cluster) with the test cluster for its actions.
 func backends(t *testing.T) *harness.Split {
 	t.Helper()
 	switch mode := os.Getenv("PELTON_E2E"); mode {
-	case "":
+	case "", "cluster":
 		return nil
 	case "split":
 		return split(t)
 	default:
-		t.Fatalf("PELTON_E2E: is %s: set it to split, or leave it out", mode)
+		t.Fatalf("PELTON_E2E: is %s: set it to split or cluster, or leave it out", mode)
 		return nil
 	}
 }

@@ -8,6 +8,8 @@ out=build/testcluster
 run=${PELTON_CLUSTER_RUN:-^TestCluster}
 cluster() { config/testcluster/cluster "$@"; }
 all="programs kaniko knative platform"
+# End-to-end tests that say the same of actions as local processes and as pods.
+scripts='^(TestClusterPlatform|TestHello|TestGraph|TestPatterns|TestHistory|TestSource|TestEventTriggers|TestTrace)$'
 for part in "$@"; do
   case " $all " in *" $part "*) ;; *) echo "unknown part '$part'; parts are: $all" >&2; exit 2 ;; esac
 done
@@ -34,21 +36,6 @@ part() {
 }
 tests() { go test -count=1 -v -timeout "$1" -run "$run" "$2"; }
 
-# The platform on this machine, its actions and builds in the cluster; of an earlier time nothing is there.
-platform() (
-  gateway=$(cluster kubectl -n ingress get service traefik-private -o 'jsonpath={.spec.clusterIP}') || return
-  cluster kubectl delete namespace e2e-default e2e-builds --ignore-not-found --timeout=180s && cluster tenant -d e2e || return
-  settings=$(cluster tenant e2e) || return
-  eval "$settings"
-  export PELTON_DEPLOYER="knative:?namespace=e2e-{project}&kubeconfig=$PELTON_CLUSTER_KUBECONFIG&gateway=$gateway:80&platform-networks=$PELTON_CLUSTER_NODE_IP/32&window=6s"
-  export PELTON_BUILDER_BACKEND=kaniko: PELTON_BUILDER_KUBECONFIG="$PELTON_CLUSTER_KUBECONFIG" PELTON_BUILDER_NAMESPACE=e2e-builds PELTON_BUILDER_EXECUTOR="$PELTON_CLUSTER_EXECUTOR" \
-    PELTON_BUILDER_REGISTRY="$PELTON_CLUSTER_REGISTRY/e2e-$started" PELTON_BUILDER_REGISTRY_INSECURE="$PELTON_CLUSTER_REGISTRY" \
-    PELTON_BUILDER_IMAGES_PYTHON3="$PELTON_CLUSTER_BASES/python3:1" PELTON_BUILDER_IMAGES_NODEJS="$PELTON_CLUSTER_BASES/nodejs:1" \
-    PELTON_BUILDER_IMAGES_GO="$PELTON_CLUSTER_BASES/static:1" PELTON_BUILDER_IMAGES_GO_BUILD="$PELTON_CLUSTER_BASES/go:1" \
-    PELTON_BUILDER_PROXY="$PELTON_CLUSTER_PROXY" PELTON_BUILDER_NO_PROXY="$PELTON_CLUSTER_NODE_IP" PELTON_BUILDER_BUILD_ENV="$PELTON_CLUSTER_BUILDENV"
-  tests 20m ./platform/e2e
-)
-
 cluster up
 settings=$(cluster env)
 eval "$settings"
@@ -63,7 +50,7 @@ for p in ${*:-$all}; do
   programs) part programs make --no-print-directory cluster-check ;;
   kaniko) part kaniko tests 30m ./builder/internal/infra/kaniko ;;
   knative) part knative tests 40m ./platform/runner/internal/infra/knative ;;
-  platform) part platform platform ;;
+  platform) part platform env PELTON_E2E=cluster go test -count=1 -v -timeout 40m -run "${PELTON_CLUSTER_RUN:-$scripts}" ./platform/e2e ;;
   esac
 done
 printf '== the cluster stays up (make cluster-down); %d s in all\n%s' $(( $(date +%s) - started )) "$summary"
