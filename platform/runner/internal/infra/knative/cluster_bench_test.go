@@ -20,6 +20,7 @@ import (
 
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/app/apptest"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
 // bare makes a Knative Service of the program in testdata/bare, as it comes or without volumes.
@@ -59,8 +60,10 @@ func (k *real) bare(t *testing.T, r *Runner, ns, service, image, kind string, vo
 func TestClusterCold(t *testing.T) {
 	k := openReal(t)
 	r := k.runner(t, "&max-scale=1")
-	b := k.build(t, "def handle(inputs):\n    return {'text': inputs['text']}\n", 1)
+	const handler = "def handle(inputs):\n    return {'text': inputs['text']}\n"
+	b, reused := k.build(t, handler, 1), k.isolated(t, handler+"# reused\n", 1, "reuse")
 	require.NoError(t, r.Ensure(t.Context(), "acme", b))
+	require.NoError(t, r.Ensure(t.Context(), "acme", reused))
 	ns := r.set.namespaceOf("acme")
 	program := filepath.Join(t.TempDir(), "bare")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/bare")
@@ -75,7 +78,7 @@ func TestClusterCold(t *testing.T) {
 	k.bare(t, r, ns, "grpc", image, "grpc", false)
 
 	n := 0
-	ours := func() {
+	run := func(b domain.Build) {
 		n++
 		sink := apptest.NewTold()
 		r.Start(apptest.Attempt(fmt.Sprint("x", n), b, "x"), sink)
@@ -105,7 +108,7 @@ func TestClusterCold(t *testing.T) {
 		name string
 		call func()
 		took []time.Duration
-	}{{"python action", ours, nil}, {"bare HTTP service as it comes", func() { get("usual") }, nil}, {"bare HTTP service without volumes", func() { get("lean") }, nil}}
+	}{{"python action", func() { run(b) }, nil}, {"bare HTTP service as it comes", func() { get("usual") }, nil}, {"bare HTTP service without volumes", func() { get("lean") }, nil}}
 	for round := range 10 {
 		require.Eventually(t, func() bool { return k.allAtZero(r, ns) }, 3*time.Minute, 200*time.Millisecond, "they scale to zero")
 		for i := range calls {
@@ -118,18 +121,23 @@ func TestClusterCold(t *testing.T) {
 	for _, c := range calls {
 		t.Logf("cold start of a %s: median %s of %v", c.name, median(c.took), rounded(c.took))
 	}
-	var warm, floor []time.Duration
-	check()
-	ours()
-	for range 300 {
-		begun := time.Now()
-		ours()
-		warm = append(warm, time.Since(begun))
-		begun = time.Now()
-		check()
-		floor = append(floor, time.Since(begun))
+	warm := []struct {
+		name string
+		call func()
+		took []time.Duration
+	}{{"bare gRPC call", check, nil}, {"execution in a process that is reused", func() { run(reused) }, nil}, {"execution in a forked process", func() { run(b) }, nil}}
+	for round := range 301 {
+		for i := range warm {
+			begun := time.Now()
+			warm[i].call()
+			if round > 0 { // the first one wakes it
+				warm[i].took = append(warm[i].took, time.Since(begun))
+			}
+		}
 	}
-	t.Logf("warm: an execution %s, a bare gRPC call by the same path %s, ratio %.2f", median(warm), median(floor), float64(median(warm))/float64(median(floor)))
+	for _, w := range warm {
+		t.Logf("warm: %s %s, %.2f of a bare call by the same path", w.name, median(w.took).Round(10*time.Microsecond), float64(median(w.took))/float64(median(warm[0].took)))
+	}
 }
 
 // allAtZero tells that no revision of a namespace has pods, nor wants any.

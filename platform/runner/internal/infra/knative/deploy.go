@@ -2,8 +2,6 @@ package knative
 
 import (
 	"context"
-	"fmt"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -12,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
@@ -298,121 +295,4 @@ func (r *Runner) unwant(key string) {
 	r.deploy.mu.Lock()
 	defer r.deploy.mu.Unlock()
 	delete(r.deploy.wanted, key)
-}
-
-// mend watches the services and makes good what others change or delete, until the runner closes.
-func (r *Runner) mend() {
-	for wait := time.Second; r.life.Err() == nil; wait = min(2*wait, 30*time.Second) {
-		begun := time.Now()
-		r.follow()
-		if time.Since(begun) > time.Minute {
-			wait = time.Second
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-r.life.Done():
-		}
-		t.Stop()
-	}
-}
-
-// follow lists the services, compares, and follows changes until the watch ends.
-func (r *Runner) follow() {
-	options := metav1.ListOptions{LabelSelector: labelManaged + "=pelton," + labelInstallation + "=" + r.set.Installation}
-	list, err := r.cluster.in(services, "").List(r.life, options)
-	if err != nil {
-		return
-	}
-	there := map[string]bool{}
-	for i := range list.Items {
-		u := &list.Items[i]
-		there[u.GetNamespace()+"/"+u.GetName()] = true
-		r.compare(u)
-	}
-	for key := range r.allWanted() {
-		if !there[key] {
-			r.remake(key, "is gone")
-		}
-	}
-	options.ResourceVersion = list.GetResourceVersion()
-	w, err := r.cluster.in(services, "").Watch(r.life, options)
-	if err != nil {
-		return
-	}
-	defer w.Stop()
-	for {
-		select {
-		case <-r.life.Done():
-			return
-		case e, ok := <-w.ResultChan():
-			if !ok || !r.heed(e) {
-				return
-			}
-		}
-	}
-}
-
-// heed deals with one change; false when the watch has to begin again.
-func (r *Runner) heed(e watch.Event) bool {
-	u, ok := e.Object.(*unstructured.Unstructured)
-	if !ok {
-		return false // the watch is too old
-	}
-	switch e.Type {
-	case watch.Modified, watch.Added:
-		r.compare(u)
-	case watch.Deleted:
-		r.remake(u.GetNamespace()+"/"+u.GetName(), "was deleted")
-	}
-	return true
-}
-
-func (r *Runner) allWanted() map[string]*wanted {
-	r.deploy.mu.Lock()
-	defer r.deploy.mu.Unlock()
-	out := map[string]*wanted{}
-	for k, w := range r.deploy.wanted {
-		out[k] = w
-	}
-	return out
-}
-
-// compare looks whether a service is as we applied it. One that another version of the platform has
-// applied is left as it is: two replicas of different versions would quarrel.
-func (r *Runner) compare(u *unstructured.Unstructured) {
-	key := u.GetNamespace() + "/" + u.GetName()
-	w := r.allWanted()[key]
-	if w == nil || u.GetDeletionTimestamp() != nil || u.GetAnnotations()[annotationSpec] != w.mark || reflect.DeepEqual(u.Object["spec"], w.spec) {
-		return
-	}
-	r.remake(key, "was changed")
-}
-
-// remake applies a service again.
-func (r *Runner) remake(key, why string) {
-	w := r.allWanted()[key]
-	if w == nil {
-		return
-	}
-	r.cfg.Log.Warn("a service is made good", "service", key, "action", w.b.o.build.Action, "why", fmt.Sprintf("it %s", why))
-	u, err := plain(makeService(w.b.o, r.set))
-	if err != nil {
-		return
-	}
-	w.b.forget()
-	r.wg.Go(func() {
-		w.b.making.Lock()
-		applied, err := r.cluster.apply(r.life, u)
-		w.b.making.Unlock()
-		if err != nil {
-			r.cfg.Log.Warn("a service could not be made good", "service", key, "err", err)
-			return
-		}
-		r.deploy.mu.Lock()
-		if now := r.deploy.wanted[key]; now != nil {
-			now.spec = applied.Object["spec"]
-		}
-		r.deploy.mu.Unlock()
-	})
 }

@@ -1,0 +1,48 @@
+package knative
+
+import (
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// startFails says how a call ended that told nothing.
+type startFails int
+
+const (
+	failsUnsure  startFails = iota
+	failsUnsent             // nothing left for the network
+	failsNoRoute            // the ingress does not know the service, yet
+	failsBusy               // no instance had room for it: activator and queue-proxy answer 503 before they pass a call on
+	failsToken              // the instance refuses the token: it is too old, or the clocks differ
+)
+
+func classify(err error, sent bool) startFails {
+	st, _ := status.FromError(err)
+	switch {
+	case !sent:
+		return failsUnsent
+	case st.Code() == codes.Unauthenticated:
+		return failsToken
+	case st.Code() == codes.Unimplemented && strings.Contains(st.Message(), "404"):
+		return failsNoRoute
+	case st.Code() == codes.Unavailable && strings.Contains(st.Message(), "HTTP status code received from server: 503"):
+		return failsBusy
+	}
+	return failsUnsure
+}
+
+// cutByLimit tells that queue-proxy or the activator ended a call because the service's time limit had
+// passed. They write words into the stream, which a gRPC client takes for an overlong message.
+func cutByLimit(err error, lasted, limit time.Duration) bool {
+	st, _ := status.FromError(err)
+	switch {
+	case lasted < limit-time.Second:
+		return false
+	case st.Code() == codes.ResourceExhausted:
+		return strings.Contains(st.Message(), "larger than max")
+	}
+	return st.Code() == codes.Internal || st.Code() == codes.Unavailable || st.Code() == codes.Unknown
+}
