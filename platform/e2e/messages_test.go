@@ -125,3 +125,38 @@ func TestPublishing(t *testing.T) {
 	r = run("message-event", map[string]any{"to": p.URL + "/bridge/v1/projects/default/events"})
 	require.Equal(t, "completed", r.State, "%+v", r.Error)
 }
+
+// TestBrokerSink: without Brokers of its own the platform sends to the one that the cluster's SinkBinding gives it, and
+// says what is missing where there is none.
+func TestBrokerSink(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, q.Header.Get("Ce-Type")+" "+q.Header.Get("Ce-Subject"))
+		if len(got) == 1 {
+			w.WriteHeader(http.StatusGone) // which is not for ever here
+		}
+	}))
+	defer sink.Close()
+	p := startWith(t, harness.Options{Home: newHome(t), Files: filestore(t), Split: backends(t), Env: append([]string{"K_SINK=" + sink.URL}, quick...)})
+	deploy(t, p, workspace(t, adder(nil)), "add")
+	code, out := cli(t, p, "events", "subscribe", "--sink", "broker", "--name", "all", "--type", "io.pelton.run.completed.v1")
+	require.Zero(t, code, out)
+	require.Contains(t, out, "subscription all is active: events go to the Broker of the project")
+	run, err := p.StartRun(t.Context(), "add", map[string]any{"n": 1})
+	require.NoError(t, err)
+	require.NoError(t, harness.Until(deadline(t, time.Minute), "the event has come twice", func() (bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) == 2, nil
+	}))
+	require.Equal(t, "io.pelton.run.completed.v1 "+run.ID, got[1])
+	code, out = cli(t, p, "events", "broker", "show")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "this platform manages no Brokers: set bridge.broker to knative:?…")
+	code, out = cli(t, p, "events", "subscribe", "http://x.example", "--sink", "broker")
+	require.Equal(t, 2, code)
+	require.Contains(t, out, "give the URL that events go to, or --sink broker without one")
+}
