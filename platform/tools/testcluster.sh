@@ -1,13 +1,13 @@
 #!/bin/sh
 # Runs what needs a cluster, on that of config/testcluster, part by part, each with its time; a part that
 # fails does not keep the next from running. The cluster is brought up where it is not, and stays up.
-# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform (default: all).
+# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform brokers events (default: all).
 # PELTON_CLUSTER_RUN is what `go test -run` takes. What tests print is kept in build/testcluster.
 set -eu
 out=build/testcluster
 run=${PELTON_CLUSTER_RUN:-^TestCluster}
 cluster() { config/testcluster/cluster "$@"; }
-all="programs kaniko knative platform"
+all="programs kaniko knative platform brokers events"
 for part in "$@"; do
   case " $all " in *" $part "*) ;; *) echo "unknown part '$part'; parts are: $all" >&2; exit 2 ;; esac
 done
@@ -46,7 +46,14 @@ platform() (
     PELTON_BUILDER_IMAGES_PYTHON3="$PELTON_CLUSTER_BASES/python3:1" PELTON_BUILDER_IMAGES_NODEJS="$PELTON_CLUSTER_BASES/nodejs:1" \
     PELTON_BUILDER_IMAGES_GO="$PELTON_CLUSTER_BASES/static:1" PELTON_BUILDER_IMAGES_GO_BUILD="$PELTON_CLUSTER_BASES/go:1" \
     PELTON_BUILDER_PROXY="$PELTON_CLUSTER_PROXY" PELTON_BUILDER_NO_PROXY="$PELTON_CLUSTER_NODE_IP" PELTON_BUILDER_BUILD_ENV="$PELTON_CLUSTER_BUILDENV"
+  run=${PELTON_CLUSTER_RUN:-^TestClusterPlatform}
   tests 20m ./platform/e2e
+)
+
+# Messages through a RabbitMQ of the test's own, the platform on this machine, a Knative Broker and back, with restarts of each.
+events() (
+  run=${PELTON_CLUSTER_RUN:-^TestClusterEvents}
+  tests 40m ./platform/e2e
 )
 
 cluster up
@@ -64,6 +71,8 @@ for p in ${*:-$all}; do
   kaniko) part kaniko tests 30m ./builder/internal/infra/kaniko ;;
   knative) part knative tests 40m ./platform/runner/internal/infra/knative ;;
   platform) part platform platform ;;
+  brokers) part brokers tests 10m ./eventing/bridge/internal/infra/knativebroker ;;
+  events) part events events ;;
   esac
 done
 printf '== the cluster stays up (make cluster-down); %d s in all\n%s' $(( $(date +%s) - started )) "$summary"
