@@ -17,11 +17,15 @@ import (
 func Migrations() embed.FS { return postgres.Migrations }
 
 // Restored is called in the transaction that fills the migrated database from a backup, last: afterwards
-// no subscription is sent anything until somebody resumes it. The runner is told again which events are
+// no subscription is sent anything until somebody resumes it, and no project has a Broker until somebody connects
+// it: in the cluster it may be that of the platform which the backup is of. The runner is told again which events are
 // wanted: a message on its way at the moment of the backup is in neither database.
 func Restored(ctx context.Context, tx pgx.Tx) error {
 	q := postgres.Statements()
 	if _, err := tx.Exec(ctx, q.Get("restored_subscriptions")); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, q.Get("restored_brokers")); err != nil {
 		return err
 	}
 	rows, err := tx.Query(ctx, q.Get("wishes"))

@@ -19,6 +19,7 @@ import (
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/aead"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/events"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/httpapi"
+	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/knativebroker"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/postgres"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/rabbitmq"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/runnerapi"
@@ -52,6 +53,16 @@ type Config struct {
 	Backoff, BackoffCap time.Duration
 	// Timeout is how long a receiver may take. Defaults to 20 s.
 	Timeout time.Duration
+	// Broker says in which cluster projects have Brokers, "knative:?…", "" = in none.
+	Broker string
+	// Sink is where events for Brokers go where there are none, "" = nowhere.
+	Sink string
+}
+
+// CheckBroker tells what is wrong with Config.Broker.
+func CheckBroker(path, text string) error {
+	_, err := knativebroker.Parse(path, text, "")
+	return err
 }
 
 // Deps of the service.
@@ -97,17 +108,43 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		pool.Close()
 		return nil, err
 	}
+	set, brokers, err := openBrokers(cfg)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
 	retry := domain.Retry{Attempts: or(cfg.Attempts, 12), First: or(cfg.Backoff, 5*time.Second), Cap: or(cfg.BackoffCap, 12*time.Hour)}
 	s := &Service{pool: pool, relay: outbox.NewRelay(pool, deps.Publisher, deps.Log), doc: doc, schemas: texts, rabbit: rabbitmq.New(cfg.PrivateTargets), deps: deps}
 	senders := webhook.New(webhook.Config{Private: cfg.PrivateTargets, Version: cfg.Version, Now: deps.Now})
 	senders[domain.SinkRabbitMQ] = s.rabbit
+	// Where Brokers are is the operator's word, not a user's.
+	inside := webhook.New(webhook.Config{Private: true, Version: cfg.Version, Now: deps.Now})
+	senders[domain.SinkBroker] = app.BrokerSender{Brokers: brokers, Sink: cfg.Sink, HTTP: inside[domain.SinkCloudEvents]}
+	store := postgres.New(pool, s.relay.Notify)
 	s.app = app.New(app.Service{
-		Store: postgres.New(pool, s.relay.Notify), Announce: events.Announcer{}, Cipher: cipher, Retry: retry, Timeout: or(cfg.Timeout, 20*time.Second),
+		Brokers: brokers, BrokerStore: store, BrokerSink: cfg.Sink, BrokerEvery: or(set.Every, 30*time.Second),
+		Store: store, Announce: events.Announcer{}, Cipher: cipher, Retry: retry, Timeout: or(cfg.Timeout, 20*time.Second),
 		Runner:  runnerapi.New(cfg.Runner),
 		Senders: senders,
 		Schemas: func() string { return cfg.PublicURL + "/bridge/v1/schemas" }, Now: deps.Now, NewID: id.New, NewKey: newKey, Jitter: rand.Float64, Log: deps.Log,
 	})
 	return s, nil
+}
+
+// openBrokers gives nil where projects have none.
+func openBrokers(cfg Config) (knativebroker.Settings, app.Brokers, error) {
+	if cfg.Broker == "" {
+		return knativebroker.Settings{}, nil, nil
+	}
+	set, err := knativebroker.Parse("bridge.broker", cfg.Broker, cfg.PublicURL)
+	if err != nil {
+		return set, nil, err
+	}
+	b, err := knativebroker.Open(set)
+	if err != nil {
+		return set, nil, err
+	}
+	return set, b, nil
 }
 
 // newKey is what a webhook's secret is made of.
@@ -154,11 +191,11 @@ func (s *Service) Handler() http.Handler {
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan error, 3)
-	for _, part := range []func(context.Context) error{s.relay.Run, s.app.Run, s.app.Tidy} {
+	ended := make(chan error, 4)
+	for _, part := range []func(context.Context) error{s.relay.Run, s.app.Run, s.app.Tidy, s.app.KeepBrokers} {
 		go func() { ended <- part(ctx); cancel() }()
 	}
-	return errors.Join(<-ended, <-ended, <-ended)
+	return errors.Join(<-ended, <-ended, <-ended, <-ended)
 }
 
 // Close ends connections and frees the database.

@@ -114,7 +114,7 @@ func TestLayers(t *testing.T) {
 
 // homes are the only places of a library.
 var homes = []struct{ lib, pkg, why string }{
-	{`k8s\.io/.*|knative\.dev/serving.*`, `.*/infra/knative|builder/internal/infra/kaniko|platform/adm(/.*)?|platform/cmd/pelton-adm`, "compute"},
+	{`k8s\.io/.*|knative\.dev/serving.*`, `.*/infra/knative(broker)?|builder/internal/infra/kaniko|platform/adm(/.*)?|platform/cmd/pelton-adm`, "compute"},
 	{`knative\.dev/eventing.*`, `eventing/bridge/internal/infra/knativebroker`, "brokers"},
 	{`github\.com/GoogleContainerTools/kaniko.*`, `builder/cmd/executor`, "image builds"},
 	{`github\.com/google/go-containerregistry.*`, `builder/cmd/executor|builder/internal/infra/kaniko(/.*)?|platform/adm(/.*)?|platform/tools/image`, "images without a container engine"},

@@ -229,7 +229,8 @@ func TestBadSubscriptions(t *testing.T) {
 		says               string
 	}{
 		"no sink":     {"POST", path, `{}`, 400, `sink: is missing`},
-		"kind":        {"POST", path, `{"sink":{"kind":"mail","url":"https://x.example"}}`, 400, `sink.kind: is "mail" (give webhook, cloudevents, rabbitmq)`},
+		"kind":        {"POST", path, `{"sink":{"kind":"mail","url":"https://x.example"}}`, 400, `sink.kind: is "mail" (give webhook, cloudevents, rabbitmq, broker)`},
+		"no broker":   {"POST", path, `{"sink":{"kind":"broker"}}`, 400, `sink.kind: is broker, and this platform has none`},
 		"url":         {"POST", path, `{"sink":{"kind":"webhook","url":"x"}}`, 400, `sink.url: is "x" (give a URL such as`},
 		"type":        {"POST", path, `{"sink":{"kind":"webhook","url":"https://x.example"},"types":["io.pelton.run.complete.v1"]}`, 400, `types[0]: no platform event has the type io.pelton.run.complete.v1 (did you mean io.pelton.run.completed.v1?)`},
 		"filter":      {"POST", path, `{"sink":{"kind":"webhook","url":"https://x.example"},"filter":[{"cel":"event."}]}`, 400, `filter[0].cel`},

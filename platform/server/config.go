@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pelton-run/pelton/config"
+	"github.com/pelton-run/pelton/eventing/bridge"
 	"github.com/pelton-run/pelton/platform/kit/conf"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/s3"
@@ -42,6 +43,8 @@ type Config struct {
 		Timeout        time.Duration `yaml:"timeout"`
 		PrivateTargets bool          `yaml:"private_targets"`
 		Runner         string        `yaml:"runner"`
+		Broker         string        `yaml:"broker"`
+		Sink           string        `yaml:"sink"`
 	} `yaml:"bridge"`
 	Builder builderConfig `yaml:"builder"`
 	HTTP    struct {
@@ -90,6 +93,11 @@ func LoadConfig(file string, environ []string, set map[string]string) (Config, e
 	var c Config
 	if err := conf.Load(&c, config.Embedded, file, "PELTON_", environ, set); err != nil {
 		return c, err
+	}
+	for _, e := range environ { // as Knative's SinkBinding gives it
+		if sink, ok := strings.CutPrefix(e, "K_SINK="); ok && c.Bridge.Sink == "" {
+			c.Bridge.Sink = sink
+		}
 	}
 	var bad []fault.Field
 	only := func(path, value string, prefixes ...string) {
@@ -199,6 +207,14 @@ func (c Config) checkBridge() (bad []fault.Field) {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			bad = append(bad, fault.Field{Path: "bridge.runner", Message: "is " + strconv.Quote(b.Runner), Remedy: "give the address of the process that has the target runner, such as http://runner:8080"})
 		}
+	}
+	if b.Broker != "" && c.runs("bridge") {
+		if err := bridge.CheckBroker("bridge.broker", b.Broker); err != nil {
+			bad = append(bad, fault.As(err).Fields...)
+		}
+	}
+	if u, err := url.Parse(b.Sink); b.Sink != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "") {
+		bad = append(bad, fault.Field{Path: "bridge.sink", Message: "is " + strconv.Quote(b.Sink), Remedy: "give the address of a Broker, such as http://broker-ingress.knative-eventing.svc/NAMESPACE/NAME"})
 	}
 	if b.Timeout < time.Second || b.Timeout > 5*time.Minute {
 		bad = append(bad, fault.Field{Path: "bridge.timeout", Message: "is " + b.Timeout.String(), Remedy: "give 1s to 5m"})

@@ -107,6 +107,18 @@ func TestDeployerSettings(t *testing.T) {
 	require.ErrorContains(t, err, "files: is file: with deployer: knative:")
 }
 
+func TestBrokerSettings(t *testing.T) {
+	c, err := LoadConfig("", []string{"K_SINK=http://broker/n/b", "PELTON_BRIDGE_BROKER=knative:?class=RabbitMQBroker"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "http://broker/n/b", c.Bridge.Sink)
+	c, err = LoadConfig("", []string{"K_SINK=http://broker/n/b", "PELTON_BRIDGE_SINK=http://other"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "http://other", c.Bridge.Sink)
+	_, err = LoadConfig("", []string{"PELTON_BRIDGE_SINK=broker", "PELTON_BRIDGE_BROKER=knative:?clas=x"}, nil)
+	require.ErrorContains(t, err, "bridge.broker.clas: is not known (known are class, ")
+	require.ErrorContains(t, err, `bridge.sink: is "broker" (give the address of a Broker`)
+}
+
 // TestExpects: messages are held back for exactly the queues that take them.
 func TestExpects(t *testing.T) {
 	e := expects()

@@ -254,7 +254,7 @@ func (p *process) runnerURL() string {
 func (p *process) openBridge(ctx context.Context, store func(string) string, messages carrier, verify *authn.Verifier) error {
 	b := p.cfg.Bridge
 	s, err := bridge.New(ctx, bridge.Config{Home: p.cfg.Home, PublicURL: p.cfg.HTTP.PublicURL, Runner: p.runnerURL(), Version: Version, PrivateTargets: b.PrivateTargets,
-		Attempts: b.Attempts, Backoff: b.Backoff, BackoffCap: b.BackoffCap, Timeout: b.Timeout},
+		Attempts: b.Attempts, Backoff: b.Backoff, BackoffCap: b.BackoffCap, Timeout: b.Timeout, Broker: b.Broker, Sink: b.Sink},
 		bridge.Deps{Store: store("bridge"), Publisher: messages, Subscriber: messages, Verify: verify, Now: p.now, Log: p.log})
 	if err != nil {
 		return err

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Runs what needs a cluster, on that of config/testcluster, part by part, each with its time; a part that
 # fails does not keep the next from running. The cluster is brought up where it is not, and stays up.
-# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform (default: all).
+# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform brokers events (default: all).
 # PELTON_CLUSTER_RUN is what `go test -run` takes. What tests print is kept in build/testcluster.
 set -eu
 out=build/testcluster
 run=${PELTON_CLUSTER_RUN:-^TestCluster}
 cluster() { config/testcluster/cluster "$@"; }
-all="programs kaniko knative platform"
+all="programs kaniko knative platform brokers events"
 # End-to-end tests that say the same of actions as local processes and as pods.
 scripts='^(TestClusterPlatform|TestHello|TestGraph|TestPatterns|TestHistory|TestSource|TestEventTriggers|TestTrace)$'
 for part in "$@"; do
@@ -51,6 +51,8 @@ for p in ${*:-$all}; do
   kaniko) part kaniko tests 30m ./builder/internal/infra/kaniko ;;
   knative) part knative tests 40m ./platform/runner/internal/infra/knative ;;
   platform) part platform env PELTON_E2E=cluster go test -count=1 -v -timeout 40m -run "${PELTON_CLUSTER_RUN:-$scripts}" ./platform/e2e ;;
+  brokers) part brokers tests 10m ./eventing/bridge/internal/infra/knativebroker ;;
+  events) part events go test -count=1 -v -timeout 40m -run "${PELTON_CLUSTER_RUN:-^TestClusterEvents}" ./platform/e2e ;; # it makes its own settings
   esac
 done
 printf '== the cluster stays up (make cluster-down); %d s in all\n%s' $(( $(date +%s) - started )) "$summary"

@@ -96,6 +96,21 @@ func TestChart(t *testing.T) {
 	require.NotContains(t, render(t, "ingress.kind=none"), "Ingress pelton")
 }
 
+// TestChartBrokers: the bridge speaks to the cluster only where projects may have Brokers.
+func TestChartBrokers(t *testing.T) {
+	require.NotContains(t, render(t), "ServiceAccount pelton-bridge")
+	objects := render(t, "events.brokers.enabled=true", "events.brokers.class=RabbitMQBroker", "events.brokers.options.every=1m")
+	require.Equal(t, "pelton-bridge", objects["Deployment pelton-bridge"].at("spec", "template", "spec", "serviceAccountName"))
+	require.NotNil(t, objects["ServiceAccount pelton-bridge"])
+	require.Equal(t, "pelton-pelton-bridge", objects["ClusterRoleBinding pelton-pelton-bridge"].at("roleRef", "name"))
+	for _, rule := range objects["ClusterRole pelton-pelton-bridge"].at("rules").([]any) {
+		require.NotContains(t, object(rule.(map[string]any)).at("resources"), "secrets")
+	}
+	var raw map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(objects["ConfigMap pelton-settings"].at("data", "settings.yaml").(string)), &raw))
+	require.Equal(t, "knative:?namespace=pelton-{project}&installation=pelton&endpoint=http://pelton-bridge.pelton.svc:8080&class=RabbitMQBroker&every=1m", object(raw).at("bridge", "broker"))
+}
+
 // TestChartRefuses: what is missing is told by name.
 func TestChartRefuses(t *testing.T) {
 	for i := range enough {

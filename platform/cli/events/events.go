@@ -20,7 +20,7 @@ import (
 func NewCmd(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "events", Short: "Events in and out of a project: webhooks, brokers, dead letters"}
 	f.AddProject(cmd)
-	cmd.AddCommand(NewCmdSubscribe(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdTypes(f, nil), newCmdDead(f))
+	cmd.AddCommand(NewCmdSubscribe(f, nil), NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdTypes(f, nil), newCmdDead(f), newCmdBroker(f))
 	for _, v := range []verb{
 		{"unsubscribe", "Remove a subscription, with what it was not sent", "DELETE", "", "removed"},
 		{"pause", "Let the events of a subscription wait", "POST", "pause", "paused: events wait"},
@@ -44,15 +44,19 @@ type Options struct {
 func NewCmdSubscribe(f *factory.Factory, runF func(context.Context, *Options) error) *cobra.Command {
 	o := &Options{Factory: f}
 	cmd := &cobra.Command{
-		Use: "subscribe URL", Short: "Send what happens to an address; the secret of a webhook is told this once", Args: factory.ExactArgs("URL"),
+		Use: "subscribe [URL]", Short: "Send what happens to an address; the secret of a webhook is told this once", Args: factory.AtMostOne,
 		Long: `Send what happens to an address, as CloudEvents 1.0. Webhooks are signed as the Standard Webhooks specification says;
 the secret is told this once. A filter is attribute=text, attribute=text* or attribute=*text, or an expression over event.`,
 		Example: `  pelton events subscribe https://example.com/hooks --name orders --type io.pelton.run.failed.v1 --filter workflow=orders
   pelton events subscribe https://example.com/hooks --type 'io.pelton.run.*' --filter 'event.data.duration_ms > 60000'
   pelton events subscribe http://broker-ingress.knative-eventing/default/default --sink cloudevents
+  pelton events subscribe --sink broker --type io.pelton.run.completed.v1
   pelton events subscribe amqp://rabbit.example.com/shop --sink rabbitmq --exchange platform --secret - < user-and-password.txt`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.URL = args[0]; runF != nil {
+			if len(args) == 1 {
+				o.URL = args[0]
+			}
+			if runF != nil {
 				return runF(cmd.Context(), o)
 			}
 			return o.subscribe(cmd)
@@ -60,7 +64,7 @@ the secret is told this once. A filter is attribute=text, attribute=text* or att
 	}
 	p := cmd.Flags()
 	p.StringVar(&o.Name, "name", "", "name of the subscription (default: one is made)")
-	p.StringVar(&o.Sink, "sink", "webhook", "webhook (signed, structured mode), cloudevents (binary mode, for brokers) or rabbitmq")
+	p.StringVar(&o.Sink, "sink", "webhook", "webhook (signed, structured mode), cloudevents (binary mode), rabbitmq, or broker: that of the project, without a URL")
 	p.StringVar(&o.Exchange, "exchange", "", "with --sink rabbitmq: the exchange that events go to")
 	p.StringVar(&o.Key, "key", "", "with --sink rabbitmq: the routing key (default: the type of the event)")
 	p.StringArrayVar(&o.Types, "type", nil, "type of events, or the beginning of types with a * at its end; may be given again (default: all)")
@@ -86,11 +90,14 @@ func clause(text string) map[string]any {
 }
 
 func (o *Options) subscribe(cmd *cobra.Command) error {
-	if err := factory.OneOf("sink", o.Sink, "webhook", "cloudevents", "rabbitmq"); err != nil {
+	if err := factory.OneOf("sink", o.Sink, "webhook", "cloudevents", "rabbitmq", "broker"); err != nil {
 		return err
 	}
-	sink := map[string]string{"kind": o.Sink, "url": o.URL}
-	for name, v := range map[string]string{"exchange": o.Exchange, "key": o.Key} {
+	if (o.URL == "") != (o.Sink == "broker") {
+		return factory.Usage("give the URL that events go to, or --sink broker without one")
+	}
+	sink := map[string]string{"kind": o.Sink}
+	for name, v := range map[string]string{"url": o.URL, "exchange": o.Exchange, "key": o.Key} {
 		if v != "" {
 			sink[name] = v
 		}
@@ -137,7 +144,11 @@ func (o *Options) subscribe(cmd *cobra.Command) error {
 		return false, err
 	})
 	if perr := o.Print(raw, []string{s.Name}, func(w io.Writer) {
-		fmt.Fprintf(w, "subscription %s is %s: events go to %s\n", s.Name, s.State, s.Sink.URL)
+		to := s.Sink.URL
+		if to == "" {
+			to = "the Broker of the project"
+		}
+		fmt.Fprintf(w, "subscription %s is %s: events go to %s\n", s.Name, s.State, to)
 		if s.Secret != "" && o.SecretFrom == "" {
 			fmt.Fprintf(w, "  secret   %s   (told this once)\n", s.Secret)
 		}

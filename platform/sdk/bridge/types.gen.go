@@ -7,6 +7,39 @@ import (
 	"time"
 )
 
+// Broker A project's Broker in the cluster.
+type Broker struct {
+	// Address Where events are sent to in the cluster, absent while there is no such place.
+	Address string `json:"address,omitempty"`
+
+	// Namespace The namespace of the cluster.
+	Namespace string `json:"namespace"`
+
+	// Objects The Broker, and the Trigger where a workflow takes events.
+	Objects []BrokerObject `json:"objects"`
+}
+
+// BrokerKey What a Broker's events come with.
+type BrokerKey struct {
+	// Key An API key of the role operator in the project. Who may read Triggers in its namespace of the cluster can read it.
+	Key string `json:"key"`
+}
+
+// BrokerObject An object of the cluster.
+type BrokerObject struct {
+	// Kind Its kind.
+	Kind string `json:"kind"`
+
+	// Name Its name.
+	Name string `json:"name"`
+
+	// Reason Why it is not ready, in words.
+	Reason string `json:"reason,omitempty"`
+
+	// State How it fares.
+	State string `json:"state"`
+}
+
 // Clause One condition that has to hold.
 type Clause struct {
 	// Cel An expression over event that gives true or false.
@@ -129,11 +162,11 @@ type Sink struct {
 	// Key Of rabbitmq: the routing key; the type of the event without it.
 	Key string `json:"key,omitempty"`
 
-	// Kind A webhook is signed and in structured mode; cloudevents is binary mode, as Knative Brokers take it; rabbitmq is an exchange.
+	// Kind A webhook is signed and in structured mode; cloudevents is binary mode; rabbitmq is an exchange; broker is the Knative Broker of the project, in binary mode.
 	Kind string `json:"kind"`
 
-	// URL The address.
-	URL string `json:"url"`
+	// URL The address; a broker has none here.
+	URL string `json:"url,omitempty"`
 }
 
 // StartedRun A run that an event started.
@@ -189,7 +222,7 @@ type Subscription struct {
 	// Sink Where events go.
 	Sink Sink `json:"sink"`
 
-	// State Arming: events of runs are told from a moment later on. Disabled: the receiver said that it is gone.
+	// State Arming: events of runs are told from a moment later on. Disabled: the receiver said that it is gone, or too much waited for it.
 	State string `json:"state"`
 
 	// Types The types of events; none means all.

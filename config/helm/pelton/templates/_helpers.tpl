@@ -51,6 +51,12 @@ authorization:
 bridge:
   runner: http://{{ include "pelton.name" . }}-runner:8080
   private_targets: {{ .Values.events.privateTargets }}
+  {{- if .Values.events.brokers.enabled }}
+  {{- $b := list (printf "namespace=%s" .Values.knative.namespace) (printf "installation=%s" (include "pelton.name" .)) (printf "endpoint=http://%s-bridge.%s.svc:8080" (include "pelton.name" .) .Release.Namespace) }}
+  {{- with .Values.events.brokers.class }}{{ $b = append $b (printf "class=%s" .) }}{{ end }}
+  {{- range $k, $v := .Values.events.brokers.options }}{{ $b = append $b (printf "%s=%s" $k (toString $v | urlquery)) }}{{ end }}
+  broker: {{ printf "knative:?%s" (join "&" $b) | quote }}
+  {{- end }}
 builder:
   backend: "kaniko:"
   parallel: {{ .Values.builds.parallel }}

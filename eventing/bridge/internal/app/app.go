@@ -35,12 +35,18 @@ type Service struct {
 	Jitter  func() float64
 	Log     *slog.Logger
 
-	wake chan struct{}
+	Brokers     Brokers // nil = none are managed
+	BrokerStore BrokerStore
+	BrokerSink  string        // where events for Brokers go where none are managed, "" = nowhere
+	BrokerEvery time.Duration // how often what a cluster has is looked at
+
+	wake    chan struct{}
+	tending chan struct{}
 }
 
 // New makes the use cases ready.
 func New(s Service) *Service {
-	s.wake = make(chan struct{}, 1)
+	s.wake, s.tending = make(chan struct{}, 1), make(chan struct{}, 1)
 	return &s
 }
 
@@ -67,7 +73,11 @@ func (s *Service) Subscribe(ctx context.Context, o Subscribe) (domain.Subscripti
 		sub.Name = "s-" + sub.ID[len(sub.ID)-12:]
 	}
 	bad := sub.Check()
-	if f := checkAddress(o.Sink); f != nil {
+	check := checkAddress
+	if o.Sink.Kind == domain.SinkBroker {
+		check = s.checkBrokerSink
+	}
+	if f := check(o.Sink); f != nil {
 		bad = append(bad, *f)
 	}
 	_, problems := eventfilter.Compile(o.Types, o.Filter)
@@ -246,8 +256,9 @@ func (s *Service) Occurred(ctx context.Context, queue, messageID string, events 
 	return err
 }
 
-// TriggersChanged notes which events the triggers of a deployment want; none, and one that is not live, want none.
+// TriggersChanged notes which events the triggers of a deployment want; one that is not live wants none.
 func (s *Service) TriggersChanged(ctx context.Context, project string, t Trigger, live bool) error {
+	defer s.tend()
 	if live {
 		return s.Store.SetTrigger(ctx, project, t, s.settle(project))
 	}

@@ -27,11 +27,12 @@ type Interests struct {
 	Triggers      []Trigger
 }
 
-// Trigger is a live workflow with triggers of the kind platform-event.
+// Trigger is what a live workflow's triggers take.
 type Trigger struct {
 	Workflow   string
 	Deployment string
-	Types      []string // patterns
+	Types      []string              // patterns of platform events
+	Outside    []domain.EventTrigger // those for events from outside
 }
 
 // Settle says what is wanted of a project's runner now, and encodes it as a version of that wish. It is called
@@ -53,7 +54,7 @@ type Store interface {
 	// Subscription finds one by its id or name.
 	Subscription(ctx context.Context, project, key string) (domain.Subscription, error)
 
-	// SetTrigger notes which events the triggers of a live deployment want, none = it has no such trigger;
+	// SetTrigger notes which events the triggers of a live deployment take, none = it has no such trigger;
 	// RemoveTrigger forgets a deployment. An older deployment than the noted one changes nothing.
 	SetTrigger(ctx context.Context, project string, t Trigger, settle Settle) error
 	RemoveTrigger(ctx context.Context, project, deployment string, settle Settle) error

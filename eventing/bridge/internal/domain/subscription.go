@@ -14,16 +14,17 @@ import (
 const (
 	SinkWebhook     = "webhook"     // an HTTP endpoint, signed as Standard Webhooks 1.0 says, structured mode
 	SinkRabbitMQ    = "rabbitmq"    // an exchange of a RabbitMQ, binary mode
-	SinkCloudEvents = "cloudevents" // an HTTP endpoint that takes CloudEvents in binary mode, such as a Knative Broker
+	SinkCloudEvents = "cloudevents" // an HTTP endpoint that takes CloudEvents in binary mode
+	SinkBroker      = "broker"      // the project's Knative Broker, binary mode
 )
 
 // Sinks are the kinds.
-var Sinks = []string{SinkWebhook, SinkCloudEvents, SinkRabbitMQ}
+var Sinks = []string{SinkWebhook, SinkCloudEvents, SinkRabbitMQ, SinkBroker}
 
 // Sink is where a subscription's events go.
 type Sink struct {
 	Kind     string
-	URL      string // without credentials
+	URL      string // without credentials; of broker ""
 	Exchange string // of rabbitmq
 	Key      string // of rabbitmq: the routing key, "" = the event's type
 }

@@ -201,3 +201,23 @@ func EventTypes(d domain.Definition) (types []string) {
 	slices.Sort(types)
 	return slices.Compact(types)
 }
+
+// OutsideEvent is a trigger that takes events from outside.
+type OutsideEvent struct {
+	ID     string
+	Types  []string        // none = all
+	Filter json.RawMessage // clauses, nil = none
+}
+
+// OutsideEvents are a deployment's triggers for events from outside.
+func OutsideEvents(d domain.Definition) (out []OutsideEvent) {
+	for _, t := range d.Triggers {
+		if t.Uses != TriggerCloudEvent {
+			continue
+		}
+		var with eventTrigger
+		_ = json.Unmarshal(t.With, &with) // the studio checked it
+		out = append(out, OutsideEvent{t.ID, with.Types, with.Filter})
+	}
+	return out
+}

@@ -70,7 +70,11 @@ func (c consumer) deployment(ctx context.Context, m bus.Message) error {
 		return err
 	}
 	if d.State != "deploying" {
-		if err := c.cases.TriggersChanged(ctx, d.Project, app.Trigger{Workflow: d.Workflow, Deployment: d.DeploymentId, Types: d.EventTypes}, d.State == "live"); err != nil {
+		t := app.Trigger{Workflow: d.Workflow, Deployment: d.DeploymentId, Types: d.EventTypes}
+		for _, x := range d.EventTriggers {
+			t.Outside = append(t.Outside, domain.EventTrigger{ID: x.Id, Types: x.Types, Filter: raw([]byte(x.FilterJson))})
+		}
+		if err := c.cases.TriggersChanged(ctx, d.Project, t, d.State == "live"); err != nil {
 			return err
 		}
 	}

@@ -42,6 +42,9 @@ func (a API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/dead-letters/{id}", authn.Viewer, a.letter)
 	route("DELETE "+prefix+"/dead-letters/{id}", authn.Operator, a.drop)
 	route("POST "+prefix+"/dead-letters/{id}/replay", authn.Operator, a.replay)
+	route("GET "+prefix+"/broker", authn.Viewer, a.broker)
+	route("PUT "+prefix+"/broker", authn.Admin, a.connectBroker)
+	route("DELETE "+prefix+"/broker", authn.Admin, a.disconnectBroker)
 	mux.Handle("POST "+prefix+"/events", httpx.Handle(a.receive))
 	mux.Handle("OPTIONS "+prefix+"/events", httpx.Handle(a.mayReceive))
 	mux.Handle("GET /bridge/v1/event-types", httpx.Handle(a.types))
@@ -61,7 +64,7 @@ func optional(t time.Time) *time.Time {
 
 type sinkJSON struct {
 	Kind     string `json:"kind"`
-	URL      string `json:"url"`
+	URL      string `json:"url,omitempty"`
 	Exchange string `json:"exchange,omitempty"`
 	Key      string `json:"key,omitempty"`
 }

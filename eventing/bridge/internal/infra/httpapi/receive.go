@@ -105,7 +105,24 @@ func (a API) receive(w http.ResponseWriter, r *http.Request) error {
 		}
 		return cehttp.WriteResponseWriter(ctx, binding.ToMessage(&reply), http.StatusOK, w)
 	}
+	if wantsReply(r) {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	return httpx.WriteJSON(w, http.StatusAccepted, out)
+}
+
+// wantsReply tells that the sender takes an answer for an event, and one that is none for a failure, as Knative's Brokers
+// and channels do (Knative Eventing data plane contract, "event reply").
+func wantsReply(r *http.Request) bool {
+	for _, h := range r.Header.Values("Prefer") {
+		for _, p := range strings.Split(h, ",") {
+			if strings.EqualFold(strings.TrimSpace(p), "reply") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mayReceive answers the handshake of web hooks: any origin may send, with a credential.

@@ -269,6 +269,7 @@ func TestWhoMaySend(t *testing.T) {
 	require.Equal(t, 403, status(url+"?access_token=pk_viewer"))
 	require.Equal(t, 202, status(url+"?access_token=pk_operator"))
 	require.Equal(t, 202, status(url, "Authorization: Bearer pk_operator"))
+	require.Equal(t, 204, status(url, "Authorization: Bearer pk_operator", "Prefer: respond-async, Reply"), "Knative takes a body that is no event for a failure")
 	require.Equal(t, 403, status(strings.Replace(url, "/p/", "/q/", 1), "Authorization: Bearer pk_operator"))
 	_, h := send("OPTIONS", url, "WebHook-Request-Origin: example.com", "WebHook-Request-Rate: 120")
 	require.Equal(t, []string{"*", "*", "POST, OPTIONS"}, []string{h.Get("WebHook-Allowed-Origin"), h.Get("WebHook-Allowed-Rate"), h.Get("Allow")})
@@ -281,4 +282,33 @@ func TestWhoMaySend(t *testing.T) {
 	code, h := send("POST", url+"?access_token=pk_operator")
 	require.Equal(t, 503, code)
 	require.NotEmpty(t, h.Get("Retry-After"))
+}
+
+// TestConnectBroker: what is no key for this is told, before anything else is looked at.
+func TestConnectBroker(t *testing.T) {
+	url := strings.TrimSuffix(serve(t, &runner{}), "/events") + "/broker"
+	put := func(token, body string) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		data, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(data)
+	}
+	code, _ := put("pk_operator", `{"key":"pk_operator"}`)
+	require.Equal(t, 403, code)
+	for body, says := range map[string]string{
+		`{}`:                    "is missing",
+		`{"key":"pk_wrong"}`:    "is not valid",
+		`{"key":"pk_viewer"}`:   "does not have the role operator in project p",
+		`{"key":"pk_operator"}`: "this platform manages no Brokers: set bridge.broker",
+	} {
+		code, text := put("pk_admin", body)
+		require.Contains(t, []int{400, 409}, code, text)
+		require.Contains(t, text, says)
+	}
 }

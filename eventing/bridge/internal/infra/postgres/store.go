@@ -128,7 +128,7 @@ func (s *Store) interests(ctx context.Context, tx pgx.Tx, project string) (out a
 	if rows, err = tx.Query(ctx, s.q["wanting"], project); err != nil {
 		return out, err
 	}
-	out.Triggers, err = pgx.CollectRows(rows, pgx.RowToStructByName[app.Trigger])
+	out.Triggers, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[app.Trigger])
 	return out, err
 }
 
@@ -246,7 +246,14 @@ func (s *Store) SetTrigger(ctx context.Context, project string, t app.Trigger, s
 		if types == nil {
 			types = []string{}
 		}
-		_, err := tx.Exec(ctx, s.q["set_wanting"], project, t.Workflow, t.Deployment, types)
+		outside, err := json.Marshal(t.Outside)
+		if err != nil {
+			return err
+		}
+		if t.Outside == nil {
+			outside = []byte("[]")
+		}
+		_, err = tx.Exec(ctx, s.q["set_wanting"], project, t.Workflow, t.Deployment, types, string(outside))
 		return err
 	})
 }

@@ -282,3 +282,43 @@ func TestBounds(t *testing.T) {
 	require.Equal(t, "a2", dead[0].EventID)
 	require.Equal(t, []any{domain.StateActive, 3, 0}, state("b"))
 }
+
+// TestBrokers: a link that is to go is listed until it is forgotten, and may be wanted again meanwhile; the triggers for
+// events from outside are those of the newest deployments.
+func TestBrokers(t *testing.T) {
+	s, _ := open(t)
+	ctx := t.Context()
+	require.True(t, fault.Is(s.UnlinkBroker(ctx, "p"), fault.NotFound))
+	link := domain.BrokerLink{Project: "p", Sealed: []byte("x"), CreatedAt: time.Now().UTC().Truncate(time.Millisecond)}
+	require.NoError(t, s.LinkBroker(ctx, link))
+	require.NoError(t, s.ForgetBroker(ctx, "p"), "it is wanted, and stays")
+	require.NoError(t, s.UnlinkBroker(ctx, "p"))
+	require.True(t, fault.Is(s.UnlinkBroker(ctx, "p"), fault.NotFound))
+	going := link
+	going.Going = true
+	links, err := s.BrokerLinks(ctx, "p")
+	require.NoError(t, err)
+	require.Equal(t, []domain.BrokerLink{going}, links)
+	require.NoError(t, s.LinkBroker(ctx, link))
+	links, err = s.BrokerLinks(ctx, "")
+	require.NoError(t, err)
+	require.Equal(t, []domain.BrokerLink{link}, links)
+	require.NoError(t, s.UnlinkBroker(ctx, "p"))
+	require.NoError(t, s.ForgetBroker(ctx, "p"))
+	links, err = s.BrokerLinks(ctx, "")
+	require.NoError(t, err)
+	require.Empty(t, links)
+
+	old, newer := id.New(), id.New()
+	x := domain.EventTrigger{Workflow: "w", ID: "a", Types: []string{"x"}, Filter: []byte(`[{"exact":{"source":"s"}}]`)}
+	require.NoError(t, s.SetTrigger(ctx, "p", app.Trigger{Workflow: "w", Deployment: newer, Outside: []domain.EventTrigger{x}}, settle))
+	require.NoError(t, s.SetTrigger(ctx, "p", app.Trigger{Workflow: "w", Deployment: old, Outside: []domain.EventTrigger{{ID: "old"}}}, settle))
+	require.NoError(t, s.SetTrigger(ctx, "p", app.Trigger{Workflow: "none", Deployment: old}, settle))
+	got, err := s.EventTriggers(ctx, "p")
+	require.NoError(t, err)
+	require.Equal(t, []domain.EventTrigger{x}, got)
+	require.NoError(t, s.RemoveTrigger(ctx, "p", newer, settle))
+	got, err = s.EventTriggers(ctx, "p")
+	require.NoError(t, err)
+	require.Empty(t, got)
+}

@@ -33,7 +33,8 @@ type DeploymentChanged struct {
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"` // in words, empty when live
 	Endpoints     []*Endpoint            `protobuf:"bytes,6,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	AtUnixMs      int64                  `protobuf:"varint,7,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
-	EventTypes    []string               `protobuf:"bytes,8,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"` // live: platform events that its triggers start runs for, a * at the end covers what begins so
+	EventTypes    []string               `protobuf:"bytes,8,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`          // live: platform events that its triggers start runs for, a * at the end covers what begins so
+	EventTriggers []*EventTrigger        `protobuf:"bytes,9,rep,name=event_triggers,json=eventTriggers,proto3" json:"event_triggers,omitempty"` // live: its triggers that take events from outside
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -124,6 +125,73 @@ func (x *DeploymentChanged) GetEventTypes() []string {
 	return nil
 }
 
+func (x *DeploymentChanged) GetEventTriggers() []*EventTrigger {
+	if x != nil {
+		return x.EventTriggers
+	}
+	return nil
+}
+
+type EventTrigger struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Types         []string               `protobuf:"bytes,2,rep,name=types,proto3" json:"types,omitempty"`                             // as in event_types, empty = all
+	FilterJson    string                 `protobuf:"bytes,3,opt,name=filter_json,json=filterJson,proto3" json:"filter_json,omitempty"` // a list of clauses, all of which have to hold; empty = none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventTrigger) Reset() {
+	*x = EventTrigger{}
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventTrigger) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventTrigger) ProtoMessage() {}
+
+func (x *EventTrigger) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventTrigger.ProtoReflect.Descriptor instead.
+func (*EventTrigger) Descriptor() ([]byte, []int) {
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *EventTrigger) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *EventTrigger) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *EventTrigger) GetFilterJson() string {
+	if x != nil {
+		return x.FilterJson
+	}
+	return ""
+}
+
 type Endpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Trigger       string                 `protobuf:"bytes,1,opt,name=trigger,proto3" json:"trigger,omitempty"`
@@ -135,7 +203,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[1]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -147,7 +215,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[1]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -160,7 +228,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{1}
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Endpoint) GetTrigger() string {
@@ -195,7 +263,7 @@ type EventsArmed struct {
 
 func (x *EventsArmed) Reset() {
 	*x = EventsArmed{}
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[2]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -207,7 +275,7 @@ func (x *EventsArmed) String() string {
 func (*EventsArmed) ProtoMessage() {}
 
 func (x *EventsArmed) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[2]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -220,7 +288,7 @@ func (x *EventsArmed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsArmed.ProtoReflect.Descriptor instead.
 func (*EventsArmed) Descriptor() ([]byte, []int) {
-	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{2}
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *EventsArmed) GetProject() string {
@@ -248,7 +316,7 @@ type RunStarted struct {
 
 func (x *RunStarted) Reset() {
 	*x = RunStarted{}
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[3]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +328,7 @@ func (x *RunStarted) String() string {
 func (*RunStarted) ProtoMessage() {}
 
 func (x *RunStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[3]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +341,7 @@ func (x *RunStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStarted.ProtoReflect.Descriptor instead.
 func (*RunStarted) Descriptor() ([]byte, []int) {
-	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{3}
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RunStarted) GetRun() *Run {
@@ -308,7 +376,7 @@ type RunEnded struct {
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[4]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +388,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[4]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +401,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{4}
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RunEnded) GetRun() *Run {
@@ -415,7 +483,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[5]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +495,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[5]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +508,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{5}
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StepFailed) GetRun() *Run {
@@ -510,7 +578,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[6]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +590,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[6]
+	mi := &file_platform_runner_contracts_runner_v1_runner_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +603,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{6}
+	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Run) GetId() string {
@@ -605,7 +673,7 @@ var File_platform_runner_contracts_runner_v1_runner_proto protoreflect.FileDescr
 
 const file_platform_runner_contracts_runner_v1_runner_proto_rawDesc = "" +
 	"\n" +
-	"0platform/runner/contracts/runner/v1/runner.proto\x12\trunner.v1\"\x8e\x02\n" +
+	"0platform/runner/contracts/runner/v1/runner.proto\x12\trunner.v1\"\xce\x02\n" +
 	"\x11DeploymentChanged\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
@@ -616,7 +684,13 @@ const file_platform_runner_contracts_runner_v1_runner_proto_rawDesc = "" +
 	"\n" +
 	"at_unix_ms\x18\a \x01(\x03R\batUnixMs\x12\x1f\n" +
 	"\vevent_types\x18\b \x03(\tR\n" +
-	"eventTypes\"P\n" +
+	"eventTypes\x12>\n" +
+	"\x0eevent_triggers\x18\t \x03(\v2\x17.runner.v1.EventTriggerR\reventTriggers\"U\n" +
+	"\fEventTrigger\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05types\x18\x02 \x03(\tR\x05types\x12\x1f\n" +
+	"\vfilter_json\x18\x03 \x01(\tR\n" +
+	"filterJson\"P\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\atrigger\x18\x01 \x01(\tR\atrigger\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x12\n" +
@@ -677,26 +751,28 @@ func file_platform_runner_contracts_runner_v1_runner_proto_rawDescGZIP() []byte 
 	return file_platform_runner_contracts_runner_v1_runner_proto_rawDescData
 }
 
-var file_platform_runner_contracts_runner_v1_runner_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_platform_runner_contracts_runner_v1_runner_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_platform_runner_contracts_runner_v1_runner_proto_goTypes = []any{
 	(*DeploymentChanged)(nil), // 0: runner.v1.DeploymentChanged
-	(*Endpoint)(nil),          // 1: runner.v1.Endpoint
-	(*EventsArmed)(nil),       // 2: runner.v1.EventsArmed
-	(*RunStarted)(nil),        // 3: runner.v1.RunStarted
-	(*RunEnded)(nil),          // 4: runner.v1.RunEnded
-	(*StepFailed)(nil),        // 5: runner.v1.StepFailed
-	(*Run)(nil),               // 6: runner.v1.Run
+	(*EventTrigger)(nil),      // 1: runner.v1.EventTrigger
+	(*Endpoint)(nil),          // 2: runner.v1.Endpoint
+	(*EventsArmed)(nil),       // 3: runner.v1.EventsArmed
+	(*RunStarted)(nil),        // 4: runner.v1.RunStarted
+	(*RunEnded)(nil),          // 5: runner.v1.RunEnded
+	(*StepFailed)(nil),        // 6: runner.v1.StepFailed
+	(*Run)(nil),               // 7: runner.v1.Run
 }
 var file_platform_runner_contracts_runner_v1_runner_proto_depIdxs = []int32{
-	1, // 0: runner.v1.DeploymentChanged.endpoints:type_name -> runner.v1.Endpoint
-	6, // 1: runner.v1.RunStarted.run:type_name -> runner.v1.Run
-	6, // 2: runner.v1.RunEnded.run:type_name -> runner.v1.Run
-	6, // 3: runner.v1.StepFailed.run:type_name -> runner.v1.Run
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2, // 0: runner.v1.DeploymentChanged.endpoints:type_name -> runner.v1.Endpoint
+	1, // 1: runner.v1.DeploymentChanged.event_triggers:type_name -> runner.v1.EventTrigger
+	7, // 2: runner.v1.RunStarted.run:type_name -> runner.v1.Run
+	7, // 3: runner.v1.RunEnded.run:type_name -> runner.v1.Run
+	7, // 4: runner.v1.StepFailed.run:type_name -> runner.v1.Run
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_platform_runner_contracts_runner_v1_runner_proto_init() }
@@ -710,7 +786,7 @@ func file_platform_runner_contracts_runner_v1_runner_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_runner_contracts_runner_v1_runner_proto_rawDesc), len(file_platform_runner_contracts_runner_v1_runner_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

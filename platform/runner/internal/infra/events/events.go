@@ -98,6 +98,9 @@ func (Announcer) DeploymentChanged(messageID string, d app.Deployment) (app.Mess
 	e := &runnerv1.DeploymentChanged{DeploymentId: d.ID, Project: d.Project, Workflow: d.Definition.Workflow, State: d.State, Reason: d.Reason, AtUnixMs: d.ChangedAt.UnixMilli()}
 	if d.State == app.DeploymentLive {
 		e.EventTypes = app.EventTypes(d.Definition)
+		for _, t := range app.OutsideEvents(d.Definition) {
+			e.EventTriggers = append(e.EventTriggers, &runnerv1.EventTrigger{Id: t.ID, Types: t.Types, FilterJson: string(t.Filter)})
+		}
 	}
 	for _, t := range d.Definition.Triggers {
 		if t.Uses != "http" {

@@ -1,0 +1,1 @@
+SELECT workflow, outside FROM wanting WHERE project = $1 AND outside <> '[]' ORDER BY workflow

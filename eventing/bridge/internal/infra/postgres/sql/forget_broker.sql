@@ -1,0 +1,1 @@
+DELETE FROM broker WHERE project = $1 AND going
