@@ -1,13 +1,13 @@
 #!/bin/sh
 # Runs what needs a cluster, on that of config/testcluster, part by part, each with its time; a part that
 # fails does not keep the next from running. The cluster is brought up where it is not, and stays up.
-# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform (default: all).
+# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform install (default: all).
 # PELTON_CLUSTER_RUN is what `go test -run` takes. What tests print is kept in build/testcluster.
 set -eu
 out=build/testcluster
 run=${PELTON_CLUSTER_RUN:-^TestCluster}
 cluster() { config/testcluster/cluster "$@"; }
-all="programs kaniko knative platform"
+all="programs kaniko knative platform install"
 for part in "$@"; do
   case " $all " in *" $part "*) ;; *) echo "unknown part '$part'; parts are: $all" >&2; exit 2 ;; esac
 done
@@ -49,6 +49,16 @@ platform() (
   tests 20m ./platform/e2e
 )
 
+# The platform in the cluster itself. A restored installation has a broker of its own.
+installation() (
+  for name in instagain inst; do
+    cluster tenant "$name" >/dev/null && cluster tenant -d "$name" && settings=$(cluster tenant "$name") || return
+    eval "$settings"
+    [ "$name" = inst ] || export PELTON_BUS_AGAIN="$PELTON_BUS"
+  done
+  tests 60m ./platform/adm
+)
+
 cluster up
 settings=$(cluster env)
 eval "$settings"
@@ -64,6 +74,7 @@ for p in ${*:-$all}; do
   kaniko) part kaniko tests 30m ./builder/internal/infra/kaniko ;;
   knative) part knative tests 40m ./platform/runner/internal/infra/knative ;;
   platform) part platform platform ;;
+  install) part install installation ;;
   esac
 done
 printf '== the cluster stays up (make cluster-down); %d s in all\n%s' $(( $(date +%s) - started )) "$summary"
