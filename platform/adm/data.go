@@ -24,34 +24,61 @@ import (
 )
 
 func (t *tool) backupCommand() *cobra.Command {
+	i := &installation{}
 	cmd := &cobra.Command{
 		Use: "backup FILE", Short: "Write databases, files and keys into one file while the platform works",
 		Long: `Write what the platform keeps into FILE: its databases, each as it was at one moment, then its files, keys
 and builds. The platform goes on working; old runs and files are not removed meanwhile.
 
+With -n it does so on a cluster: a pod of the installation's image reads the data and writes them to FILE here.
+
 FILE holds the keys that sign and encrypt: keep it as you keep those. It appears under its name once it is whole.`,
-		Example: "  pelton-adm backup /srv/backups/monday.pelton --home /srv/pelton",
-		Args:    exactly(1, "backup FILE [--home DIR | --config FILE]"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return t.backup(cmd.Context(), args[0]) },
+		Example: "  pelton-adm backup /srv/backups/monday.pelton --home /srv/pelton\n  pelton-adm backup monday.pelton -n pelton",
+		Args:    exactly(1, "backup FILE [--home DIR | --config FILE | -n NAMESPACE]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			on, err := t.onCluster(i)
+			if err != nil {
+				return err
+			}
+			if on {
+				return t.backupCluster(cmd.Context(), i, args[0])
+			}
+			return t.backup(cmd.Context(), args[0])
+		},
 	}
 	t.data(cmd)
+	i.inCluster(cmd)
 	return cmd
 }
 
 func (t *tool) restoreCommand() *cobra.Command {
 	var o backup.Options
+	i := &installation{}
 	cmd := &cobra.Command{
 		Use: "restore FILE", Short: "Fill an empty platform from a backup",
 		Long: `Fill a platform, none of whose processes may run, from a backup. The whole file is checked first. A restore
 that broke off is begun again with the same file.
 
 Afterwards nothing is deployed, repositories deploy nothing by themselves, and every run that had not ended is
-paused (restored): pelton run resume lets it go on, pelton run cancel ends it.`,
-		Example: "  pelton-adm restore /srv/backups/monday.pelton --home /srv/pelton-again",
-		Args:    exactly(1, "restore FILE [--home DIR | --config FILE] [--replace]"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return t.restore(cmd.Context(), args[0], o) },
+paused (restored): pelton run resume lets it go on, pelton run cancel ends it.
+
+With -n it fills an installation on a cluster: its services are stopped, a pod of its image fills databases and
+filestore, the secrets get the backup's keys, and the services are started again.`,
+		Example: "  pelton-adm restore /srv/backups/monday.pelton --home /srv/pelton-again\n  pelton-adm restore monday.pelton -n pelton --replace",
+		Args:    exactly(1, "restore FILE [--home DIR | --config FILE | -n NAMESPACE] [--replace]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			on, err := t.onCluster(i)
+			if err != nil {
+				return err
+			}
+			if on {
+				return t.restoreCluster(cmd.Context(), i, args[0], o)
+			}
+			return t.restore(cmd.Context(), args[0], o)
+		},
 	}
 	t.data(cmd)
+	i.inCluster(cmd)
 	cmd.Flags().BoolVar(&o.Replace, "replace", false, "remove what the databases hold first")
 	return cmd
 }
@@ -100,10 +127,15 @@ func (t *tool) backup(ctx context.Context, file string) error {
 	if err := server.CheckRestored(d.Config.Home); err != nil {
 		return err
 	}
+	write := func(to io.Writer) error { _, err := p.Write(ctx, to, head); return err }
 	if file == "-" {
-		_, err := p.Write(ctx, t.stdout, head)
-		return err
+		return write(t.stdout)
 	}
+	return t.keep(file, write)
+}
+
+// keep has a backup written to a file, which gets its name once it has been found whole.
+func (t *tool) keep(file string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(file); err == nil {
 		return fault.New(fault.Conflict, "%s is there already: give another name", file)
 	}
@@ -112,8 +144,14 @@ func (t *tool) backup(ctx context.Context, file string) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "%s cannot be written: %s", file, err)
 	}
-	m, err := p.Write(ctx, out, head)
-	if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
+	var head backup.Head
+	var m backup.Manifest
+	if err = errors.Join(write(out), out.Sync()); err == nil {
+		if _, err = out.Seek(0, io.SeekStart); err == nil {
+			head, m, err = backup.Verify(out)
+		}
+	}
+	if err = errors.Join(err, out.Close()); err == nil {
 		err = os.Rename(out.Name(), file)
 	}
 	if err != nil {

@@ -115,8 +115,9 @@ func (t *tool) checkData(ctx context.Context, table *checks.Table) error {
 	}
 	table.Add("filestore", detail, "see files and s3.credentials in the settings: platform/docs/files.md", err)
 	if err == nil {
-		checkMentioned(ctx, table, files, d.Config.Home, mentioned)
+		checkFiles(ctx, table, files, mentioned)
 	}
+	checkBuilds(ctx, table, d.Config, mentioned)
 	return nil
 }
 
@@ -199,8 +200,8 @@ func few(list []string) string {
 	return strings.Join(list, ", ")
 }
 
-// checkMentioned tells what databases refer to and is not there.
-func checkMentioned(ctx context.Context, table *checks.Table, files backup.Files, home string, m runner.Mentions) {
+// checkFiles tells what runs refer to and is not in the filestore.
+func checkFiles(ctx context.Context, table *checks.Table, files backup.Files, m runner.Mentions) {
 	var digests []string
 	for _, f := range m.Files {
 		digests = append(digests, f.Project+" "+f.Digest)
@@ -214,15 +215,38 @@ func checkMentioned(ctx context.Context, table *checks.Table, files backup.Files
 		err = fault.New(fault.NotFound, "%d of %d files that runs mention are not in the filestore: %s", len(missing), len(digests), few(missing))
 	}
 	table.Add("files of runs", fmt.Sprintf("%d mentioned, all there", len(digests)), "restore them from a backup; runs that read them fail with filestore_unavailable or file_missing", err)
-	var local []string
+}
+
+// checkBuilds looks for what live deployments and unfinished runs need: images in the registry, bundles in the home.
+func checkBuilds(ctx context.Context, table *checks.Table, cfg server.Config, m runner.Mentions) {
+	home := cfg.Home
+	var local, images []string
 	for _, b := range m.Builds {
-		if strings.HasPrefix(b.Artifact, "file://") {
+		switch {
+		case strings.HasPrefix(b.Artifact, "file://"):
 			local = append(local, b.Artifact)
+		case strings.HasPrefix(b.Artifact, "image://"):
+			images = append(images, b.Artifact)
 		}
 	}
-	err = nil
+	r, err := registryOf(cfg)
+	if r != nil {
+		var ref string
+		ref, err = r.pushAndPull(ctx)
+		table.Add("registry", "pushed and pulled "+ref, "see registry.address, registry.insecure and registry.credentialsSecret in the values (builder.registry… in the settings): platform/docs/images.md", err)
+	} else if err != nil {
+		table.Add("registry", "", "see builder.registry_credentials and builder.registry_ca in the settings", err)
+	}
+	switch {
+	case len(images) > 0 && r == nil:
+		err = fault.New(fault.Conflict, "%d images are needed and builder.backend is %s, which has no registry to look in", len(images), cfg.Builder.Backend)
+	case len(images) > 0:
+		err = r.builtThere(ctx, images)
+	default:
+		err = nil
+	}
 	if gone := missingBundles(home, local); len(gone) > 0 {
-		err = fault.New(fault.NotFound, "%d builds that live deployments or unfinished runs need are not in %s: %s", len(gone), filepath.Join(home, "bundles"), few(gone))
+		err = errors.Join(err, fault.New(fault.NotFound, "%d builds that live deployments or unfinished runs need are not in %s: %s", len(gone), filepath.Join(home, "bundles"), few(gone)))
 	}
 	table.Add("builds", fmt.Sprintf("%d needed, all there", len(m.Builds)), "scan the repository of each again: pelton repo scan", err)
 	keys := 0

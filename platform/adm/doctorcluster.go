@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"helm.sh/helm/v3/pkg/chartutil"
@@ -96,16 +95,11 @@ func (t *tool) checkFlags(ctx context.Context, c *install.Cluster, serving strin
 func insideOf(i *installation, v map[string]any) install.Inside {
 	in := install.Inside{
 		Name: i.Name, Namespace: i.Access.Namespace, Image: install.Text(v, "image", "reference"), PullPolicy: install.Text(v, "image", "pullPolicy"), PullSecret: install.Text(v, "image", "pullSecret"),
-		S3Secret: install.Text(v, "s3", "existingSecret"), Gateway: install.Text(v, "knative", "gateway"), Registry: install.Text(v, "registry", "address"),
-		RegistrySecret: install.Text(v, "registry", "credentialsSecret"),
+		S3Secret: install.Text(v, "s3", "existingSecret"), Gateway: install.Text(v, "knative", "gateway"),
+		RegistrySecret: install.Text(v, "registry", "credentialsSecret"), CABundle: install.Text(v, "caBundle") != "",
 	}
 	if in.S3Secret == "" {
 		in.S3Secret = i.Name + "-s3"
-	}
-	if r, ok := v["registry"].(map[string]any); ok {
-		list, _ := r["insecure"].([]any)
-		host, _, _ := strings.Cut(in.Registry, "/")
-		in.RegistryInsecure = slices.Contains(list, any(host))
 	}
 	return in
 }

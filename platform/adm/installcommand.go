@@ -160,7 +160,7 @@ func (t *tool) uninstallCommand() *cobra.Command {
 			if err := i.Remove(); err != nil {
 				return err
 			}
-			fmt.Fprintf(t.stdout, "%s is taken away; databases, bucket and images stay, and so do the secrets %s-passwords, %s-authorization-keys and %s-runner-keys\n", i.Name, i.Name, i.Name, i.Name)
+			fmt.Fprintf(t.stdout, "%s is taken away; databases, bucket, images and the namespaces of actions stay, and so do the secrets %s-passwords, %s-authorization-keys, %s-runner-keys and %s-bridge-keys\n", i.Name, i.Name, i.Name, i.Name, i.Name)
 			return nil
 		},
 	}

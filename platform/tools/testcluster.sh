@@ -1,13 +1,13 @@
 #!/bin/sh
 # Runs what needs a cluster, on that of config/testcluster, part by part, each with its time; a part that
 # fails does not keep the next from running. The cluster is brought up where it is not, and stays up.
-# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform brokers events (default: all).
+# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform install brokers events (default: all).
 # PELTON_CLUSTER_RUN is what `go test -run` takes. What tests print is kept in build/testcluster.
 set -eu
 out=build/testcluster
 run=${PELTON_CLUSTER_RUN:-^TestCluster}
 cluster() { config/testcluster/cluster "$@"; }
-all="programs kaniko knative platform brokers events"
+all="programs kaniko knative platform install brokers events"
 # End-to-end tests that say the same of actions as local processes and as pods.
 scripts='^(TestClusterPlatform|TestHello|TestGraph|TestPatterns|TestHistory|TestSource|TestEventTriggers|TestTrace)$'
 for part in "$@"; do
@@ -36,6 +36,16 @@ part() {
 }
 tests() { go test -count=1 -v -timeout "$1" -run "$run" "$2"; }
 
+# The platform in the cluster itself. A restored installation has a broker of its own.
+installation() (
+  for name in instagain inst; do
+    cluster tenant "$name" >/dev/null && cluster tenant -d "$name" && settings=$(cluster tenant "$name") || return
+    eval "$settings"
+    [ "$name" = inst ] || export PELTON_BUS_AGAIN="$PELTON_BUS"
+  done
+  tests 60m ./platform/adm
+)
+
 cluster up
 settings=$(cluster env)
 eval "$settings"
@@ -51,6 +61,7 @@ for p in ${*:-$all}; do
   kaniko) part kaniko tests 30m ./builder/internal/infra/kaniko ;;
   knative) part knative tests 40m ./platform/runner/internal/infra/knative ;;
   platform) part platform env PELTON_E2E=cluster go test -count=1 -v -timeout 40m -run "${PELTON_CLUSTER_RUN:-$scripts}" ./platform/e2e ;;
+  install) part install installation ;;
   brokers) part brokers tests 10m ./eventing/bridge/internal/infra/knativebroker ;;
   events) part events go test -count=1 -v -timeout 40m -run "${PELTON_CLUSTER_RUN:-^TestClusterEvents}" ./platform/e2e ;; # it makes its own settings
   esac

@@ -16,6 +16,7 @@ import (
 	"helm.sh/helm/v3/pkg/cli/values"
 	"helm.sh/helm/v3/pkg/getter"
 	"helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
 
 	"github.com/pelton-run/pelton/config/helm"
@@ -146,7 +147,9 @@ func chartError(err error) error {
 	case strings.Contains(text, "cannot be imported into the current release"), strings.Contains(text, "exists and cannot be imported"):
 		return fault.Wrap(err, fault.Conflict, "something of these names is there already and is not this release's: %s", text)
 	case strings.Contains(text, "another operation (install/upgrade/rollback) is in progress"):
-		return fault.Wrap(err, fault.Conflict, "another installation of this release is under way, or broke off: wait, or run `helm rollback`")
+		return fault.Wrap(err, fault.Conflict, "another installation of this release is under way: wait until it has ended")
+	case strings.Contains(text, "because it is being terminated"):
+		return fault.Wrap(err, fault.Unavailable, "a namespace of a former installation is still being removed: try again in a moment (%s)", text)
 	}
 	return err
 }
@@ -172,6 +175,24 @@ func (r Release) Installed() (*release.Release, error) {
 	return rel, err
 }
 
+// brokenOff is how long after its begin an operation that has told no end is taken to have none: applying
+// takes seconds, and is given up by itself after 5 minutes.
+const brokenOff = 10 * time.Minute
+
+// takeOver makes a release whose operation broke off one that failed, which Helm goes on from. One that may be
+// under way is a conflict.
+func takeOver(store *storage.Storage, rel *release.Release, now time.Time) error {
+	if rel == nil || !rel.Info.Status.IsPending() {
+		return nil
+	}
+	if since := now.Sub(rel.Info.LastDeployed.Time); since < brokenOff {
+		return fault.New(fault.Conflict, "another installation of %s is under way since %s: wait until it has ended; one that broke off is taken over in %s",
+			rel.Name, rel.Info.LastDeployed.UTC().Format(time.RFC3339), (brokenOff - since).Round(time.Second))
+	}
+	rel.SetStatus(release.StatusFailed, "broke off")
+	return store.Update(rel)
+}
+
 // Apply installs the release, or upgrades the one that is there; it does not wait until it is ready.
 func (r Release) Apply(ctx context.Context, version string) (*release.Release, error) {
 	c, err := Chart(version)
@@ -190,6 +211,9 @@ func (r Release) Apply(ctx context.Context, version string) (*release.Release, e
 	if err != nil {
 		return nil, err
 	}
+	if err := takeOver(cfg.Releases, old, time.Now()); err != nil {
+		return nil, err
+	}
 	var rel *release.Release
 	if old == nil {
 		in := action.NewInstall(cfg)
@@ -206,14 +230,14 @@ func (r Release) Apply(ctx context.Context, version string) (*release.Release, e
 	return rel, nil
 }
 
-// Remove takes the release away; secrets with keys stay.
+// Remove takes the release away and waits until it is gone; secrets with keys stay.
 func (r Release) Remove() error {
 	cfg, err := r.helm()
 	if err != nil {
 		return err
 	}
 	un := action.NewUninstall(cfg)
-	un.Timeout = 5 * time.Minute
+	un.Timeout, un.Wait = 5*time.Minute, true // an installation that follows must not meet what is about to go
 	_, err = un.Run(r.Name)
 	if errors.Is(err, driver.ErrReleaseNotFound) {
 		return fault.New(fault.NotFound, "there is no installation %s in the namespace %s: `helm list -A` shows what is there", r.Name, r.Access.Namespace)

@@ -1,12 +1,20 @@
 package install
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+	"helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage"
+	"helm.sh/helm/v3/pkg/storage/driver"
+	helmtime "helm.sh/helm/v3/pkg/time"
+
+	"github.com/pelton-run/pelton/platform/kit/fault"
 )
 
 var enough = []string{
@@ -124,4 +132,47 @@ func TestChartRefuses(t *testing.T) {
 	_, err := (Release{Set: []string{"imgae.reference=x"}}).Effective("")
 	require.ErrorContains(t, err, "imgae")
 	require.ErrorContains(t, err, "did you mean image?")
+}
+
+// TestTakeOver: an installation that was killed while it was applied does not stand in the way of the next one for
+// ever, and one that is under way is left alone.
+func TestTakeOver(t *testing.T) {
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		status release.Status
+		ago    time.Duration
+		want   release.Status
+		words  string
+	}{
+		"deployed":   {release.StatusDeployed, time.Second, release.StatusDeployed, ""},
+		"failed":     {release.StatusFailed, time.Hour, release.StatusFailed, ""},
+		"under way":  {release.StatusPendingInstall, 4 * time.Minute, release.StatusPendingInstall, "is under way since 2026-05-04T11:56:00Z: wait until it has ended; one that broke off is taken over in 6m0s"},
+		"broken off": {release.StatusPendingUpgrade, 10 * time.Minute, release.StatusFailed, ""},
+	} {
+		store := storage.Init(driver.NewMemory())
+		rel := &release.Release{Name: "pelton", Version: 1, Info: &release.Info{Status: c.status, LastDeployed: helmtime.Time{Time: now.Add(-c.ago)}}}
+		require.NoError(t, store.Create(rel), name)
+		err := takeOver(store, rel, now)
+		if c.words == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.True(t, fault.Is(err, fault.Conflict), name)
+			require.ErrorContains(t, err, c.words, name)
+		}
+		kept, err := store.Get("pelton", 1)
+		require.NoError(t, err, name)
+		require.Equal(t, c.want, kept.Info.Status, name)
+	}
+	require.NoError(t, takeOver(storage.Init(driver.NewMemory()), nil, now), "nothing is there")
+}
+
+// TestChartErrors: what Helm says is told in words.
+func TestChartErrors(t *testing.T) {
+	for text, words := range map[string]string{
+		`failed to create resource: roles.rbac.authorization.k8s.io "pelton-builder" is forbidden: unable to create new content in namespace pelton-builds because it is being terminated`: "a namespace of a former installation is still being removed: try again in a moment",
+		`unable to build kubernetes objects: no matches for kind "IngressRoute" in version "traefik.io/v1alpha1"`:                                                                          "choose another ingress.kind",
+		`Unable to continue with install: ServiceAccount "x" in namespace "y" exists and cannot be imported into the current release`:                                                      "is there already and is not this release's",
+	} {
+		require.ErrorContains(t, chartError(errors.New(text)), words)
+	}
 }

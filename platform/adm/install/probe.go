@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -26,10 +25,12 @@ type Inside struct {
 	PullSecret        string
 	S3Secret          string
 	Gateway           string // that takes calls to services of the cluster, "" = their own names
-	Registry          string
-	RegistryInsecure  bool
 	RegistrySecret    string
+	CABundle          bool // the settings hold certificate authorities
 }
+
+// SettingsFile is where pods of the platform have their settings.
+const SettingsFile = "/etc/pelton/settings/settings.yaml"
 
 // probeName is the name of the Knative Service and of the Job.
 func (i Inside) probeName() string { return i.Name + "-doctor" }
@@ -73,39 +74,30 @@ func makeProbe(i Inside) *unstructured.Unstructured {
 	}}
 }
 
-// makeJob is the Job that looks at the installation from inside, with the settings and credentials of its
-// services. It has no token of the cluster.
-func makeJob(i Inside) *batchv1.Job {
-	args := []string{"doctor", "--json", "--config", "/etc/pelton/settings/settings.yaml", "--probe-host", fmt.Sprintf("%s.%s.svc.cluster.local", i.probeName(), i.Namespace)}
-	if i.Gateway != "" {
-		args = append(args, "--probe-gateway", i.Gateway)
-	}
-	if i.Registry != "" {
-		args = append(args, "--registry", i.Registry, "--registry-insecure="+strconv.FormatBool(i.RegistryInsecure))
-	}
-	no, mode, once, seconds, user := false, int32(0o440), int32(0), int64(600), int64(65532)
+// podOf is a pod that has the settings and credentials of all services, and no token of the cluster.
+func podOf(i Inside, name string, command ...string) corev1.PodSpec {
+	no, mode, user := false, int32(0o440), int64(65532)
 	c := corev1.Container{
-		Name: "doctor", Image: i.Image, ImagePullPolicy: corev1.PullPolicy(i.PullPolicy), Command: append([]string{"/usr/local/bin/pelton-adm"}, args...),
+		Name: name, Image: i.Image, ImagePullPolicy: corev1.PullPolicy(i.PullPolicy), Command: append([]string{"/usr/local/bin/pelton-adm"}, command...),
 		Env: []corev1.EnvVar{{Name: "TMPDIR", Value: "/tmp"}}, SecurityContext: security(),
 		Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("50m"), "memory": resource.MustParse("64Mi")}},
 		VolumeMounts: []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}, {Name: "home", MountPath: "/var/lib/pelton"}, {Name: "settings", MountPath: "/etc/pelton/settings", ReadOnly: true}, {Name: "s3", MountPath: "/etc/pelton/s3", ReadOnly: true}},
 	}
+	if i.CABundle {
+		c.Env = append(c.Env, corev1.EnvVar{Name: "SSL_CERT_DIR", Value: "/etc/ssl/certs:/etc/pelton/settings"})
+	}
 	for _, s := range []string{"authorization", "repository", "studio", "bridge", "runner"} { // the runner's is last: its user of the broker counts
 		c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: i.Name + "-" + s}}})
-	}
-	secret := func(name string, items ...corev1.KeyToPath) corev1.VolumeSource {
-		return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, DefaultMode: &mode, Items: items}}
 	}
 	volumes := []corev1.Volume{
 		{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 		{Name: "home", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 		{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: i.Name + "-settings"}}}},
-		{Name: "s3", VolumeSource: secret(i.S3Secret)},
+		{Name: "s3", VolumeSource: secretVolume(i.S3Secret, mode)},
 	}
 	if i.RegistrySecret != "" {
-		volumes = append(volumes, corev1.Volume{Name: "registry", VolumeSource: secret(i.RegistrySecret, corev1.KeyToPath{Key: ".dockerconfigjson", Path: "config.json"})})
+		volumes = append(volumes, corev1.Volume{Name: "registry", VolumeSource: secretVolume(i.RegistrySecret, mode, corev1.KeyToPath{Key: ".dockerconfigjson", Path: "config.json"})})
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "registry", MountPath: "/etc/pelton/registry", ReadOnly: true})
-		c.Command = append(c.Command, "--registry-credentials", "/etc/pelton/registry/config.json")
 	}
 	pod := corev1.PodSpec{
 		RestartPolicy: corev1.RestartPolicyNever, AutomountServiceAccountToken: &no, EnableServiceLinks: &no, Containers: []corev1.Container{c}, Volumes: volumes,
@@ -114,10 +106,24 @@ func makeJob(i Inside) *batchv1.Job {
 	if i.PullSecret != "" {
 		pod.ImagePullSecrets = []corev1.LocalObjectReference{{Name: i.PullSecret}}
 	}
+	return pod
+}
+
+func secretVolume(name string, mode int32, items ...corev1.KeyToPath) corev1.VolumeSource {
+	return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, DefaultMode: &mode, Items: items}}
+}
+
+// makeJob is the Job that looks at the installation from inside.
+func makeJob(i Inside) *batchv1.Job {
+	args := []string{"doctor", "--json", "--config", SettingsFile, "--probe-host", fmt.Sprintf("%s.%s.svc.cluster.local", i.probeName(), i.Namespace)}
+	if i.Gateway != "" {
+		args = append(args, "--probe-gateway", i.Gateway)
+	}
+	once, seconds := int32(0), int64(600)
 	labels := map[string]string{"app.kubernetes.io/part-of": "pelton", "app.kubernetes.io/component": "doctor"}
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: i.probeName(), Namespace: i.Namespace, Labels: labels},
-		Spec:       batchv1.JobSpec{BackoffLimit: &once, ActiveDeadlineSeconds: &seconds, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod}},
+		Spec:       batchv1.JobSpec{BackoffLimit: &once, ActiveDeadlineSeconds: &seconds, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: podOf(i, "doctor", args...)}},
 	}
 }
 

@@ -94,8 +94,11 @@ func podTrouble(o Observed, component string) (why string, hopeless bool) {
 			if w := c.State.Waiting; w != nil {
 				switch w.Reason {
 				case "ErrImagePull", "ImagePullBackOff", "InvalidImageName":
-					if strings.Contains(w.Message, "not found") || strings.Contains(w.Message, "manifest unknown") || w.Reason == "InvalidImageName" {
+					if !refusedPull(w.Message) && strings.Contains(w.Message, "not found") || strings.Contains(w.Message, "manifest unknown") || w.Reason == "InvalidImageName" {
 						return "there is no image " + c.Image + ": see image.reference", true
+					}
+					if refusedPull(w.Message) {
+						return "the registry does not let the node pull " + c.Image + ": see image.pullSecret (" + w.Message + ")", true
 					}
 					return "the image " + c.Image + " cannot be pulled: " + w.Message, false
 				case "CreateContainerConfigError", "CreateContainerError":
@@ -116,6 +119,16 @@ func podTrouble(o Observed, component string) (why string, hopeless bool) {
 		}
 	}
 	return why, false
+}
+
+// refusedPull tells that a registry wants other credentials, in the words of container runtimes.
+func refusedPull(message string) bool {
+	for _, s := range []string{"401 Unauthorized", "403 Forbidden", "authorization failed", "unauthorized:", "denied:", "no basic auth credentials"} {
+		if strings.Contains(message, s) {
+			return true
+		}
+	}
+	return false
 }
 
 // observe asks the cluster for a release's state.

@@ -40,10 +40,12 @@ func TestWaits(t *testing.T) {
 		why      string // "" = ready
 		hopeless bool
 	}{
-		"ready":           {Observed{Deployments: []appsv1.Deployment{deployment("runner", 2, 2)}}, "", false},
-		"half":            {Observed{Deployments: []appsv1.Deployment{deployment("runner", 1, 2)}}, "1 of 2 ready", false},
-		"not seen yet":    {Observed{Deployments: []appsv1.Deployment{old}}, "2 of 2 ready", false},
-		"no image":        {Observed{Deployments: []appsv1.Deployment{deployment("studio", 0, 1)}, Pods: []corev1.Pod{pod("s", "studio", waiting("ImagePullBackOff", "manifest unknown"))}}, "there is no image registry/pelton@sha256:00: see image.reference", true},
+		"ready":        {Observed{Deployments: []appsv1.Deployment{deployment("runner", 2, 2)}}, "", false},
+		"half":         {Observed{Deployments: []appsv1.Deployment{deployment("runner", 1, 2)}}, "1 of 2 ready", false},
+		"not seen yet": {Observed{Deployments: []appsv1.Deployment{old}}, "2 of 2 ready", false},
+		"no image":     {Observed{Deployments: []appsv1.Deployment{deployment("studio", 0, 1)}, Pods: []corev1.Pod{pod("s", "studio", waiting("ImagePullBackOff", "manifest unknown"))}}, "there is no image registry/pelton@sha256:00: see image.reference", true},
+		"not let in": {Observed{Deployments: []appsv1.Deployment{deployment("studio", 0, 1)}, Pods: []corev1.Pod{pod("s", "studio", waiting("ErrImagePull", `failed to pull and unpack image "registry/pelton@sha256:00": failed to resolve reference: pulling from host registry failed with status code [manifests sha256:00]: 401 Unauthorized`))}},
+			"the registry does not let the node pull registry/pelton@sha256:00: see image.pullSecret", true},
 		"registry away":   {Observed{Deployments: []appsv1.Deployment{deployment("studio", 0, 1)}, Pods: []corev1.Pod{pod("s", "studio", waiting("ErrImagePull", "connection refused"))}}, "cannot be pulled: connection refused", false},
 		"quota":           {Observed{Deployments: []appsv1.Deployment{quota}}, "the namespace's quota does not allow a pod", true},
 		"no node":         {Observed{Deployments: []appsv1.Deployment{deployment("runner", 0, 1)}, Pods: []corev1.Pod{noNode}}, "no node takes the pod: 0/1 nodes are available", false},
@@ -68,14 +70,14 @@ func TestWaits(t *testing.T) {
 
 // TestInside: doctor's objects run without rights, and with what the services have.
 func TestInside(t *testing.T) {
-	in := Inside{Name: "pelton", Namespace: "ns", Image: "i@sha256:00", S3Secret: "pelton-s3", Gateway: "10.0.0.1:80", Registry: "r:5000/p", RegistryInsecure: true, RegistrySecret: "push", PullSecret: "pull"}
+	in := Inside{Name: "pelton", Namespace: "ns", Image: "i@sha256:00", S3Secret: "pelton-s3", Gateway: "10.0.0.1:80", RegistrySecret: "push", PullSecret: "pull"}
 	job := makeJob(in)
 	spec := job.Spec.Template.Spec
 	require.False(t, *spec.AutomountServiceAccountToken)
 	require.True(t, *spec.Containers[0].SecurityContext.ReadOnlyRootFilesystem)
 	require.Equal(t, "pelton-runner", spec.Containers[0].EnvFrom[4].SecretRef.Name)
-	require.Subset(t, spec.Containers[0].Command, []string{"--probe-host", "pelton-doctor.ns.svc.cluster.local", "--probe-gateway", "10.0.0.1:80", "--registry", "r:5000/p", "--registry-insecure=true", "--registry-credentials"})
-	require.NotContains(t, makeJob(Inside{Name: "pelton"}).Spec.Template.Spec.Containers[0].Command, "--registry")
+	require.Subset(t, spec.Containers[0].Command, []string{"--probe-host", "pelton-doctor.ns.svc.cluster.local", "--probe-gateway", "10.0.0.1:80"})
+	require.Contains(t, spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "registry", MountPath: "/etc/pelton/registry", ReadOnly: true})
 	p := makeProbe(in)
 	require.Equal(t, "cluster-local", p.GetLabels()["networking.knative.dev/visibility"])
 }
