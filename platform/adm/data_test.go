@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // home is a folder that other users reach: root's would be placed elsewhere.
 func home(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pelton-adm-")
+	dir, err := os.MkdirTemp("", "pelton-adm-") //nolint:usetesting // reachable for other users
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
