@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/pelton-run/pelton/platform/server.Version=$(VERSION) -X github.com/pelton-run/pelton/platform/cli/version.Version=$(VERSION)
 UI_SOURCES := $(shell find platform/webui/src platform/webui/public platform/webui/package-lock.json platform/webui/vite.config.ts platform/webui/index.html -type f 2>/dev/null)
 
-.PHONY: help preflight core build ui run demo test e2e-split test-race chaos chaos-bus unit ui-test lint verify bench clean cluster-up cluster-down cluster-status cluster-smoke cluster-check test-cluster
+.PHONY: help preflight core build ui run demo test e2e-split e2e-mixed test-race chaos chaos-bus unit ui-test lint verify bench clean cluster-up cluster-down cluster-status cluster-smoke cluster-check test-cluster
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ test: ## everything: unit, end to end, page, lint, verify
 
 e2e-split: build ## the end-to-end tests with a process for each service, on PostgreSQL and RabbitMQ
 	@PELTON_E2E=split PELTON_BIN="$(CURDIR)/bin" go run ./platform/tools/testpg -- go run ./platform/tools/gotest -count=1 -timeout 40m ./platform/e2e
+
+e2e-mixed: build ## split services of this tree beside those of another commit: make e2e-mixed OLD=COMMIT
+	@sh platform/tools/mixed.sh "$(OLD)"
 
 test-race: ## the Go part under the race detector
 	@go run ./platform/tools/testpg -- go test -race -short ./...
