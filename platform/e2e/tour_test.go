@@ -170,6 +170,10 @@ func (r *tour) bridge() {
 	letters := fmt.Sprintf(`{"subscription":%q}`, sub["id"])
 	r.call("replayDeadLetters", "POST", base+"/dead-letters/replay", letters, 200)
 	r.call("dropDeadLetters", "POST", base+"/dead-letters/drop", letters, 200)
+	// Without a cluster there are no Brokers.
+	r.call("getBroker", "GET", base+"/broker", "", 409)
+	r.call("connectBroker", "PUT", base+"/broker", `{"key":"none"}`, 400)
+	r.call("disconnectBroker", "DELETE", base+"/broker", "", 409)
 	r.call("deleteSubscription", "DELETE", one, "", 204)
 	r.send("receiveEvents", "POST", base+"/events", "application/cloudevents+json", `{"specversion":"1.0","id":"1","source":"/tour","type":"tour"}`, 202)
 	r.send("receiveEvents", "POST", base+"/events", "application/cloudevents+json", `{"specversion":"1.0"}`, 400)
