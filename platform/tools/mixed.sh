@@ -12,11 +12,11 @@ trap 'git worktree remove --force "$dir/tree"' EXIT
 git -C "$dir/tree" checkout --quiet "$old"
 # The page is not what this is about: what is built already serves for both.
 mkdir -p "$dir/tree/platform/webui/dist" && cp -R platform/webui/dist/. "$dir/tree/platform/webui/dist/"
-(cd "$dir/tree" && CGO_ENABLED=0 go build -o "$dir/old/" ./platform/cmd/peltond)
+(cd "$dir/tree" && CGO_ENABLED=0 go build -o "$dir/old/" ./platform/cmd/peltond ./wrapper/cmd/wrapper)
 for runner in new old; do
   bin=$dir/runner-$runner
   mkdir -p "$bin"
-  cp bin/pelton bin/wrapper "$bin/"
+  cp bin/pelton "$bin/"
   [ $runner = new ] && mine=bin other=build/mixed/old || { mine=build/mixed/old; other=bin; }
   cat >"$bin/peltond" <<PROGRAM
 #!/bin/sh
