@@ -15,8 +15,8 @@ export PATH="$(pwd)/build/tools/node/bin:$PATH"
 part build make --no-print-directory build
 export PELTON_BIN="$(pwd)/bin"
 part go go run ./platform/tools/testpg -- go run ./platform/tools/gotest -timeout 40m ./...
-# As a process for each service: what crosses most services. `make e2e-split` runs all.
-part split env PELTON_E2E=split go run ./platform/tools/testpg -- go run ./platform/tools/gotest -count=1 -timeout 10m \
+# As a process for each service, files in a bucket: what crosses most services. `make e2e-split` runs all.
+part split env PELTON_E2E=split PELTON_E2E_FILES=s3 go run ./platform/tools/testpg -- go run ./platform/tools/gotest -count=1 -timeout 10m \
   -run '^(TestEveryOperation|TestGraph|TestHistory|TestDeadLetters|TestEverythingIsStillThere)$' ./platform/e2e
 part page sh platform/tools/uitest.sh
 part demo make --no-print-directory demo
