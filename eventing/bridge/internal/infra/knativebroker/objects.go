@@ -1,13 +1,9 @@
 package knativebroker
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +16,7 @@ import (
 	kduckv1 "knative.dev/pkg/apis/duck/v1"
 
 	"github.com/pelton-run/pelton/eventing/bridge/internal/domain"
+	"github.com/pelton-run/pelton/platform/kit/slug"
 )
 
 // Labels and annotations of what is ours, as the runner's objects have them.
@@ -35,37 +32,13 @@ const (
 	triggerName = "pelton" // of the Trigger that brings the Broker's events to the project
 )
 
-var (
-	plainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
-	hashed    = regexp.MustCompile(`-[0-9a-f]{8}$`)
-	unfit     = regexp.MustCompile(`[^a-z0-9]+`)
-	reserved  = []string{"builds", "system"}
-)
-
-// slug is a project's name as part of a namespace's, the same that the runner's namespaces have: the name itself where it
-// fits, else what fits of it with a digest, so that no two projects share one.
-func slug(project string) string {
-	if plainName.MatchString(project) && !hashed.MatchString(project) && !slices.Contains(reserved, project) {
-		return project
-	}
-	sum := sha256.Sum256([]byte(project))
-	stem := strings.Trim(unfit.ReplaceAllString(strings.ToLower(project), "-"), "-")
-	if len(stem) > 28 {
-		stem = strings.TrimRight(stem[:28], "-")
-	}
-	if stem == "" {
-		stem = "p"
-	}
-	return stem + "-" + hex.EncodeToString(sum[:4])
-}
-
 func (s *Settings) namespaceOf(project string) string {
-	return strings.ReplaceAll(s.Namespace, "{project}", slug(project))
+	return slug.Namespace(s.Namespace, project)
 }
 
 func meta(project, name string, s *Settings) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Namespace: s.namespaceOf(project),
-		Labels:      map[string]string{labelManaged: "pelton", labelInstallation: s.Installation, labelProject: slug(project)},
+		Labels:      map[string]string{labelManaged: "pelton", labelInstallation: s.Installation, labelProject: slug.Of(project)},
 		Annotations: map[string]string{annotationProject: project}}
 }
 

@@ -3,9 +3,9 @@ package knative
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
-	"slices"
 	"strings"
+
+	"github.com/pelton-run/pelton/platform/kit/slug"
 )
 
 // Labels and annotations of what is ours.
@@ -31,34 +31,9 @@ const (
 	queuePort     = 8013 // of queue-proxy, HTTP/2
 )
 
-var (
-	plainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
-	hashed    = regexp.MustCompile(`-[0-9a-f]{8}$`)
-	unfit     = regexp.MustCompile(`[^a-z0-9]+`)
-	// reserved are slugs whose namespace may be the platform's own.
-	reserved = []string{"builds", "system"}
-)
-
-// slug is a project's name as part of a namespace's: the name itself where it fits, else what fits of
-// it with a digest, so that no two projects share one.
-func slug(project string) string {
-	if plainName.MatchString(project) && !hashed.MatchString(project) && !slices.Contains(reserved, project) {
-		return project
-	}
-	sum := sha256.Sum256([]byte(project))
-	stem := strings.Trim(unfit.ReplaceAllString(strings.ToLower(project), "-"), "-")
-	if len(stem) > 28 {
-		stem = strings.TrimRight(stem[:28], "-")
-	}
-	if stem == "" {
-		stem = "p"
-	}
-	return stem + "-" + hex.EncodeToString(sum[:4])
-}
-
 // namespaceOf is where a project's actions run.
 func (s *Settings) namespaceOf(project string) string {
-	return strings.ReplaceAll(s.Namespace, "{project}", slug(project))
+	return slug.Namespace(s.Namespace, project)
 }
 
 // shortBuild is a build's digest as a label takes it.
@@ -70,7 +45,7 @@ func shortBuild(digest string) string {
 // serviceName names the service of a build: the action's id for people, the digest for certainty.
 func serviceName(action, digest string) string {
 	id, _, _ := strings.Cut(action, "@")
-	stem := strings.Trim(unfit.ReplaceAllString(strings.ToLower(id), "-"), "-")
+	stem := slug.Stem(id)
 	if stem == "" || stem[0] < 'a' { // a service's name begins with a letter
 		stem = strings.TrimRight("a-"+stem, "-")
 	}

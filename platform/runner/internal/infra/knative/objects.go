@@ -16,6 +16,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/slug"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -87,7 +88,7 @@ func (o *order) timeout(s *Settings) time.Duration {
 
 // labels are those of every object of a build.
 func (o *order) labels(s *Settings, role string) map[string]string {
-	return map[string]string{labelManaged: "pelton", labelInstallation: s.Installation, labelProject: slug(o.project), labelBuild: shortBuild(o.build.Digest), labelRole: role}
+	return map[string]string{labelManaged: "pelton", labelInstallation: s.Installation, labelProject: slug.Of(o.project), labelBuild: shortBuild(o.build.Digest), labelRole: role}
 }
 
 // podLabels are the add-on's with ours, which win.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
+	"github.com/pelton-run/pelton/platform/kit/slug"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
@@ -120,8 +121,8 @@ func TestNamespacesOfProjects(t *testing.T) {
 		require.NotContains(t, []string{"pelton-builds", "pelton-system"}, ns)
 		seen[ns] = project
 	}
-	hashedName := slug("My Team")
-	require.NotEqual(t, hashedName, slug(hashedName), "a project cannot be named so that it gets another's namespace")
+	hashedName := slug.Of("My Team")
+	require.NotEqual(t, hashedName, slug.Of(hashedName), "a project cannot be named so that it gets another's namespace")
 }
 
 func TestNamesOfServices(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/pelton-run/pelton/platform/kit/slug"
 )
 
 // makeProject makes what a project's actions share: the namespace, a quota, and who may reach them.
@@ -19,7 +21,7 @@ func makeProject(project string, s *Settings) []runtime.Object {
 
 func projectMeta(project, name string, s *Settings) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Namespace: s.namespaceOf(project),
-		Labels:      map[string]string{labelManaged: "pelton", labelInstallation: s.Installation, labelProject: slug(project)},
+		Labels:      map[string]string{labelManaged: "pelton", labelInstallation: s.Installation, labelProject: slug.Of(project)},
 		Annotations: map[string]string{annotationProject: project}}
 }
 
