@@ -29,14 +29,6 @@ func patience() time.Duration {
 	return 2 * time.Minute
 }
 
-// noProcesses skips a test on the cluster, and says why.
-func noProcesses(t *testing.T, why string) {
-	t.Helper()
-	if onCluster() {
-		t.Skip("of local processes alone: " + why)
-	}
-}
-
 // tell runs config/testcluster/cluster, and gives what it printed.
 func tell(ctx context.Context, t *testing.T, args ...string) string {
 	t.Helper()
