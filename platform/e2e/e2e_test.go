@@ -67,12 +67,18 @@ func startWith(t *testing.T, o harness.Options) *harness.Platform {
 		env, o.Files = clusterEnv(t)
 		o.Env = append(env, o.Env...)
 	}
+	if o.Split != nil && os.Getenv("PELTON_E2E_KILLS") != "" && !o.Patient { // a patient one has its own
+		o.Patient, o.Kills = true, func(err error) { t.Errorf("a service killed at random: %v", err) }
+	}
 	o.Violation = func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }
 	p, err := harness.Start(deadline(t, 2*time.Minute), o)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil && !t.Failed() {
 			t.Errorf("stop: %v\n%s", err, p.LogTail(20))
+		}
+		if o.Kills != nil {
+			t.Logf("%d kills of services at random", p.Kills())
 		}
 		if t.Failed() {
 			t.Logf("the end of the platform's log:\n%s", p.LogTail(60))

@@ -35,6 +35,7 @@ type Platform struct {
 	options   Options
 	processes []*process // at least one
 	ingress   *ingress   // nil: one peltond answers all
+	killer    *killer
 }
 
 // Options of Start; zero values are usable.
@@ -49,6 +50,9 @@ type Options struct {
 	Split *Split
 	// Patient asks again when an answer fails because a process has just ended. Defaults to false.
 	Patient bool
+	// Kills ends one service after another at random and starts it again, and takes what goes wrong with that;
+	// callers have to be patient. Defaults to nil: none ends. Only with Split.
+	Kills func(error)
 	// Files is the filestore. Defaults to a folder of the home.
 	Files Files
 	// Violation takes every answer that HTTP gets and the service's OpenAPI document does not
@@ -109,7 +113,7 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}
-	p := &Platform{Home: o.Home, options: o}
+	p := &Platform{Home: o.Home, options: o, killer: &killer{}}
 	if o.Files.URL != "" {
 		o.Env = append(slices.Clip(o.Env), "PELTON_FILES="+o.Files.URL, "PELTON_S3_CREDENTIALS="+o.Files.Credentials)
 		p.options.Env, p.options.Files = o.Env, Files{} // a restart has them in its environment
@@ -204,6 +208,7 @@ func (p *Platform) Options() Options {
 
 // Kill ends the platform with SIGKILL and waits until it is gone.
 func (p *Platform) Kill() {
+	p.stopKiller()
 	for _, one := range p.processes {
 		_ = one.cmd.Process.Kill()
 	}
@@ -214,6 +219,7 @@ func (p *Platform) Kill() {
 
 // Stop ends the platform with SIGTERM and waits; it reports an exit code other than 0.
 func (p *Platform) Stop() error {
+	p.stopKiller()
 	var errs []error
 	for _, one := range p.processes {
 		_ = one.cmd.Process.Signal(syscall.SIGTERM)

@@ -23,7 +23,7 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("Idempotency-Key", id.New())
 	}
-	again := r.Method == http.MethodGet || r.Method == http.MethodPut || r.Context().Value(repeat{}) != nil || r.Header.Get("Idempotency-Key") != ""
+	again := mayRepeat(r) || r.Context().Value(repeat{}) != nil
 	for {
 		resp, err := p.base.RoundTrip(r)
 		gone := err != nil || resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusServiceUnavailable

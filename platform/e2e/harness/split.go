@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -38,18 +39,19 @@ type ingress struct {
 	addr    string            // kept over a stop and a start
 	to      map[string]string // address of each service
 	handler http.Handler
-	server  *http.Server // nil while it is closed
+	gates   map[string]*sync.RWMutex // of each service: held for reading by what may not be sent twice
+	server  *http.Server             // nil while it is closed
 }
 
 func newIngress() (*ingress, error) {
-	i := &ingress{addr: "127.0.0.1:0", to: map[string]string{}}
+	i := &ingress{addr: "127.0.0.1:0", to: map[string]string{}, gates: map[string]*sync.RWMutex{}}
 	for _, service := range Targets {
 		free, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
 		defer free.Close() // all are chosen before one is given back
-		i.to[service] = free.Addr().String()
+		i.to[service], i.gates[service] = free.Addr().String(), &sync.RWMutex{}
 	}
 	dialer := &net.Dialer{}
 	transport := &http.Transport{MaxIdleConnsPerHost: 32, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -67,16 +69,32 @@ func newIngress() (*ingress, error) {
 			}
 		}
 	}}
-	i.handler = &httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		Transport: transport, FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
-			first, _, _ := strings.Cut(strings.TrimPrefix(r.In.URL.Path, "/"), "/")
-			r.SetURL(&url.URL{Scheme: "http", Host: i.to[prefixes[first]]})
+			r.SetURL(&url.URL{Scheme: "http", Host: i.to[serviceOf(r.In)]})
 			r.Out.Host = r.In.Host
 			r.SetXForwarded()
 		},
 	}
+	i.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !mayRepeat(r) {
+			gate := i.gates[serviceOf(r)]
+			gate.RLock()
+			defer gate.RUnlock()
+		}
+		proxy.ServeHTTP(w, r)
+	})
 	return i, i.open()
+}
+
+// serviceOf is the one that answers a request.
+func serviceOf(r *http.Request) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if service, ok := prefixes[first]; ok {
+		return service
+	}
+	return "webui"
 }
 
 // open listens; it does nothing when it does already.
@@ -145,6 +163,7 @@ func (p *Platform) startAll(ctx context.Context) error {
 			}
 		}
 	}
+	p.startKiller()
 	return nil
 }
 
