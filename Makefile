@@ -39,8 +39,8 @@ demo: core ## the whole loop in a temporary home, with a SIGKILL in the middle
 test: ## everything: unit, end to end, page, lint, verify
 	@sh platform/tools/test.sh
 
-e2e-split: build ## the end-to-end tests with a process for each service, on PostgreSQL and RabbitMQ
-	@PELTON_E2E=split PELTON_BIN="$(CURDIR)/bin" go run ./platform/tools/testpg -- go run ./platform/tools/gotest -count=1 -timeout 40m ./platform/e2e
+e2e-split: build ## the end-to-end tests with a process for each service; with KILLS=1 while these are killed at random
+	@PELTON_E2E=split PELTON_E2E_KILLS=$(KILLS) PELTON_E2E_FILES=s3 PELTON_BIN="$(CURDIR)/bin" go run ./platform/tools/testpg -- go run ./platform/tools/gotest -count=1 -timeout 60m ./platform/e2e
 
 e2e-mixed: build ## split services of this tree beside those of another commit: make e2e-mixed OLD=COMMIT
 	@sh platform/tools/mixed.sh "$(OLD)"

@@ -16,7 +16,6 @@ import (
 
 	"github.com/pelton-run/pelton/eventing/bridge/internal/app"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/domain"
-	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/aead"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/events"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/httpapi"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/knativebroker"
@@ -25,6 +24,7 @@ import (
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/runnerapi"
 	"github.com/pelton-run/pelton/eventing/bridge/internal/infra/webhook"
 	"github.com/pelton-run/pelton/eventing/bus"
+	"github.com/pelton-run/pelton/platform/kit/aead"
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/id"
 	"github.com/pelton-run/pelton/platform/kit/openapi"

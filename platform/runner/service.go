@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pelton-run/pelton/eventing/bus"
+	"github.com/pelton-run/pelton/platform/kit/aead"
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/id"
@@ -25,7 +26,6 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/s3"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/app/simulation"
-	"github.com/pelton-run/pelton/platform/runner/internal/infra/aead"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/cel"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/cron"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/dirfiles"

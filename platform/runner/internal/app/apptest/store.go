@@ -1,7 +1,6 @@
 package apptest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,26 +15,6 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
-
-// Cipher checks a cipher; again is another one of the same key.
-func Cipher(t *testing.T, c, again app.Cipher) {
-	a, err := c.Seal([]byte("hunter2"), "p/token")
-	require.NoError(t, err)
-	b, err := c.Seal([]byte("hunter2"), "p/token")
-	require.NoError(t, err)
-	require.NotEqual(t, a, b, "equal secrets do not look equal")
-	require.False(t, bytes.Contains(a, []byte("hunter2")))
-	plain, err := again.Open(a, "p/token")
-	require.NoError(t, err)
-	require.Equal(t, "hunter2", string(plain))
-	_, err = c.Open(a, "p/other")
-	require.Error(t, err, "it opens for its own context only")
-	a[len(a)-1] ^= 1
-	_, err = c.Open(a, "p/token")
-	require.Error(t, err)
-	_, err = c.Open(nil, "p/token")
-	require.Error(t, err)
-}
 
 // journal runs a journal of a fresh incarnation.
 type journal struct {

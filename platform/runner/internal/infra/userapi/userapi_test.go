@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pelton-run/pelton/platform/kit/aead"
 	"github.com/pelton-run/pelton/platform/kit/authn"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/id"
@@ -26,7 +27,6 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/app/apptest"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
-	"github.com/pelton-run/pelton/platform/runner/internal/infra/aead"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/cel"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/dirfiles"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/events"

@@ -1,6 +1,6 @@
 // Package aead seals secrets with AES-256-GCM under one key of the installation. A sealed
 // value is a version byte, a random nonce of 12 bytes and the ciphertext with its tag; the
-// context (whose secret it is) is authenticated with it.
+// context (whose secret it is, of which project) is authenticated with it.
 package aead
 
 import (
@@ -14,16 +14,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/pelton-run/pelton/eventing/bridge/internal/app"
 )
 
 const version = 1
 
-// Cipher implements app.Cipher. Safe for concurrent use.
+// Cipher seals and opens. Safe for concurrent use.
 type Cipher struct{ gcm cipher.AEAD }
-
-var _ app.Cipher = (*Cipher)(nil)
 
 // New makes a cipher of a 32-byte key.
 func New(key []byte) (*Cipher, error) {
