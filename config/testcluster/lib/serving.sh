@@ -56,8 +56,8 @@ serving_images() {
 }
 
 serving_apply() {
-	local s n c
-	s=$(moddir knative knative.dev/serving) && n=$(moddir knative knative.dev/networking) && c=$(moddir knative knative.dev/caching) || exit 1
+	local s n c t
+	s=$(moddir knative knative.dev/serving) && n=$(moddir knative knative.dev/networking) && c=$(moddir knative knative.dev/caching) && t=$(moddir edge github.com/traefik/traefik/v3) || exit 1
 	render serving "$SERVING_VERSION" "$s"/config/core/100-namespace.yaml "$s"/config/core/200-serviceaccount.yaml \
 		"$s"/config/core/200-roles/*.yaml "$s"/config/core/300-resources/*.yaml \
 		"$n"/config/certificate.yaml "$n"/config/domain-claim.yaml "$n"/config/ingress.yaml "$n"/config/serverlessservice.yaml \
@@ -74,6 +74,7 @@ serving_apply() {
 		"$s"/config/core/999-cache.yaml "$s"/config/core/webhooks/*.yaml | thin >"$CONF/serving-3.yaml"
 	apply "Serving's deployments" "$CONF/serving-3.yaml"
 	sed "s#@REGISTRY@#$REGISTRY#g; s#@TRAEFIK_VERSION@#$TRAEFIK_VERSION#g; s#@INGRESS_PORT@#$PELTON_CLUSTER_INGRESS_PORT#g" "$HERE/conf/traefik.yaml" >"$CONF/traefik.yaml"
+	apply "Traefik's resource definitions" "$t/docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml" # for installations that route by them
 	apply "Traefik" "$CONF/traefik.yaml"
 	rollouts knative-serving webhook controller autoscaler activator
 	rollouts ingress traefik
