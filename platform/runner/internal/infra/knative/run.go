@@ -202,7 +202,9 @@ func (u *run) call(client pb.ActionClient, first *pb.ToAction) (res result, sent
 	if first.GetStart() != nil {
 		u.until, u.sent = until, u.heard
 	}
-	_ = stream.Send(first) // its error is Recv's
+	// As a batch, which tells the wrapper that it may answer in batches: each message that passes alone wakes every
+	// proxy on the way. Its error is Recv's.
+	_ = stream.Send(&pb.ToAction{Body: &pb.ToAction_Batch{Batch: &pb.ToActionBatch{Messages: []*pb.ToAction{first}}}})
 	if u.cancel != nil {
 		_ = stream.Send(&pb.ToAction{ExecutionId: u.x.ID, Body: &pb.ToAction_Cancel{Cancel: u.cancel}})
 	}
@@ -256,8 +258,14 @@ func (u *run) listen(stream grpc.BidiStreamingClient[pb.ToAction, pb.FromAction]
 		if err != nil {
 			return resBroken, err
 		}
-		if res := u.hear(m); res != 0 {
-			return res, nil
+		messages := []*pb.FromAction{m}
+		if b := m.GetBatch(); b != nil {
+			messages = b.Messages
+		}
+		for _, m := range messages {
+			if res := u.hear(m); res != 0 {
+				return res, nil
+			}
 		}
 	}
 }
