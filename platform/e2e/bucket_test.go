@@ -84,6 +84,7 @@ def handle(inputs):
 		require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
 		return answer.For["runner"]
 	}
+	p.StopKills()
 	server.Kill()
 	require.NoError(t, harness.Until(ctx, "readyz says that the store is away", func() (bool, error) {
 		return strings.Contains(waiting(), "the store at "+server.Addr+" cannot be reached"), nil

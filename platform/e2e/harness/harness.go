@@ -208,7 +208,7 @@ func (p *Platform) Options() Options {
 
 // Kill ends the platform with SIGKILL and waits until it is gone.
 func (p *Platform) Kill() {
-	p.stopKiller()
+	p.StopKills()
 	for _, one := range p.processes {
 		_ = one.cmd.Process.Kill()
 	}
@@ -219,7 +219,7 @@ func (p *Platform) Kill() {
 
 // Stop ends the platform with SIGTERM and waits; it reports an exit code other than 0.
 func (p *Platform) Stop() error {
-	p.stopKiller()
+	p.StopKills()
 	var errs []error
 	for _, one := range p.processes {
 		_ = one.cmd.Process.Signal(syscall.SIGTERM)

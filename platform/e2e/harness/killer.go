@@ -70,8 +70,9 @@ func (p *Platform) killOnce(ctx context.Context, service string) error {
 	return nil
 }
 
-// stopKiller returns once all services are up and none is killed any more.
-func (p *Platform) stopKiller() {
+// StopKills returns once all services are up and none is killed any more: for tests that are about to take away what services
+// need to start.
+func (p *Platform) StopKills() {
 	if p.killer.stop != nil {
 		p.killer.stop()
 		p.killer.over.Wait()
