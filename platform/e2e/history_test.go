@@ -64,7 +64,7 @@ func TestHistory(t *testing.T) {
 	r, err = p.WaitRun(ctx, again)
 	require.NoError(t, err)
 	require.Equal(t, json.RawMessage("80"), r.Result["n"])
-	require.Regexp(t, `(?m)^rates\s+\d+\s+0\.\d+`, a.ok("run", "cost"))
+	require.Regexp(t, `(?m)^rates\s+\d+\s+\d+\.\d+`, a.ok("run", "cost"))
 }
 
 // TestBackfill: a range of a schedule is started once for each due time, however often it is ordered.

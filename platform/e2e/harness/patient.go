@@ -1,7 +1,10 @@
 package harness
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -19,7 +22,8 @@ func repeatable(ctx context.Context) context.Context { return context.WithValue(
 type repeat struct{}
 
 func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
-	if strings.HasPrefix(r.URL.Path, "/user-api/") && r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") == "" {
+	twice := r.Body == nil || r.GetBody != nil // a body that is streamed is sent once
+	if twice && strings.HasPrefix(r.URL.Path, "/user-api/") && r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") == "" {
 		r = r.Clone(r.Context())
 		r.Header.Set("Idempotency-Key", id.New())
 	}
@@ -29,8 +33,8 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	again := mayRepeat(r) || r.Context().Value(repeat{}) != nil
 	for {
 		resp, err := p.base.RoundTrip(r)
-		gone := err != nil || resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusServiceUnavailable
-		if !gone || !again || r.Body != nil && r.GetBody == nil {
+		gone := err != nil || resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusServiceUnavailable && !meant(resp)
+		if !gone || !again || !twice {
 			return resp, err
 		}
 		if err == nil {
@@ -47,4 +51,13 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 		}
 	}
+}
+
+// meant tells whether a 503 is what the platform has to say, and not that a service is away. The body can be read after it.
+func meant(resp *http.Response) bool {
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	var problem struct{ Code string }
+	return err == nil && json.Unmarshal(body, &problem) == nil && problem.Code == "workflow_paused"
 }
