@@ -107,6 +107,7 @@ func TestDiskFull(t *testing.T) {
 	_, err = p.WaitRun(ctx, r.ID)
 	require.NoError(t, err)
 
+	p.StopKills() // a process that starts writes where it is
 	ballast := filepath.Join(home, "ballast")
 	fill(t, ballast)
 	var acknowledged []string
