@@ -22,6 +22,9 @@ type Client struct {
 	Token   string // bearer token or API key, may be empty before the login
 	Project string
 	HTTP    *http.Client // Defaults to http.DefaultClient
+	// Patience is how long a request is sent again that a service which is just starting or stopping has not looked
+	// at. Defaults to 0: its answer is an error at once.
+	Patience time.Duration
 }
 
 // Problem is an error answer (RFC 9457).
@@ -108,13 +111,47 @@ func (c *Client) Do(ctx context.Context, method, path, contentType string, body 
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+	for began := time.Now(); ; {
+		resp, err := c.send(req)
+		if !unseen(err) || time.Since(began) > c.Patience || req.Body != nil && req.GetBody == nil {
+			return resp, err
+		}
+		if err := rest(ctx, 200*time.Millisecond); err != nil {
+			return nil, err
+		}
+		if req = req.Clone(ctx); req.GetBody != nil {
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// unseen: the service is just starting or stopping, and has done nothing.
+func unseen(err error) bool {
+	var p *Problem
+	return errors.As(err, &p) && p.Code == "not_serving"
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	pause := time.NewTimer(d)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-pause.C:
+		return nil
+	}
+}
+
+func (c *Client) send(req *http.Request) (*http.Response, error) {
 	client := c.HTTP
 	if client == nil {
 		client = http.DefaultClient
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx := req.Context(); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		var u *url.Error
@@ -196,12 +233,8 @@ func (c *Client) Events(ctx context.Context, path string, f func(data []byte) bo
 				return nil
 			}
 		}
-		pause := time.NewTimer(300 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
-		case <-pause.C:
+		if err := rest(ctx, 300*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -117,7 +118,7 @@ func (f *Factory) Client(ctx context.Context) (*sdk.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &sdk.Client{Project: first(f.Project, f.Getenv("PELTON_PROJECT"), saved.Project, "default")}
+	c := &sdk.Client{Patience: 15 * time.Second, Project: first(f.Project, f.Getenv("PELTON_PROJECT"), saved.Project, "default")}
 	token := f.Getenv("PELTON_TOKEN")
 	named := strings.TrimRight(first(f.Server, f.Getenv("PELTON_SERVER")), "/")
 	state, running := local.Find(ctx, f.HomeDir())

@@ -539,6 +539,9 @@ func (s *Service) forgetRuns() {
 	s.tenure.owed = nil
 }
 
+// codeNotServing tells clients that nothing was done: what they asked for may be sent again.
+const codeNotServing = "not_serving"
+
 func errNotServing() error {
-	return fault.New(fault.Unavailable, "the runner is starting; try again in a moment")
+	return fault.New(fault.Unavailable, "the runner is starting; try again in a moment").WithCode(codeNotServing)
 }

@@ -469,7 +469,7 @@ func (s *Service) isReady() error {
 	select {
 	case <-s.ready:
 		if s.engine.stop.Err() != nil {
-			return fault.New(fault.Unavailable, "the runner is stopping; try again in a moment")
+			return fault.New(fault.Unavailable, "the runner is stopping; try again in a moment").WithCode(codeNotServing)
 		}
 		if !s.up.Load() {
 			return errNotServing()
