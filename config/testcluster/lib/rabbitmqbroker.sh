@@ -10,7 +10,7 @@ rabbitmqbroker_up() {
 }
 
 rabbitmqbroker_env() {
-	[ ! -s "$CONF/rabbitmqbroker-3.yaml" ] || ! alive kube-apiserver || echo "export PELTON_CLUSTER_RABBITMQBROKER=$RABBITMQBROKER_CONFIG"
+	[ ! -e "$CONF/rabbitmqbroker.up" ] || ! alive kube-apiserver || echo "export PELTON_CLUSTER_RABBITMQBROKER=$RABBITMQBROKER_CONFIG"
 }
 
 # rabbitmq_management: the operator speaks to the management API alone. Turned on in the running server,
@@ -52,6 +52,7 @@ rabbitmqbroker_apply() {
 	apply "the configuration of RabbitMQ Brokers" "$CONF/rabbitmqbroker-3.yaml"
 	rollouts rabbitmq-system messaging-topology-operator
 	rollouts knative-eventing rabbitmq-broker-controller
+	: >"$CONF/rabbitmqbroker.up"
 }
 
 # topology_yaml: the operator's own kustomization, less its admission webhooks, which would need a certificate manager.
