@@ -1,13 +1,13 @@
 #!/bin/sh
 # Runs what needs a cluster, on that of config/testcluster, part by part, each with its time; a part that
 # fails does not keep the next from running. The cluster is brought up where it is not, and stays up.
-# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform install brokers events (default: all).
+# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform install brokers events rabbitmqbroker (default: all).
 # PELTON_CLUSTER_RUN is what `go test -run` takes. What tests print is kept in build/testcluster.
 set -eu
 out=build/testcluster
 run=${PELTON_CLUSTER_RUN:-^TestCluster}
 cluster() { config/testcluster/cluster "$@"; }
-all="programs kaniko knative platform install brokers events"
+all="programs kaniko knative platform install brokers events rabbitmqbroker"
 # End-to-end tests that say the same of actions as local processes and as pods.
 scripts='^(TestClusterPlatform|TestHello|TestGraph|TestPatterns|TestHistory|TestSource|TestEventTriggers|TestTrace)$'
 for part in "$@"; do
@@ -31,7 +31,7 @@ part() {
   fi
   took=$(( $(date +%s) - t ))
   echo "== $name: $said in $took s ($out/$name.log)"
-  summary="$summary$(printf '  %-10s %-7s %5d s' "$name" $said $took)
+  summary="$summary$(printf '  %-14s %-7s %5d s' "$name" $said $took)
 "
 }
 tests() { go test -count=1 -v -timeout "$1" -run "$run" "$2"; }
@@ -46,9 +46,17 @@ installation() (
   tests 60m ./platform/adm
 )
 
+# Brokers of the class over RabbitMQ, which 'cluster up' alone does not bring up.
+rabbitmqbroker() (
+  cluster up rabbitmqbroker && settings=$(cluster env) || return
+  eval "$settings"
+  go test -count=1 -v -timeout 15m -run "${PELTON_CLUSTER_RUN:-^TestClusterBrokerRabbitMQ}" ./eventing/bridge/internal/infra/knativebroker
+)
+
 cluster up
 settings=$(cluster env)
 eval "$settings"
+unset PELTON_CLUSTER_RABBITMQBROKER # the part brokers leaves them to the part rabbitmqbroker
 make --no-print-directory build
 export PELTON_BIN="$(pwd)/bin"
 go run ./platform/tools/image -insecure -push "$PELTON_CLUSTER_REGISTRY/pelton/pelton:test" >"$out/image"
@@ -64,6 +72,7 @@ for p in ${*:-$all}; do
   install) part install installation ;;
   brokers) part brokers tests 10m ./eventing/bridge/internal/infra/knativebroker ;;
   events) part events go test -count=1 -v -timeout 40m -run "${PELTON_CLUSTER_RUN:-^TestClusterEvents}" ./platform/e2e ;; # it makes its own settings
+  rabbitmqbroker) part rabbitmqbroker rabbitmqbroker ;;
   esac
 done
 printf '== the cluster stays up (make cluster-down); %d s in all\n%s' $(( $(date +%s) - started )) "$summary"

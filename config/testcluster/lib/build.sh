@@ -5,7 +5,7 @@
 
 PACKAGES="nftables conntrack runc containernetworking-plugins iproute2 procps openssl dnsutils docker-registry debootstrap curl util-linux ca-certificates postgresql rabbitmq-server"
 GROUPS_ALL="small kube policy containerd edge serving eventing"
-declare -A SOURCES=([small]="img pause demo proxy" [kube]=kube [policy]=policy [containerd]=containerd [edge]=edge [serving]=knative [eventing]=knative)
+declare -A SOURCES=([small]="img pause demo proxy" [kube]=kube [policy]=policy [containerd]=containerd [edge]=edge [serving]=knative [eventing]=knative [rabbitmqbroker]=rabbitmq)
 
 # deps installs what is missing. Services of the packages are not started.
 deps() {
@@ -31,13 +31,14 @@ build_for() {
 	case " $* " in *" kubernetes "*) groups+=" kube policy containerd edge" ;; esac
 	case " $* " in *" serving "*) groups+=" serving" ;; esac
 	case " $* " in *" eventing "*) groups+=" eventing" ;; esac
+	case " $* " in *" rabbitmqbroker "*) groups+=" rabbitmqbroker" ;; esac
 	build $groups
 }
 
 build() {
 	local g
 	for g in ${*:-$GROUPS_ALL}; do
-		[ -n "${SOURCES[$g]:-}" ] || die "unknown group '$g'; groups are: $GROUPS_ALL"
+		[ -n "${SOURCES[$g]:-}" ] || die "unknown group '$g'; groups are: $GROUPS_ALL rabbitmqbroker"
 	done
 	for g in ${*:-$GROUPS_ALL}; do
 		step "build $g" build_group "$g"
@@ -138,4 +139,11 @@ build_eventing() {
 	gobuild eventing "$SRC/knative" ./ "" "" $p/controller $p/webhook $p/mtchannel_broker $p/jobsink $p/mtping
 	gobuild eventing "$SRC/knative" broker/ "" "" $p/broker/filter $p/broker/ingress
 	gobuild eventing "$SRC/knative" in_memory/ "" "" $p/in_memory/channel_controller $p/in_memory/channel_dispatcher
+}
+
+build_rabbitmqbroker() {
+	local p=knative.dev/eventing-rabbitmq/cmd
+	gobuild rabbitmqbroker "$SRC/rabbitmq/broker" controller/ "" "" $p/controller/broker
+	gobuild rabbitmqbroker "$SRC/rabbitmq/broker" ./ "" "" $p/dispatcher $p/ingress
+	gobuild rabbitmqbroker "$SRC/rabbitmq/topology" ./ "" "" github.com/rabbitmq/messaging-topology-operator
 }

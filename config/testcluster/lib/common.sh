@@ -17,6 +17,7 @@
 : "${PELTON_CLUSTER_SCALE_GRACE:=30s}"
 : "${PELTON_CLUSTER_POSTGRES_PORT:=5432}"
 : "${PELTON_CLUSTER_RABBITMQ_PORT:=5672}"
+: "${PELTON_CLUSTER_RABBITMQ_API_PORT:=15672}" # of its management plugin, where the part rabbitmqbroker is up
 : "${PELTON_CLUSTER_MINIO_PORT:=9000}"
 : "${PELTON_CLUSTER_PROXY_PORT:=3128}"
 : "${PELTON_CLUSTER_PROXY_HOSTS:=}"          # further hosts that pods may reach through the proxy, comma separated
@@ -28,6 +29,8 @@ CONTAINERD_VERSION=v2.4.2
 SERVING_VERSION=v0.48.0
 EVENTING_VERSION=v0.47.0
 TRAEFIK_VERSION=v3.7.13
+RABBITMQBROKER_VERSION=v0.34.0
+TOPOLOGY_VERSION=v1.14.2
 
 PROJECT=$(cd "$HERE/../.." && pwd)
 SRC=$HERE/src

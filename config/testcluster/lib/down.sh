@@ -53,7 +53,7 @@ prune_registry() {
 	local r
 	[ -s "$CONF/registry.yml" ] || return 0
 	for r in "$IMAGES"/docker/registry/v2/repositories/*; do
-		case ${r##*/} in testcluster | base | demo | serving | eventing | traefik) ;; *) rm -rf "$r" ;; esac
+		case ${r##*/} in testcluster | base | demo | serving | eventing | eventing-rabbitmq | traefik) ;; *) rm -rf "$r" ;; esac
 	done
 	docker-registry garbage-collect --delete-untagged "$CONF/registry.yml" >"$LOG/registry-gc.log" 2>&1 || log "the registry's room was not freed: $(tail -n 1 "$LOG/registry-gc.log")"
 }

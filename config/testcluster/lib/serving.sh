@@ -16,7 +16,7 @@ render() {
 	local ns=$1 ver=$2
 	shift 2
 	awk 'FNR==1 && NR>1 {print "---"} {print}' "$@" |
-		sed -E "s#ko://knative.dev/[a-z]+/cmd/([a-z_/-]+)#$REGISTRY/$ns/\1:$ver#g"
+		sed -E "s#ko://knative.dev/[a-z-]+/cmd/([a-z_/-]+)#$REGISTRY/$ns/\1:$ver#g"
 }
 
 # thin: tiny CPU requests, so that all of Knative and some functions fit two cores; and liveness

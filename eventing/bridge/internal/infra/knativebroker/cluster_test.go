@@ -95,6 +95,12 @@ func TestClusterBrokers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []any{map[string]any{"any": []any{map[string]any{"prefix": map[string]any{"type": "a."}}, map[string]any{"exact": map[string]any{"type": "b"}}}}}, u.Object["spec"].(map[string]any)["filters"])
 
+	// A filter that is not wanted goes too.
+	_, err = all.Patch(ctx, triggerName, types.MergePatchType, []byte(`{"spec":{"filter":{"attributes":{"type":"other"}}}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+	require.NoError(t, b.Apply(ctx, "shop", "pk_secret", []domain.EventTrigger{{Types: []string{"a.*", "b"}}}))
+	require.Empty(t, filter())
+
 	require.NoError(t, all.Delete(ctx, triggerName, metav1.DeleteOptions{}))
 	require.NoError(t, b.Apply(ctx, "shop", "pk_secret", want))
 	until(t, b, "Broker: ready", "Trigger: ready")

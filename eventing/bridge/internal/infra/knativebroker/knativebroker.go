@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -30,6 +31,8 @@ const (
 	fieldManager = "pelton-bridge"
 	// fresh is how long an address is taken for what it was.
 	fresh = 10 * time.Second
+
+	goingReason = "it is being removed, with what belongs to it; should it be wanted, it is made again after that"
 )
 
 var (
@@ -90,13 +93,9 @@ func configOf(s *Settings) (*rest.Config, error) {
 
 // Apply implements app.Brokers.
 func (b *Brokers) Apply(ctx context.Context, project, key string, want []domain.EventTrigger) error {
-	trigger, err := makeTrigger(project, key, want, &b.set)
-	if err != nil {
-		return fault.Wrap(err, fault.Internal, "make the Trigger")
-	}
 	namespace := b.set.namespaceOf(project)
 	if _, err := b.dyn.Resource(namespaces).Get(ctx, namespace, metav1.GetOptions{}); apierrors.IsNotFound(err) {
-		err = b.apply(ctx, namespaces, "", makeNamespace(project, &b.set))
+		_, err = b.apply(ctx, namespaces, "", makeNamespace(project, &b.set))
 		if err != nil {
 			return words(err, "make the namespace "+namespace)
 		}
@@ -106,16 +105,42 @@ func (b *Brokers) Apply(ctx context.Context, project, key string, want []domain.
 	if _, err := b.ours(ctx, brokers, namespace, brokerName); err != nil {
 		return err
 	}
-	if err := b.apply(ctx, brokers, namespace, makeBroker(project, &b.set)); err != nil {
+	broker, err := b.apply(ctx, brokers, namespace, makeBroker(project, &b.set))
+	if err != nil {
 		return words(err, "apply the Broker "+brokerName+" in "+namespace)
 	}
-	if trigger == nil {
-		return b.remove(ctx, triggers, namespace, triggerName)
+	trigger, err := makeTrigger(project, key, broker.GetAnnotations()[annotationClass], want, &b.set)
+	if err != nil {
+		return fault.Wrap(err, fault.Internal, "make the Trigger")
 	}
-	if _, err := b.ours(ctx, triggers, namespace, triggerName); err != nil {
+	if trigger == nil {
+		return b.remove(ctx, triggers, namespace, triggerName, metav1.DeletePropagationForeground)
+	}
+	return b.applyTrigger(ctx, namespace, trigger)
+}
+
+func (b *Brokers) applyTrigger(ctx context.Context, namespace string, want *eventingv1.Trigger) error {
+	u, err := b.ours(ctx, triggers, namespace, triggerName)
+	if err != nil {
 		return err
 	}
-	return words(b.apply(ctx, triggers, namespace, trigger), "apply the Trigger "+triggerName+" in "+namespace)
+	what := "the Trigger " + triggerName + " in " + namespace
+	if u != nil && u.GetDeletionTimestamp() != nil {
+		return fault.New(fault.Unavailable, "%s: %s", what, goingReason)
+	}
+	if u, err = b.apply(ctx, triggers, namespace, want); err != nil {
+		return words(err, "apply "+what)
+	}
+	var is eventingv1.Trigger
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &is); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "read %s", what)
+	}
+	patch := withoutFilters(want, &is)
+	if patch == nil {
+		return nil
+	}
+	_, err = b.dyn.Resource(triggers).Namespace(namespace).Patch(ctx, triggerName, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+	return words(err, "take filters that are not the platform's from "+what)
 }
 
 // Remove implements app.Brokers. The namespace stays: others may have something there.
@@ -124,10 +149,10 @@ func (b *Brokers) Remove(ctx context.Context, project string) error {
 	delete(b.known, project)
 	b.mu.Unlock()
 	namespace := b.set.namespaceOf(project)
-	if err := b.remove(ctx, triggers, namespace, triggerName); err != nil {
+	if err := b.remove(ctx, triggers, namespace, triggerName, metav1.DeletePropagationForeground); err != nil {
 		return err
 	}
-	return b.remove(ctx, brokers, namespace, brokerName)
+	return b.remove(ctx, brokers, namespace, brokerName, metav1.DeletePropagationBackground)
 }
 
 // State implements app.Brokers.
@@ -154,7 +179,11 @@ func (b *Brokers) State(ctx context.Context, project string) (domain.BrokerState
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &t); err != nil {
 			return out, fault.Wrap(err, fault.Unavailable, "read the Trigger")
 		}
-		out.Objects = append(out.Objects, stateOf("Trigger", triggerName, "", t.Generation, &t.Status.Status))
+		o := stateOf("Trigger", triggerName, "", t.Generation, &t.Status.Status)
+		if t.DeletionTimestamp != nil {
+			o.State, o.Reason = domain.ObjectPending, goingReason
+		}
+		out.Objects = append(out.Objects, o)
 	}
 	return out, nil
 }
@@ -178,14 +207,14 @@ func (b *Brokers) Address(ctx context.Context, project string) (string, error) {
 		o := stateOf("Broker", brokerName, broker.Annotations[annotationClass], broker.Generation, &broker.Status.Status)
 		return "", fault.New(fault.Unavailable, "the Broker of project %s has no address yet: %s", project, o.Reason)
 	}
-	address := url.URL(*broker.Status.Address.URL)
-	if b.set.Gateway != "" {
-		address.Scheme, address.Host = "http", b.set.Gateway
+	address, err := b.set.wayTo(url.URL(*broker.Status.Address.URL))
+	if err != nil {
+		return "", err
 	}
 	b.mu.Lock()
-	b.known[project] = known{address.String(), b.now().Add(fresh)}
+	b.known[project] = known{address, b.now().Add(fresh)}
 	b.mu.Unlock()
-	return address.String(), nil
+	return address, nil
 }
 
 // broker reads a project's Broker, nil where there is none.
@@ -217,7 +246,9 @@ func (b *Brokers) ours(ctx context.Context, gvr schema.GroupVersionResource, nam
 	return u, nil
 }
 
-func (b *Brokers) remove(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) error {
+// remove with DeletePropagationForeground has what belongs to the object go before it. A Trigger needs that: the class RabbitMQBroker names
+// the queue after it, and would delete the next one's queue with what is left of this one.
+func (b *Brokers) remove(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, policy metav1.DeletionPropagation) error {
 	u, err := b.ours(ctx, gvr, namespace, name)
 	if fault.Is(err, fault.Conflict) || err == nil && u == nil {
 		return nil // what is somebody else's is not for us to remove
@@ -226,17 +257,18 @@ func (b *Brokers) remove(ctx context.Context, gvr schema.GroupVersionResource, n
 		return err
 	}
 	id := u.GetUID()
-	err = b.dyn.Resource(gvr).Namespace(namespace).Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &id}})
+	err = b.dyn.Resource(gvr).Namespace(namespace).Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &id}, PropagationPolicy: &policy})
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}
 	return words(err, "delete "+gvr.Resource+" "+name+" in "+namespace)
 }
 
-func (b *Brokers) apply(ctx context.Context, gvr schema.GroupVersionResource, namespace string, obj runtime.Object) error {
+// apply gives the object as it is then.
+func (b *Brokers) apply(ctx context.Context, gvr schema.GroupVersionResource, namespace string, obj runtime.Object) (*unstructured.Unstructured, error) {
 	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	delete(m, "status")
 	if md, ok := m["metadata"].(map[string]any); ok { // Go's type writes a time that nobody means
@@ -247,8 +279,7 @@ func (b *Brokers) apply(ctx context.Context, gvr schema.GroupVersionResource, na
 	if namespace != "" {
 		to = b.dyn.Resource(gvr).Namespace(namespace)
 	}
-	_, err = to.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
-	return err
+	return to.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
 }
 
 // missingKind tells that the API has no such kind at all, rather than no such object.

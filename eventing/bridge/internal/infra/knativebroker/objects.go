@@ -27,6 +27,12 @@ const (
 
 	annotationProject = "pelton.dev/project" // its name
 	annotationClass   = "eventing.knative.dev/broker.class"
+	// annotationParallel is how many events the class RabbitMQBroker has under way for a Trigger; one without it.
+	annotationParallel = "rabbitmq.eventing.knative.dev/parallelism"
+
+	// classRabbitMQ is the class over RabbitMQ. It refuses a Trigger whose spec.filter changes, and looks at spec.filters not at all,
+	// at least in version 0.34.
+	classRabbitMQ = "RabbitMQBroker"
 
 	brokerName  = "events"
 	triggerName = "pelton" // of the Trigger that brings the Broker's events to the project
@@ -68,8 +74,8 @@ func makeBroker(project string, s *Settings) *eventingv1.Broker {
 }
 
 // makeTrigger makes what brings the Broker's events to the endpoint of a project, once for all of its workflows, so that an
-// event which several take comes once. nil = none takes any.
-func makeTrigger(project, key string, triggers []domain.EventTrigger, s *Settings) (*eventingv1.Trigger, error) {
+// event which several take comes once. class is that of the Broker as it is. nil = none takes any.
+func makeTrigger(project, key, class string, triggers []domain.EventTrigger, s *Settings) (*eventingv1.Trigger, error) {
 	if len(triggers) == 0 {
 		return nil, nil //nolint:nilnil // see above
 	}
@@ -81,6 +87,9 @@ func makeTrigger(project, key string, triggers []domain.EventTrigger, s *Setting
 	t := &eventingv1.Trigger{TypeMeta: metav1.TypeMeta{APIVersion: "eventing.knative.dev/v1", Kind: "Trigger"}, ObjectMeta: meta(project, triggerName, s),
 		Spec: eventingv1.TriggerSpec{Broker: brokerName, Subscriber: kduckv1.Destination{URI: endpoint},
 			Delivery: &duckv1.DeliverySpec{Retry: &retry, BackoffPolicy: &policy, BackoffDelay: &delay}}}
+	if class == classRabbitMQ {
+		t.Annotations[annotationParallel] = strconv.Itoa(s.Parallel)
+	}
 	var union []eventingv1.SubscriptionsAPIFilter
 	for _, x := range triggers {
 		f, err := filterOf(x)
@@ -93,8 +102,8 @@ func makeTrigger(project, key string, triggers []domain.EventTrigger, s *Setting
 		union = append(union, together(f))
 	}
 	switch one := union[0]; {
-	case len(union) == 1 && one.Exact != nil:
-		t.Spec.Filter = &eventingv1.TriggerFilter{Attributes: one.Exact} // which every class knows
+	case len(union) == 1 && one.Exact != nil && class != classRabbitMQ:
+		t.Spec.Filter = &eventingv1.TriggerFilter{Attributes: one.Exact} // which every other class knows
 	case len(union) == 1:
 		t.Spec.Filters = union
 	default:
@@ -162,6 +171,26 @@ func filterOf(x domain.EventTrigger) ([]eventingv1.SubscriptionsAPIFilter, error
 		out = append([]eventingv1.SubscriptionsAPIFilter{{Exact: exact}}, out...)
 	}
 	return out, nil
+}
+
+// withoutFilters makes the merge patch that takes away filters which somebody else gave a Trigger and want has not, nil where
+// there are none: to apply want leaves alone what it does not name.
+func withoutFilters(want, is *eventingv1.Trigger) []byte {
+	spec := map[string]any{}
+	if want.Spec.Filter == nil && is.Spec.Filter != nil && len(is.Spec.Filter.Attributes) > 0 {
+		spec["filter"] = nil
+	}
+	if want.Spec.Filters == nil && len(is.Spec.Filters) > 0 {
+		spec["filters"] = nil
+	}
+	if len(spec) == 0 {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{"spec": spec})
+	if err != nil {
+		panic(err) // of maps and nils
+	}
+	return patch
 }
 
 // isoDuration writes a time as ISO 8601 has it.

@@ -2,11 +2,13 @@ package knativebroker
 
 import (
 	"encoding/json"
+	"net/url"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	"knative.dev/pkg/apis"
 	kduckv1 "knative.dev/pkg/apis/duck/v1"
 
@@ -21,17 +23,18 @@ func settings(t *testing.T, text string) *Settings {
 }
 
 func TestSettings(t *testing.T) {
-	s := settings(t, "knative:?namespace=ev-{project}&class=RabbitMQBroker&config=RabbitmqBrokerConfig.v1alpha1.eventing.knative.dev/ev/big&retry=3&backoff=1s&every=2s&gateway=10.0.0.1:80&endpoint=https://bridge.ev.svc")
+	s := settings(t, "knative:?namespace=ev-{project}&class=RabbitMQBroker&config=RabbitmqBrokerConfig.v1alpha1.eventing.knative.dev/ev/big&retry=3&backoff=1s&parallel=50&every=2s&gateway=10.0.0.1:80&endpoint=https://bridge.ev.svc")
 	require.Equal(t, Settings{Namespace: "ev-{project}", Installation: "ev", Class: "RabbitMQBroker", Config: "RabbitmqBrokerConfig.v1alpha1.eventing.knative.dev/ev/big", Endpoint: "https://bridge.ev.svc", Gateway: "10.0.0.1:80",
-		Retry: 3, Backoff: time.Second, Every: 2 * time.Second}, *s)
+		Retry: 3, Backoff: time.Second, Parallel: 50, Every: 2 * time.Second}, *s)
 	require.Equal(t, "http://pelton.example:8080/", settings(t, "knative:").Endpoint)
 	for text, want := range map[string]string{
 		"kafka:":                                   `bridge.broker: is "kafka:" (give knative:`,
 		"knative:?namespace=one":                   `bridge.broker.namespace: is "one" (give a name of lower-case letters, digits and dashes with {project} in it`,
-		"knative:?clas=x":                          `bridge.broker.clas: is not known (known are class, config, context, endpoint, gateway, installation, kubeconfig, namespace, retry, backoff, every)`,
+		"knative:?clas=x":                          `bridge.broker.clas: is not known (known are class, config, context, endpoint, gateway, installation, kubeconfig, namespace, retry, backoff, parallel, every)`,
 		"knative:?class=a/b":                       `bridge.broker.class: is "a/b" (give the name of a class`,
 		"knative:?config=x":                        `bridge.broker.config: is "x" (give KIND/NAMESPACE/NAME`,
 		"knative:?gateway=x&retry=-1":              `bridge.broker.gateway: is "x" (give HOST:PORT, or leave it out inside the cluster); bridge.broker.retry: is "-1" (give 0 to 100)`,
+		"knative:?parallel=0":                      `bridge.broker.parallel: is "0" (give 1 to 1000)`,
 		"knative:?every=1ms":                       `bridge.broker.every: is "1ms" (give a time from 1s to 1h0m0s`,
 		"knative:?retry=1&retry=2":                 `bridge.broker.retry: is given twice (give it once)`,
 		"knative:?endpoint=ftp://x":                `bridge.broker.endpoint: is "ftp://x" (give the URL`,
@@ -88,7 +91,7 @@ func TestTrigger(t *testing.T) {
 		"one takes all":     {[]domain.EventTrigger{one([]string{"a"}, ""), one(nil, "")}, `null`, `null`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := makeTrigger("shop", "pk_a+b", c.triggers, s)
+			got, err := makeTrigger("shop", "pk_a+b", "MTChannelBasedBroker", c.triggers, s)
 			require.NoError(t, err)
 			require.JSONEq(t, c.filter, asJSON(t, got.Spec.Filter))
 			require.JSONEq(t, c.filters, asJSON(t, got.Spec.Filters))
@@ -98,9 +101,69 @@ func TestTrigger(t *testing.T) {
 			require.NoError(t, nilIfEmpty(got.Spec.Validate(t.Context())), "Knative's own check")
 		})
 	}
-	got, err := makeTrigger("shop", "k", nil, s)
+	got, err := makeTrigger("shop", "k", "", nil, s)
 	require.NoError(t, err)
 	require.Nil(t, got)
+}
+
+// TestTriggerOfRabbitMQ: spec.filter is never there, since its webhook refuses a change of it.
+func TestTriggerOfRabbitMQ(t *testing.T) {
+	for name, c := range map[string]struct {
+		trigger domain.EventTrigger
+		filters string
+	}{
+		"everything":       {domain.EventTrigger{}, `null`},
+		"a type":           {domain.EventTrigger{Types: []string{"a"}}, `[{"exact":{"type":"a"}}]`},
+		"exact attributes": {domain.EventTrigger{Types: []string{"a"}, Filter: json.RawMessage(`[{"exact":{"source":"/s"}}]`)}, `[{"exact":{"type":"a","source":"/s"}}]`},
+		"a beginning":      {domain.EventTrigger{Types: []string{"a.*"}}, `[{"prefix":{"type":"a."}}]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := makeTrigger("shop", "k", "RabbitMQBroker", []domain.EventTrigger{c.trigger}, settings(t, "knative:?parallel=7"))
+			require.NoError(t, err)
+			require.Nil(t, got.Spec.Filter)
+			require.JSONEq(t, c.filters, asJSON(t, got.Spec.Filters))
+			require.Equal(t, map[string]string{"pelton.dev/project": "shop", "rabbitmq.eventing.knative.dev/parallelism": "7"}, got.Annotations)
+		})
+	}
+}
+
+// TestForeignFilters: what is not wanted and not named by what is applied is taken away.
+func TestForeignFilters(t *testing.T) {
+	attributes := &eventingv1.TriggerFilter{Attributes: map[string]string{"type": "a"}}
+	filters := []eventingv1.SubscriptionsAPIFilter{{Exact: map[string]string{"type": "a"}}}
+	for name, c := range map[string]struct {
+		want, is eventingv1.TriggerSpec
+		patch    string
+	}{
+		"nothing":         {eventingv1.TriggerSpec{}, eventingv1.TriggerSpec{Filter: &eventingv1.TriggerFilter{}}, ""}, // which Knative puts there
+		"what we want":    {eventingv1.TriggerSpec{Filter: attributes}, eventingv1.TriggerSpec{Filter: attributes}, ""},
+		"also filters":    {eventingv1.TriggerSpec{Filter: attributes}, eventingv1.TriggerSpec{Filter: attributes, Filters: filters}, `{"spec":{"filters":null}}`},
+		"also attributes": {eventingv1.TriggerSpec{Filters: filters}, eventingv1.TriggerSpec{Filter: attributes, Filters: filters}, `{"spec":{"filter":null}}`},
+		"both":            {eventingv1.TriggerSpec{}, eventingv1.TriggerSpec{Filter: attributes, Filters: filters}, `{"spec":{"filter":null,"filters":null}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.patch, string(withoutFilters(&eventingv1.Trigger{Spec: c.want}, &eventingv1.Trigger{Spec: c.is})))
+		})
+	}
+}
+
+func TestWayToBroker(t *testing.T) {
+	for _, c := range []struct{ text, address, want, fault string }{
+		{"knative:", "http://broker-ingress.knative-eventing.svc.cluster.local/pelton-shop/events", "http://broker-ingress.knative-eventing.svc.cluster.local/pelton-shop/events", ""},
+		{"knative:?gateway=10.0.0.1:80", "http://broker-ingress.knative-eventing.svc.cluster.local/pelton-shop/events", "http://10.0.0.1:80/pelton-shop/events", ""},
+		{"knative:", "http://events-broker-ingress.pelton-shop.svc.cluster.local", "http://events-broker-ingress.pelton-shop.svc.cluster.local", ""},
+		{"knative:?gateway=10.0.0.1:80", "http://events-broker-ingress.pelton-shop.svc.cluster.local", "", "bridge.broker.gateway: leads to one ingress for all Brokers, and Brokers of this class have one each, here events-broker-ingress.pelton-shop.svc.cluster.local (leave it out"},
+	} {
+		address, err := url.Parse(c.address)
+		require.NoError(t, err)
+		got, err := settings(t, c.text).wayTo(*address)
+		require.Equal(t, c.want, got)
+		if c.fault != "" {
+			require.ErrorContains(t, err, c.fault)
+		} else {
+			require.NoError(t, err)
+		}
+	}
 }
 
 func nilIfEmpty(e *apis.FieldError) error {
@@ -124,6 +187,8 @@ func TestStateInWords(t *testing.T) {
 		"ready":   {conditions(apis.Condition{Type: "Ready", Status: corev1.ConditionTrue}), "ready", ""},
 		"a part": {conditions(apis.Condition{Type: "Addressable", Status: corev1.ConditionTrue}, apis.Condition{Type: "FilterReady", Status: corev1.ConditionFalse, Reason: "ServiceFailure", Message: "no endpoints"},
 			apis.Condition{Type: "Ready", Status: corev1.ConditionFalse, Reason: "ServiceFailure", Message: "no endpoints"}), "not-ready", "what filters its events is not there: no endpoints (ServiceFailure)"},
+		"a part of the class over RabbitMQ": {conditions(apis.Condition{Type: "SecretReady", Status: corev1.ConditionFalse, Reason: "SecretFailure", Message: "no"}, apis.Condition{Type: "Ready", Status: corev1.ConditionFalse}), "not-ready",
+			"the secret with its way to RabbitMQ is not there: no (SecretFailure)"},
 		"unknown part": {conditions(apis.Condition{Type: "MoonReady", Status: corev1.ConditionUnknown, Reason: "Waiting"}, apis.Condition{Type: "Ready", Status: corev1.ConditionUnknown}), "pending", "MoonReady does not hold: Waiting"},
 		"only whole":   {conditions(apis.Condition{Type: "Ready", Status: corev1.ConditionFalse, Message: "sad"}), "not-ready", "sad"},
 	} {

@@ -29,6 +29,8 @@ type Settings struct {
 	// Retry is how often an event is sent to the project again, and Backoff the first rest, which doubles. They default to 12 and 200ms.
 	Retry   int
 	Backoff time.Duration
+	// Parallel is how many events a Broker of the class RabbitMQBroker brings at once. Defaults to 10.
+	Parallel int
 	// Every is how often the cluster is looked at for changes by others. Defaults to 30s
 	Every time.Duration
 }
@@ -44,7 +46,7 @@ var (
 
 // Parse reads "knative:?key=value&…". The errors are of fields named path.key; all are told at once.
 func Parse(path, text, endpoint string) (Settings, error) {
-	s := Settings{Namespace: "pelton-{project}", Endpoint: endpoint, Retry: 12, Backoff: 200 * time.Millisecond, Every: 30 * time.Second}
+	s := Settings{Namespace: "pelton-{project}", Endpoint: endpoint, Retry: 12, Backoff: 200 * time.Millisecond, Parallel: 10, Every: 30 * time.Second}
 	rest, ok := strings.CutPrefix(text, "knative:")
 	if !ok || (rest != "" && rest[0] != '?') {
 		return s, fault.InvalidField(path, "is "+strconv.Quote(text), remedy)
@@ -88,12 +90,16 @@ func Parse(path, text, endpoint string) (Settings, error) {
 			if s.Retry, err = strconv.Atoi(v[0]); err != nil || s.Retry < 0 || s.Retry > 100 {
 				wrong(key, "is "+strconv.Quote(v[0]), "give 0 to 100")
 			}
+		case "parallel":
+			if s.Parallel, err = strconv.Atoi(v[0]); err != nil || s.Parallel < 1 || s.Parallel > 1000 {
+				wrong(key, "is "+strconv.Quote(v[0]), "give 1 to 1000")
+			}
 		case "backoff":
 			duration(v[0], &s.Backoff, 10*time.Millisecond, time.Minute, func(m, r string) { wrong(key, m, r) })
 		case "every":
 			duration(v[0], &s.Every, time.Second, time.Hour, func(m, r string) { wrong(key, m, r) })
 		default:
-			known := append(slices.Sorted(keys(texts)), "retry", "backoff", "every")
+			known := append(slices.Sorted(keys(texts)), "retry", "backoff", "parallel", "every")
 			wrong(key, "is not known", "known are "+strings.Join(known, ", "))
 		}
 	}
@@ -111,6 +117,18 @@ func Parse(path, text, endpoint string) (Settings, error) {
 		return s, fault.InvalidFields(bad...)
 	}
 	return s, nil
+}
+
+// wayTo makes of a Broker's address the one at which this process sends.
+func (s *Settings) wayTo(address url.URL) (string, error) {
+	if s.Gateway == "" {
+		return address.String(), nil
+	}
+	if strings.Trim(address.Path, "/") == "" { // the host says which Broker, not the path
+		return "", fault.InvalidField("bridge.broker.gateway", "leads to one ingress for all Brokers, and Brokers of this class have one each, here "+address.Host, "leave it out, and run the platform where that name is known")
+	}
+	address.Scheme, address.Host = "http", s.Gateway
+	return address.String(), nil
 }
 
 func keys[V any](m map[string]V) func(func(string) bool) {

@@ -16,6 +16,7 @@ var meanings = map[apis.ConditionType]string{
 	"IngressReady": "what takes its events is not there", "FilterReady": "what filters its events is not there", "TriggerChannelReady": "its channel is not ready",
 	"Addressable": "it has no address", "DeadLetterSinkResolved": "where its dead letters go is not known", "EventPoliciesReady": "its policies are not in force",
 	"ExchangeReady": "its exchange is not ready", "DLXReady": "its dead-letter exchange is not ready", "DeadLetterSinkReady": "what sends its dead letters is not there",
+	"SecretReady": "the secret with its way to RabbitMQ is not there",
 	// of Triggers
 	"BrokerReady": "its Broker is not ready", "SubscriptionReady": "its subscription is not ready", "SubscriberResolved": "the address of this platform is not understood",
 	"DependencyReady": "what it depends on is not ready", "SubscribableReady": "its channel is not ready", "OIDCIdentityCreated": "it has no identity",

@@ -53,7 +53,8 @@ func makeLimits(project string, s *Settings) *corev1.LimitRange {
 }
 
 // makePolicy lets nobody reach a project's pods but the platform and the ingress. What pods reach is
-// left open, but for the addresses at which clouds tell credentials.
+// left open, but for the addresses at which clouds tell credentials. The pods of Brokers are not the project's code: some
+// classes, such as that over RabbitMQ, have them in the Broker's own namespace, and anybody may send to a Broker.
 func makePolicy(project string, s *Settings) *networkingv1.NetworkPolicy {
 	var from []networkingv1.NetworkPolicyPeer
 	for _, ns := range s.Callers {
@@ -64,6 +65,7 @@ func makePolicy(project string, s *Settings) *networkingv1.NetworkPolicy {
 	}
 	return &networkingv1.NetworkPolicy{TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}, ObjectMeta: projectMeta(project, "pelton", s),
 		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "eventing.knative.dev/brokerRole", Operator: metav1.LabelSelectorOpDoesNotExist}}},
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
 			Ingress:     []networkingv1.NetworkPolicyIngressRule{{From: from}},
 			Egress: []networkingv1.NetworkPolicyEgressRule{
