@@ -2,6 +2,8 @@ package knative
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +61,21 @@ func newOrder(project string, b domain.Build, callKey []byte) (*order, error) {
 			return nil, fault.Wrap(err, fault.Invalid, "what %s asks for of the cluster cannot be read", b.Action)
 		}
 	}
+	for key := range o.compute.Kubernetes.Labels {
+		if domain, _, ok := strings.Cut(key, "/"); ok && reserved(domain) {
+			return nil, fault.InvalidField("addons.kubernetes.labels", fmt.Sprintf("%s has %s, whose domain is not the author's: services and network policies go by it", b.Action, key), "take a label of a domain of your own")
+		}
+	}
 	return o, nil
+}
+
+// reserved tells whether labels of a domain mean something to the platform, to Knative or to Kubernetes: an action that chose
+// them could leave the project's network policy, or be taken for a part of another service. The recommended labels
+// (app.kubernetes.io) mean nothing.
+func reserved(domain string) bool {
+	return domain != "app.kubernetes.io" && slices.ContainsFunc([]string{"knative.dev", "kubernetes.io", "k8s.io", "pelton.dev"}, func(d string) bool {
+		return domain == d || strings.HasSuffix(domain, "."+d)
+	})
 }
 
 // concurrency is how many executions a pod runs at a time.

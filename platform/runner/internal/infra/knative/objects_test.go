@@ -71,7 +71,7 @@ func golden(t *testing.T, name string, objects ...runtime.Object) {
 func TestObjects(t *testing.T) {
 	full := build(func(b *domain.Build) {
 		b.CPU, b.MemoryBytes, b.Concurrency, b.TimeoutMillis = 0.5, 256<<20, 4, 20_000
-		b.Compute = []byte(`{"gpu":{"count":1,"model":"A100"},"kubernetes":{"labels":{"team":"a","pelton.dev/project":"other"},"node_selector":{"disk":"fast"},
+		b.Compute = []byte(`{"gpu":{"count":1,"model":"A100"},"kubernetes":{"labels":{"team":"a","app.kubernetes.io/managed-by":"me"},"node_selector":{"disk":"fast"},
 			"annotations":{"autoscaling.knative.dev/max-scale":"3","autoscaling.knative.dev/target-burst-capacity":"0","note":"x"},
 			"service_account_name":"reader","runtime_class_name":"gvisor"}}`)
 	})
@@ -136,6 +136,19 @@ func TestArtifactsThatCannotRun(t *testing.T) {
 		_, err := newOrder("p", build(func(b *domain.Build) { b.Artifact = artifact }), nil)
 		require.ErrorContains(t, err, want)
 		require.ErrorContains(t, err, "hello@1.0")
+	}
+}
+
+// TestLabelsThatPoliciesGoBy: an author cannot label pods so that they leave the project's network policy.
+func TestLabelsThatPoliciesGoBy(t *testing.T) {
+	for label, refused := range map[string]bool{"team": false, "example.org/team": false, "app.kubernetes.io/part-of": false, "notknative.dev/x": false,
+		"eventing.knative.dev/brokerRole": true, "serving.knative.dev/service": true, "pelton.dev/role": true, "kubernetes.io/x": true} {
+		_, err := newOrder("p", build(func(b *domain.Build) { b.Compute = []byte(`{"kubernetes":{"labels":{"` + label + `":"x"}}}`) }), nil)
+		if refused {
+			require.ErrorContains(t, err, "addons.kubernetes.labels: hello@1.0 has "+label)
+		} else {
+			require.NoError(t, err, label)
+		}
 	}
 }
 
