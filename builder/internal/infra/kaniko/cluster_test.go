@@ -99,7 +99,7 @@ func onCluster(t *testing.T, change func(*Settings)) *rig {
 	own := "pelton-test-" + strings.ToLower(id.New()[24:])
 	s := Settings{Registry: registry + "/" + own, RegistryInsecure: []string{registry}, Kubeconfig: env(t, "PELTON_CLUSTER_KUBECONFIG"), Namespace: own,
 		Executor: env(t, "PELTON_CLUSTER_EXECUTOR"), Images: Images{bases + "/python3:1", bases + "/nodejs:1", bases + "/static:1", bases + "/go:1"},
-		Proxy: env(t, "PELTON_CLUSTER_PROXY"), NoProxy: []string{node}, BuildEnv: env(t, "PELTON_CLUSTER_BUILDENV"),
+		Proxy: env(t, "PELTON_CLUSTER_PROXY"), NoProxy: []string{node}, NetworkPolicy: true, BuildEnv: env(t, "PELTON_CLUSTER_BUILDENV"),
 		Limits: Limits{"2", "3Gi", "10Gi"}, Timeout: 10 * time.Minute, Pending: 2 * time.Minute, Home: t.TempDir(), Wrapper: filepath.Join(env(t, "PELTON_BIN"), "wrapper")}
 	if change != nil {
 		change(&s)
