@@ -92,7 +92,10 @@ func TestTraffic(t *testing.T) {
 		t.Helper()
 		require.NoError(t, harness.Until(ctx, strings.Join(args, " "), func() (bool, error) {
 			code, out := cli(t, p, append([]string{"workflow"}, args...)...)
-			return code == 0 && strings.Contains(out, says), fmt.Errorf("exit code %d: %s", code, out) //nolint:wrapcheck // what it said
+			if code == 0 && strings.Contains(out, says) {
+				return true, nil
+			}
+			return false, fmt.Errorf("exit code %d: %s", code, out)
 		}))
 	}
 	ordered("revision 1: live", "deploy", "told")
