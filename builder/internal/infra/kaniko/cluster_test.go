@@ -335,10 +335,15 @@ func TestClusterFence(t *testing.T) {
 			require.NoError(t, err)
 			places := []string{"API server " + r.node + " " + api.Port(), "API service " + kubernetes.Spec.ClusterIP + " 443", "a pod " + pods.Items[0].Status.PodIP + " 8080",
 				"another port of the node " + strings.ReplaceAll(l.Addr().String(), ":", " "), "the proxy " + proxy.Hostname() + " " + proxy.Port()}
-			look := "import socket\n"
+			// The test cluster binds a pod by its policies only once the pod's address is known, which takes a moment; a
+			// network that enforces them by itself does before anything runs.
+			look := "import socket, time\ndef open_to(host, port):\n    s = socket.socket()\n    s.settimeout(3)\n    return s.connect_ex((host, port)) == 0\n"
+			if fenced {
+				look += fmt.Sprintf("late = time.time() + 60\nwhile time.time() < late and open_to(%q, %s):\n    time.sleep(0.5)\n", r.node, api.Port())
+			}
 			for _, p := range places {
 				f := strings.Fields(p)
-				look += fmt.Sprintf("s = socket.socket()\ns.settimeout(3)\nprint('reached' if s.connect_ex((%q, %s)) == 0 else 'shut', %q, flush=True)\n", f[len(f)-2], f[len(f)-1], strings.Join(f[:len(f)-2], " "))
+				look += fmt.Sprintf("print('reached' if open_to(%q, %s) else 'shut', %q, flush=True)\n", f[len(f)-2], f[len(f)-1], strings.Join(f[:len(f)-2], " "))
 			}
 			o := r.order(map[string]string{"action.yaml": meta("python3"), "handler.py": "def handle(inputs):\n    return {'words': 1}\n", "look.py": look,
 				"Dockerfile": "FROM " + r.s.Images.Python3 + "\nCOPY look.py /look.py\nUSER root\nRUN python3 /look.py\n"})
