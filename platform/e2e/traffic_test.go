@@ -14,15 +14,15 @@ import (
 	"github.com/pelton-run/pelton/platform/e2e/harness"
 )
 
-// told is a workflow of two steps, each of which tells which version of the action it is.
+// told is a workflow of two steps, each of which tells which version of the action it is. The second has another name in
+// each version, and so the answer of its trigger reads another step.
 func told(version int) map[string]string {
 	return merge(python("actions/version", "[{name: after, type: integer}]", "[{name: version, type: integer}]", fmt.Sprintf("def handle(inputs):\n    return {'version': %d}\n", version)),
-		map[string]string{"workflows/told.yaml": workflowYAML("told", `  triggers: [{id: in, uses: http, with: {path: /told}}]
+		map[string]string{"workflows/told.yaml": workflowYAML("told", strings.ReplaceAll(`  triggers: [{id: in, uses: http, with: {path: /told, response: {body: {a: "${steps.a.version}", b: "${steps.second.version}"}}}}]
   steps:
     - {id: a, uses: ./actions/version, with: {after: 0}}
-    - {id: b, uses: ./actions/version, with: {after: "${steps.a.version}"}}
-  result: {a: "${steps.a.version}", b: "${steps.b.version}"}
-`)})
+    - {id: second, uses: ./actions/version, with: {after: "${steps.a.version}"}}
+`, "second", fmt.Sprint("second", version)))})
 }
 
 // versions calls the workflow's HTTP trigger and tells how many runs were of each version. A run that mixes them, or is not
