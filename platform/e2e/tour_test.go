@@ -243,6 +243,10 @@ func (r *tour) studio() {
 	r.call("undeployWorkflow", "POST", base+"/workflows/gate/undeploy", "", 409)
 	r.call("deployWorkflow", "POST", base+"/workflows/gate/deploy", `{"revision":1}`, 202)
 	r.call("rollbackWorkflow", "POST", base+"/workflows/gate/rollback", `{"revision":1}`, 202)
+	r.call("setTraffic", "PUT", base+"/workflows/gate/traffic", `{"weights":[{"revision":1,"weight":40},{"revision":2,"weight":60}]}`, 202)
+	r.call("setTraffic", "PUT", base+"/workflows/gate/traffic", `{"weights":[{"revision":1,"weight":40}]}`, 400)
+	r.call("setTraffic", "PUT", base+"/workflows/none/traffic", `{"weights":[{"revision":1,"weight":100}]}`, 404)
+	r.call("getWorkflow", "GET", base+"/workflows/gate", "", 200)
 	r.stream("watchStudio", base+"/events", func() { r.call("deployWorkflow", "POST", base+"/workflows/gate/deploy", "", 202) },
 		func(e map[string]any) bool { return e["type"] == "deployment_changed" && e["state"] == "live" })
 }

@@ -25,6 +25,7 @@ type (
 	Item               = studio.Item        // an input or output
 	Workflow           = studio.Workflow    // a workflow with its newest revision
 	WorkflowDeployment = studio.Deployment  // what is live of a workflow
+	Share              = studio.Share       // a revision that takes some of a workflow's new runs
 	Revision           = studio.Revision    // one saved state of a workflow
 	CheckResult        = studio.CheckResult // what is wrong with a workflow
 

@@ -32,7 +32,11 @@ type builderConfig struct {
 	BuildEnv    string   `yaml:"build_env"`
 	HostNetwork bool     `yaml:"host_network"`
 	Nameservers []string `yaml:"nameservers"`
-	Limits      struct {
+
+	NetworkPolicy bool     `yaml:"network_policy"`
+	NetworkAllow  []string `yaml:"network_allow"`
+
+	Limits struct {
 		CPU    string `yaml:"cpu"`
 		Memory string `yaml:"memory"`
 		Disk   string `yaml:"disk"`
@@ -77,6 +81,7 @@ func (c Config) kaniko() (*builder.Kaniko, error) {
 		Kubeconfig: b.Kubeconfig, Namespace: b.Namespace, Executor: b.Executor,
 		Images: builder.KanikoImages{Python3: b.Images.Python3, Nodejs: b.Images.Nodejs, Go: b.Images.Go, GoBuild: b.Images.GoBuild},
 		Proxy:  b.Proxy, NoProxy: b.NoProxy, BuildEnv: b.BuildEnv, HostNetwork: b.HostNetwork, Nameservers: b.Nameservers,
+		NetworkPolicy: b.NetworkPolicy, NetworkAllow: b.NetworkAllow,
 		Limits: builder.KanikoLimits{CPU: b.Limits.CPU, Memory: b.Limits.Memory, Disk: b.Limits.Disk}, Pending: b.Pending, Wrapper: wrapper,
 	}, nil
 }

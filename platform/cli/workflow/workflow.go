@@ -3,11 +3,9 @@ package workflow
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +19,7 @@ func NewCmd(f *factory.Factory) *cobra.Command {
 	f.AddProject(cmd)
 	cmd.AddCommand(NewCmdList(f, nil), NewCmdShow(f, nil), NewCmdCheck(f, nil),
 		newCmdLive(f, "deploy", "Make a revision live", nil),
-		newCmdLive(f, "rollback", "Make the revision before the live one live again", nil),
+		newCmdLive(f, "rollback", "Make the revision before the live one live again", nil), NewCmdTraffic(f, nil),
 		NewCmdUndeploy(f, nil), NewCmdSchedules(f, nil), NewCmdBackfill(f, nil), NewCmdPause(f, nil), NewCmdResume(f, nil))
 	return cmd
 }
@@ -57,7 +55,7 @@ func NewCmdList(f *factory.Factory, runF func(context.Context, *Options) error) 
 				names = append(names, w.Name)
 				state, live := "not deployed", ""
 				if w.Deployment != nil {
-					state, live = w.Deployment.State, strconv.Itoa(w.Deployment.Revision)
+					state, live = w.Deployment.State, split(w.Deployment)
 				}
 				rows = append(rows, []string{w.Name, strconv.Itoa(w.Revision), state, live})
 			}
@@ -104,10 +102,8 @@ func show(ctx context.Context, o *Options) error {
 // with what the newest scan found, and its revisions.
 func describe(out io.Writer, w sdk.Workflow, revisions []sdk.Revision, server string) {
 	fmt.Fprintf(out, "workflow %s, newest revision %d\n", w.Name, w.Revision)
-	live := 0
 	if d := w.Deployment; d != nil {
-		live = d.Revision
-		fmt.Fprintf(out, "revision %d is %s", d.Revision, d.State)
+		fmt.Fprintf(out, "revision %s is %s", split(d), d.State)
 		if d.Reason != "" {
 			fmt.Fprintf(out, ": %s", d.Reason)
 		}
@@ -143,8 +139,8 @@ func describe(out io.Writer, w sdk.Workflow, revisions []sdk.Revision, server st
 	var rows [][]string
 	for _, r := range revisions {
 		mark := ""
-		if r.Revision == live {
-			mark = "deployed"
+		if d := w.Deployment; d != nil {
+			mark = deployed(d, r.Revision)
 		}
 		rows = append(rows, []string{strconv.Itoa(r.Revision), factory.When(r.CreatedAt), mark})
 	}
@@ -152,105 +148,6 @@ func describe(out io.Writer, w sdk.Workflow, revisions []sdk.Revision, server st
 	if w.Definition != nil && len(w.Definition.Steps) > 0 {
 		factory.Table(out, "", []string{"STEP", "DOES", "AFTER"}, steps(w.Definition))
 	}
-}
-
-// LiveOptions of `pelton workflow deploy` and `rollback`.
-type LiveOptions struct {
-	*factory.Factory
-	Verb, Name string
-	Revision   int
-	Wait       bool
-	Timeout    time.Duration
-}
-
-func newCmdLive(f *factory.Factory, verb, short string, runF func(context.Context, *LiveOptions) error) *cobra.Command {
-	o := &LiveOptions{Factory: f, Verb: verb}
-	noWait := false
-	cmd := &cobra.Command{
-		Use: verb + " WORKFLOW", Short: short, Args: factory.ExactArgs("WORKFLOW"),
-		Example: "  pelton workflow " + verb + " weather-report\n  pelton workflow " + verb + " weather-report --revision 2",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.Name, o.Wait = args[0], !noWait
-			if o.Revision < 0 || o.Revision == 0 && cmd.Flags().Changed("revision") {
-				return factory.Usage("--revision %d is none: revisions are counted from 1", o.Revision)
-			}
-			if o.Timeout <= 0 {
-				return factory.Usage("--timeout %s is not above 0", o.Timeout)
-			}
-			if runF != nil {
-				return runF(cmd.Context(), o)
-			}
-			return live(cmd.Context(), o)
-		},
-	}
-	which := "newest"
-	if verb == "rollback" {
-		which = "one before the live one"
-	}
-	cmd.Flags().IntVar(&o.Revision, "revision", 0, "which revision (default: the "+which+")")
-	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is live")
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "wait at most this long")
-	return cmd
-}
-
-// NewCmdDeploy makes `workflow deploy`; runF replaces its work in tests.
-func NewCmdDeploy(f *factory.Factory, runF func(context.Context, *LiveOptions) error) *cobra.Command {
-	return newCmdLive(f, "deploy", "Make a revision live", runF)
-}
-
-func live(ctx context.Context, o *LiveOptions) error {
-	c, err := o.Client(ctx)
-	if err != nil {
-		return err
-	}
-	return Deploy(ctx, o, c)
-}
-
-// Deploy orders that a revision goes live and, with o.Wait, waits until it is or has failed.
-func Deploy(ctx context.Context, o *LiveOptions, c *sdk.Client) error {
-	d, raw, err := Order(ctx, o, c)
-	if err != nil {
-		return err
-	}
-	if err := o.Print(raw, []string{d.ID}, func(w io.Writer) {
-		fmt.Fprintf(w, "workflow %s revision %d: %s\n", o.Name, d.Revision, d.State)
-	}); err != nil {
-		return err
-	}
-	if d.State == "failed" {
-		return fmt.Errorf("the deployment of %s failed: %s", o.Name, d.Reason)
-	}
-	return nil
-}
-
-// Order is Deploy without a word: how the deployment stands, and the answer that says so.
-func Order(ctx context.Context, o *LiveOptions, c *sdk.Client) (d sdk.WorkflowDeployment, raw json.RawMessage, err error) {
-	body := map[string]any{}
-	if o.Revision > 0 {
-		body["revision"] = o.Revision
-	}
-	raw, err = c.JSON(ctx, "POST", c.Path("studio", "workflows", o.Name, o.Verb), body, &d)
-	if err != nil {
-		return d, nil, fmt.Errorf("%s %s: %w", o.Verb, o.Name, err)
-	}
-	if !o.Wait || d.ID == "" {
-		return d, raw, nil
-	}
-	err = factory.Poll(ctx, o.Timeout, "the deployment of "+o.Name, func() (bool, error) {
-		var now sdk.Deployment
-		answer, err := c.Get(ctx, c.Path("runner", "deployments", d.ID), &now)
-		if factory.ExitCode(err) == factory.ExitNotFound {
-			return false, nil // ordered, and not yet taken up by the runner
-		}
-		if err == nil {
-			raw, d.State, d.Reason = answer, now.State, now.Reason
-			if now.Revision > 0 {
-				d.Revision = now.Revision
-			}
-		}
-		return d.State != "deploying" && d.State != "", err
-	})
-	return d, raw, err
 }
 
 // NewCmdUndeploy makes the command; runF replaces its work in tests.

@@ -242,6 +242,18 @@ type DecisionRequest struct {
 	Values json.RawMessage `json:"values,omitempty"`
 }
 
+// DeployedShare A revision that takes some of the new runs of a workflow.
+type DeployedShare struct {
+	// Deployment The id of the deployment that its runs name.
+	Deployment string `json:"deployment"`
+
+	// Revision The number of the revision.
+	Revision int `json:"revision"`
+
+	// Weight How many of a hundred new runs it takes.
+	Weight int `json:"weight"`
+}
+
 // DeployedTrigger Something that starts runs.
 type DeployedTrigger struct {
 	// ID The id of the trigger.
@@ -279,6 +291,9 @@ type Deployment struct {
 
 	// State How far a deployment is.
 	State DeploymentState `json:"state"`
+
+	// Traffic The revisions that share new runs while it is live, itself among them, the lowest number first; absent where it takes all.
+	Traffic []DeployedShare `json:"traffic,omitempty"`
 
 	// Triggers What starts runs.
 	Triggers []DeployedTrigger `json:"triggers"`

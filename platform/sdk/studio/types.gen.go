@@ -291,6 +291,9 @@ type Deployment struct {
 
 	// State How far a deployment is.
 	State DeploymentState `json:"state"`
+
+	// Traffic The revisions that share new runs while it is live, its own among them, the lowest number first; absent where its own takes all.
+	Traffic []Share `json:"traffic,omitempty"`
 }
 
 // DeploymentState How far a deployment is.
@@ -465,6 +468,9 @@ type Revision struct {
 type RevisionChoice struct {
 	// Revision The number of the revision; 0 leaves the choice to the service.
 	Revision int `json:"revision,omitempty"`
+
+	// Traffic How many of a hundred new runs it takes, while the revision that is live keeps the others; not for a rollback.
+	Traffic int `json:"traffic,omitempty"`
 }
 
 // RevisionList A page of revisions.
@@ -486,6 +492,18 @@ type Runnable struct {
 
 	// State Whether it can run, waits for the build of an action, or has errors.
 	State string `json:"state"`
+}
+
+// Share A revision that takes some of the new runs of a workflow.
+type Share struct {
+	// Deployment The id of the deployment that its runs name.
+	Deployment string `json:"deployment"`
+
+	// Revision The number of the revision.
+	Revision int `json:"revision"`
+
+	// Weight How many of a hundred new runs it takes.
+	Weight int `json:"weight"`
 }
 
 // Step One step of a workflow.
@@ -603,6 +621,18 @@ type StudioEvent struct {
 
 	// Workflow The name of the workflow.
 	Workflow string `json:"workflow,omitempty"`
+}
+
+// TrafficChoice How the new runs of a workflow are shared.
+type TrafficChoice struct {
+	// Weights Revisions with weights that sum to 100, at most 10 of them above 0. Whoever is not named takes no new runs.
+	Weights []struct {
+		// Revision The number of the revision.
+		Revision int `json:"revision"`
+
+		// Weight How many of a hundred new runs it takes.
+		Weight int `json:"weight"`
+	} `json:"weights"`
 }
 
 // Trigger Something that starts runs.

@@ -10,6 +10,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -103,6 +104,25 @@ func (c *cluster) ensureSecret(ctx context.Context, name string, data map[string
 		_, err = secrets.Update(ctx, want, metav1.UpdateOptions{})
 	}
 	return c.words("keep a secret", err)
+}
+
+// ensurePolicy makes the network policy of build pods say what it should.
+func (c *cluster) ensurePolicy(ctx context.Context, want *networkingv1.NetworkPolicy) error {
+	policies := c.client.NetworkingV1().NetworkPolicies(c.namespace)
+	_, err := policies.Create(ctx, want, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = policies.Update(ctx, want, metav1.UpdateOptions{})
+	}
+	return c.words("keep a network policy", err)
+}
+
+// removePolicy removes it; who may not is content with none of ours.
+func (c *cluster) removePolicy(ctx context.Context) error {
+	err := c.client.NetworkingV1().NetworkPolicies(c.namespace).Delete(ctx, policyName, metav1.DeleteOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return nil
+	}
+	return c.words("remove a network policy", err)
 }
 
 // start makes the Job, or finds the one of the same order under way. One that is just being removed

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -99,7 +100,7 @@ func onCluster(t *testing.T, change func(*Settings)) *rig {
 	own := "pelton-test-" + strings.ToLower(id.New()[24:])
 	s := Settings{Registry: registry + "/" + own, RegistryInsecure: []string{registry}, Kubeconfig: env(t, "PELTON_CLUSTER_KUBECONFIG"), Namespace: own,
 		Executor: env(t, "PELTON_CLUSTER_EXECUTOR"), Images: Images{bases + "/python3:1", bases + "/nodejs:1", bases + "/static:1", bases + "/go:1"},
-		Proxy: env(t, "PELTON_CLUSTER_PROXY"), NoProxy: []string{node}, BuildEnv: env(t, "PELTON_CLUSTER_BUILDENV"),
+		Proxy: env(t, "PELTON_CLUSTER_PROXY"), NoProxy: []string{node}, NetworkPolicy: true, BuildEnv: env(t, "PELTON_CLUSTER_BUILDENV"),
 		Limits: Limits{"2", "3Gi", "10Gi"}, Timeout: 10 * time.Minute, Pending: 2 * time.Minute, Home: t.TempDir(), Wrapper: filepath.Join(env(t, "PELTON_BIN"), "wrapper")}
 	if change != nil {
 		change(&s)
@@ -312,6 +313,57 @@ func TestClusterGo(t *testing.T) {
 	require.Equal(t, "compile", e.Kind, e.Message)
 	require.Equal(t, "handler.go", e.File)
 	require.Equal(t, 5, e.Line)
+}
+
+// TestClusterFence: what a build's commands reach of the cluster, with its network policy and without. An ordinary build
+// passes with it: every other test of a cluster here has it.
+func TestClusterFence(t *testing.T) {
+	for _, fenced := range []bool{false, true} {
+		t.Run(fmt.Sprint(fenced), func(t *testing.T) {
+			r := onCluster(t, func(s *Settings) { s.NetworkPolicy = fenced })
+			api, err := url.Parse(r.b.cluster.host)
+			require.NoError(t, err)
+			kubernetes, err := r.b.cluster.client.CoreV1().Services("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
+			require.NoError(t, err)
+			pods, err := r.b.cluster.client.CoreV1().Pods("knative-serving").List(t.Context(), metav1.ListOptions{LabelSelector: "app=autoscaler"})
+			require.NoError(t, err)
+			require.NotEmpty(t, pods.Items)
+			l, err := net.Listen("tcp", r.node+":0") //nolint:noctx // a port to be reached, or not
+			require.NoError(t, err)
+			defer l.Close()
+			proxy, err := url.Parse(r.s.Proxy)
+			require.NoError(t, err)
+			places := []string{"API server " + r.node + " " + api.Port(), "API service " + kubernetes.Spec.ClusterIP + " 443", "a pod " + pods.Items[0].Status.PodIP + " 8080",
+				"another port of the node " + strings.ReplaceAll(l.Addr().String(), ":", " "), "the proxy " + proxy.Hostname() + " " + proxy.Port()}
+			// The test cluster binds a pod by its policies only once the pod's address is known, which takes a moment; a
+			// network that enforces them by itself does before anything runs.
+			look := "import socket, time\ndef open_to(host, port):\n    s = socket.socket()\n    s.settimeout(3)\n    return s.connect_ex((host, port)) == 0\n"
+			if fenced {
+				look += fmt.Sprintf("late = time.time() + 60\nwhile time.time() < late and open_to(%q, %s):\n    time.sleep(0.5)\n", r.node, api.Port())
+			}
+			for _, p := range places {
+				f := strings.Fields(p)
+				look += fmt.Sprintf("print('reached' if open_to(%q, %s) else 'shut', %q, flush=True)\n", f[len(f)-2], f[len(f)-1], strings.Join(f[:len(f)-2], " "))
+			}
+			o := r.order(map[string]string{"action.yaml": meta("python3"), "handler.py": "def handle(inputs):\n    return {'words': 1}\n", "look.py": look,
+				"Dockerfile": "FROM " + r.s.Images.Python3 + "\nCOPY look.py /look.py\nUSER root\nRUN python3 /look.py\n"})
+			var mu sync.Mutex
+			got := map[string]string{}
+			o.Log = func(line string) {
+				t.Log(line)
+				mu.Lock()
+				defer mu.Unlock()
+				if said, what, ok := strings.Cut(strings.TrimSpace(line), " "); ok && (said == "reached" || said == "shut") {
+					got[what] = said
+				}
+			}
+			r.build(o)
+			other := map[bool]string{true: "shut", false: "reached"}[fenced]
+			require.Equal(t, map[string]string{"API server": other, "API service": other, "a pod": other, "another port of the node": other, "the proxy": "reached"}, got)
+			_, err = r.b.cluster.client.NetworkingV1().NetworkPolicies(r.s.Namespace).Get(t.Context(), policyName, metav1.GetOptions{})
+			require.Equal(t, fenced, err == nil, "%v", err)
+		})
+	}
 }
 
 // TestClusterDockerfile: an author's own image; what its commands see of the node and the platform.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"net"
 	"strings"
 	"time"
 
@@ -161,7 +162,19 @@ func (j *build) job(ctx context.Context, s *stage, layers int) (string, error) {
 	if t.push, err = spec.Encode(spec.Push{Registry: j.s.Registry, Insecure: j.s.RegistryInsecure, Project: j.o.Project, Kind: s.Kind, Key: s.Key, Ground: layers, Subject: j.o.Action.Label()}); err != nil {
 		return "", err
 	}
+	if err := j.fence(ctx, address); err != nil {
+		return "", err
+	}
 	return j.follow(ctx, t)
+}
+
+// fence makes the network policy of build pods say what the settings do, and how the source is reached. On the
+// node's network there is none.
+func (b *Builder) fence(ctx context.Context, source string) error {
+	if !b.s.NetworkPolicy || b.s.HostNetwork {
+		return b.cluster.removePolicy(ctx)
+	}
+	return b.cluster.ensurePolicy(ctx, makePolicy(b.s, locate(ctx, b.s.targets(b.env, source), net.DefaultResolver.LookupNetIP)))
 }
 
 func (j *build) follow(ctx context.Context, t task) (string, error) {

@@ -38,6 +38,8 @@ type Settings struct {
 	BuildEnv            string
 	HostNetwork         bool
 	Nameservers         []string
+	NetworkPolicy       bool     // build pods are fenced off
+	NetworkAllow        []string // HOST:PORT or NETWORK:PORT that they reach beside what the other settings name
 	Limits              Limits
 	Timeout             time.Duration // of one build
 	Pending             time.Duration // how long a Job may wait for its first container
@@ -101,6 +103,11 @@ func (s *Settings) check() error {
 		}
 		if _, err := os.Stat(c.file); err != nil {
 			field(c.path, err.Error(), "give the path of a file, or leave it out")
+		}
+	}
+	for i, a := range s.NetworkAllow {
+		if _, _, err := allowed(a); err != nil {
+			field(fmt.Sprintf("network_allow[%d]", i), err.Error(), "give HOST:PORT or NETWORK:PORT, such as mirror.example.com:443 or 10.1.0.0/16:443")
 		}
 	}
 	if len(bad) > 0 {

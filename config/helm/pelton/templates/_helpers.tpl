@@ -79,6 +79,8 @@ builder:
   build_env: /etc/pelton/buildenv
   {{- end }}
   nameservers: {{ .Values.builds.nameservers | toJson }}
+  network_policy: {{ .Values.builds.networkPolicy.enabled }}
+  network_allow: {{ .Values.builds.networkPolicy.allow | toJson }}
   {{- with .Values.builds.limits }}
   limits: {{ toJson . }}
   {{- end }}

@@ -41,7 +41,7 @@ func (s *Service) Again(ctx context.Context, o RunAgain) (StartedRun, error) {
 	}
 	start := StartRun{Project: o.Project, Workflow: sum.Workflow, Inputs: in, Trigger: Trigger{Kind: "manual"}, IdempotencyKey: o.Key, retryOf: sum.ID}
 	if o.Same {
-		start.Workflow, start.DeploymentID = "", sum.Deployment
+		start.Workflow, start.DeploymentID, start.exact = "", sum.Deployment, true
 	} else if err := s.dropUnknown(ctx, start, o.Inputs); err != nil {
 		return StartedRun{}, err
 	}

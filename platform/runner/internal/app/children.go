@@ -49,6 +49,9 @@ func (sh *shard) callWorkflow(r *liveRun, d domain.Dispatch, sink *attemptSink) 
 	}
 	ev, _ := json.Marshal(callEvent{Run: r.s.ID, Workflow: r.summary.Workflow, Step: d.Step, Depth: r.depth() + 1})
 	o := StartRun{id: d.Child, Project: project, Workflow: d.Workflow, Inputs: d.Inputs, Event: ev, Trigger: Trigger{Kind: triggerWorkflow, ID: d.Step}, parent: r.s.ID}
+	if d.Workflow == r.summary.Workflow { // it calls itself, not another version of itself
+		o.beside = r.summary.RevisionID
+	}
 	go func() {
 		if !e.svc.isUp(e.stop) {
 			return

@@ -6,7 +6,7 @@ import "context"
 // those of runs that have not ended.
 type Named struct {
 	Builds      map[string]map[string]bool // project -> digests
-	Deployments map[string]bool            // ids of those that are deploying or live
+	Deployments map[string]bool            // what those that are deploying or live listen as
 }
 
 // Collector removes what nothing names any more. A Deployer whose builds cost something while they
@@ -23,7 +23,7 @@ func (s *Service) Named(ctx context.Context) (Named, error) {
 	needed, err := s.deps.Store.Needed(ctx)
 	for _, d := range needed {
 		if d.State == DeploymentDeploying || d.State == DeploymentLive {
-			n.Deployments[d.ID] = true
+			n.Deployments[d.Listens()] = true
 		}
 		if n.Builds[d.Project] == nil {
 			n.Builds[d.Project] = map[string]bool{}

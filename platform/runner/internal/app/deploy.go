@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,7 +24,13 @@ func (s *Service) Deploy(ctx context.Context, d DeployWorkflow) error {
 	if at.IsZero() {
 		at = s.now().UTC()
 	}
+	if err := d.checkShares(); err != nil {
+		return err
+	}
 	dep := Deployment{ID: d.ID, Project: d.Project, State: DeploymentDeploying, CreatedAt: at, ChangedAt: at, Definition: d.Definition}
+	if len(d.Shares) > 0 {
+		dep.Weight, dep.Shares = d.Weight, d.Shares
+	}
 	inserted, err := s.deps.Store.SaveDeployment(ctx, dep)
 	if err != nil {
 		return err
@@ -77,13 +84,18 @@ func (s *Service) finishDeploying(ctx context.Context) {
 
 // bringUp compiles, ensures and switches.
 func (s *Service) bringUp(ctx context.Context, d Deployment) error {
-	plan, problems := domain.Compile(d.Definition, s.deps.Compiler)
-	if len(problems) > 0 {
-		words := make([]string, len(problems))
-		for i, p := range problems {
-			words[i] = p.String()
+	parts := d.Parts()
+	plans := make([]*domain.Plan, len(parts))
+	for i, part := range parts {
+		plan, problems := domain.Compile(part.Definition, s.deps.Compiler)
+		if len(problems) > 0 {
+			words := make([]string, len(problems))
+			for i, p := range problems {
+				words[i] = p.String()
+			}
+			return s.settleDeployment(ctx, d, DeploymentFailed, d.about(part)+strings.Join(words, "; "))
 		}
-		return s.settleDeployment(ctx, d, DeploymentFailed, strings.Join(words, "; "))
+		plans[i] = plan
 	}
 	if reason := s.ensure(ctx, d); reason != "" {
 		if err := ctx.Err(); err != nil {
@@ -92,22 +104,34 @@ func (s *Service) bringUp(ctx context.Context, d Deployment) error {
 		return s.settleDeployment(ctx, d, DeploymentFailed, reason)
 	}
 	s.mu.Lock()
-	s.keepPlan(d, plan)
+	for i, part := range parts {
+		s.keepPlan(part.Deployment, &part.Definition, plans[i])
+	}
 	s.mu.Unlock()
 	return s.settleDeployment(ctx, d, DeploymentLive, "")
 }
 
 // ensure makes a deployment's builds callable; it answers why not.
 func (s *Service) ensure(ctx context.Context, d Deployment) string {
-	for _, b := range d.Definition.Builds {
-		if err := s.deps.Deployer.Ensure(ctx, d.Project, b); err != nil {
-			if f := fault.As(err); f != nil {
-				return b.Action + ": " + f.Error()
+	for _, part := range d.Parts() {
+		for _, b := range part.Definition.Builds {
+			if err := s.deps.Deployer.Ensure(ctx, d.Project, b); err != nil {
+				if f := fault.As(err); f != nil {
+					err = f
+				}
+				return d.about(part) + b.Action + ": " + err.Error()
 			}
-			return b.Action + ": " + err.Error()
 		}
 	}
 	return ""
+}
+
+// about begins what is told of one of several revisions.
+func (d *Deployment) about(part Share) string {
+	if len(d.Shares) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("revision %d: ", part.Definition.Revision)
 }
 
 // settleDeployment records the new state and, when it is live, ends the one before.
@@ -124,6 +148,9 @@ func (s *Service) settleDeployment(ctx context.Context, d Deployment, state, rea
 				if old.ID > d.ID { // ids are UUIDv7: a later order has overtaken this one
 					d.State, d.Reason = DeploymentStopped, reasonSuperseded
 					continue
+				}
+				if old.Definition.RevisionID == d.Definition.RevisionID {
+					d.Listener = old.Listens()
 				}
 				old.State, old.Reason, old.ChangedAt = DeploymentStopped, reasonSuperseded, d.ChangedAt
 				changes = append(changes, old)
@@ -218,9 +245,12 @@ func (s *Service) setLive(change func(map[string]Deployment) []Deployment) {
 		all[d.ID] = d
 	}
 	s.live = change(all)
-	s.byName = map[string]string{}
+	s.byName, s.shared = map[string]string{}, map[string]Deployment{}
 	for _, d := range s.live {
 		s.byName[d.Project+"/"+d.Definition.Workflow] = d.ID
+		for _, sh := range d.Shares {
+			s.shared[d.ID], s.shared[sh.Deployment] = d, d
+		}
 	}
 	s.arm()
 	close(s.changed)
@@ -266,7 +296,7 @@ func (s *Service) asServed(d *Deployment) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.ContainsFunc(s.live, func(l Deployment) bool { return l.ID == d.ID }) {
+	if !slices.ContainsFunc(s.live, func(l Deployment) bool { return l.names(d.ID) }) {
 		d.State = DeploymentDeploying
 	}
 }
@@ -301,22 +331,22 @@ func (s *Service) plan(ctx context.Context, deployment string) (*domain.Plan, er
 	defer s.mu.Unlock()
 	if len(s.plans) >= maxPlans {
 		for id := range s.plans {
-			if !slices.ContainsFunc(s.live, func(d Deployment) bool { return d.ID == id }) {
+			if !slices.ContainsFunc(s.live, func(d Deployment) bool { return d.names(id) }) {
 				delete(s.plans, id)
 				delete(s.briefs, id)
 				break
 			}
 		}
 	}
-	s.keepPlan(d, p)
+	s.keepPlan(d.ID, &d.Definition, p)
 	return p, nil
 }
 
 // keepPlan needs s.mu.
-func (s *Service) keepPlan(d Deployment, p *domain.Plan) {
-	s.plans[d.ID] = p
-	if briefly(&d.Definition) {
-		s.briefs[d.ID] = true
+func (s *Service) keepPlan(id string, d *domain.Definition, p *domain.Plan) {
+	s.plans[id] = p
+	if briefly(d) {
+		s.briefs[id] = true
 	}
 }
 

@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,7 +40,15 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if err := s.writable(); err != nil {
 		return StartedRun{}, err
 	}
-	dep, err := s.deploymentFor(ctx, o)
+	home, err := s.deploymentFor(ctx, o)
+	if err != nil {
+		return StartedRun{}, err
+	}
+	runID := o.id
+	if runID == "" {
+		runID = s.deps.NewID()
+	}
+	dep, err := s.choose(ctx, &o, home, runID)
 	if err != nil {
 		return StartedRun{}, err
 	}
@@ -68,7 +74,13 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if o.IdempotencyKey == "" && o.keep == nil {
 		o.IdempotencyKey = own
 	}
-	dedup := s.dedup(o, plan, dep, inputs)
+	listener := ""
+	if o.EventKey != "" || o.Cursor != nil {
+		if listener, err = s.listener(ctx, home); err != nil {
+			return StartedRun{}, err
+		}
+	}
+	dedup := s.dedup(o, plan, listener, inputs)
 	if dedup != nil {
 		release, err := s.reserve(ctx, dedup.Scope+"\x00"+dedup.Key)
 		if err != nil {
@@ -85,10 +97,6 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 				return StartedRun{}, fault.Wrap(err, fault.Internal, "seal the input %s", name)
 			}
 		}
-	}
-	runID := o.id
-	if runID == "" {
-		runID = s.deps.NewID()
 	}
 	sum := RunSummary{ID: runID, Project: o.Project, Workflow: plan.Workflow, Revision: plan.Revision, RevisionID: plan.RevisionID,
 		Deployment: dep, State: domain.RunRunning, Trigger: o.Trigger, CreatedAt: s.now().UTC(), RetryOf: o.retryOf, Parent: o.parent, Tags: tagsOf(plan, inputs)}
@@ -110,7 +118,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 		sh.step(r, domain.EventStarted{Inputs: inputs, Vars: vars, Event: o.event(), Keep: o.keep, From: o.from, Queued: limited(plan)}, func(q *queued) {
 			q.Start, q.Dedup = &r.summary, dedup
 			if o.Cursor != nil {
-				q.Cursor = &SourceCursor{Deployment: dep, Trigger: o.Trigger.ID, Cursor: o.Cursor}
+				q.Cursor = &SourceCursor{Deployment: listener, Trigger: o.Trigger.ID, Cursor: o.Cursor}
 			}
 			q.started = func(err error) { durable <- err }
 		})
@@ -196,10 +204,7 @@ func (s *Service) liveID(o StartRun) string {
 // pinned checks a deployment named by id: live, or superseded and not stopped by hand.
 func (s *Service) pinned(ctx context.Context, o StartRun) (string, error) {
 	for try := range 2 {
-		s.mu.Lock()
-		i := slices.IndexFunc(s.live, func(d Deployment) bool { return d.ID == o.DeploymentID && d.Project == o.Project })
-		s.mu.Unlock()
-		if i >= 0 {
+		if d, ok := s.liveHome(o.DeploymentID); ok && d.Project == o.Project {
 			return o.DeploymentID, nil
 		}
 		if try == 0 { // another replica may have made it live just now
@@ -297,7 +302,7 @@ func evalMapping(e domain.Expression, sc *domain.Scope) (domain.Value, error) {
 // lasting are the kinds of triggers whose events are the same ones after a redeployment.
 var lasting = map[string]bool{TriggerWorkflowEnd: true, TriggerPlatformEvent: true, TriggerCloudEvent: true, TriggerRabbitMQ: true}
 
-func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain.Values) *Dedup {
+func (s *Service) dedup(o StartRun, plan *domain.Plan, listener string, inputs domain.Values) *Dedup {
 	expires := s.now().UTC().Add(s.cfg.DedupTTL)
 	switch {
 	case o.EventKey != "" && o.Trigger.Kind == "cron": // a due time is the same one after a redeployment
@@ -305,11 +310,9 @@ func (s *Service) dedup(o StartRun, plan *domain.Plan, dep string, inputs domain
 	case o.EventKey != "" && lasting[o.Trigger.Kind]: // and so is an event
 		return &Dedup{Scope: o.Trigger.Kind + "/" + o.Project + "/" + plan.Workflow + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.EventKey != "":
-		return &Dedup{Scope: "event/" + dep + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
+		return &Dedup{Scope: "event/" + listener + "/" + o.Trigger.ID, Key: o.EventKey, Expires: expires}
 	case o.IdempotencyKey != "":
-		b, _ := json.Marshal(inputs) // keys are sorted
-		h := sha256.Sum256(b)
-		return &Dedup{Scope: "run/" + o.Project + "/" + plan.Workflow, Key: o.IdempotencyKey, Body: h[:], Expires: expires}
+		return &Dedup{Scope: "run/" + o.Project + "/" + plan.Workflow, Key: o.IdempotencyKey, Body: digestOf(inputs), Expires: expires}
 	}
 	return nil
 }
@@ -345,10 +348,10 @@ func (s *Service) known(ctx context.Context, o StartRun, d *Dedup) (StartedRun, 
 	if err != nil || !found {
 		return StartedRun{}, false, err
 	}
-	if string(body) != string(d.Body) {
+	sum, err := s.deps.Store.RunSummary(ctx, o.Project, id)
+	if string(body) != string(d.Body) && (err != nil || !s.sameOrder(ctx, o, sum, body)) {
 		return StartedRun{}, true, fault.New(fault.Conflict, "the idempotency key %q was used with other inputs by run %s: take a new key for another request", d.Key, id).WithCode("idempotency_key_reused")
 	}
-	sum, err := s.deps.Store.RunSummary(ctx, o.Project, id)
 	if fault.Is(err, fault.NotFound) && o.EventKey != "" {
 		return StartedRun{ID: id}, true, nil // the event has had its run, which is not kept any more
 	}
@@ -524,6 +527,7 @@ func (s *Service) Retry(ctx context.Context, o RetryRun) (StartedRun, error) {
 		if dep, err = s.deploymentFor(ctx, StartRun{Project: o.Project, Workflow: sum.Workflow}); err != nil {
 			return StartedRun{}, err
 		}
+		dep = s.newest(dep)
 		if plan, err = s.plan(ctx, dep); err != nil {
 			return StartedRun{}, err
 		}
@@ -536,5 +540,5 @@ func (s *Service) Retry(ctx context.Context, o RetryRun) (StartedRun, error) {
 		return StartedRun{}, err
 	}
 	return s.StartRun(ctx, StartRun{Project: o.Project, DeploymentID: dep, Inputs: in, Trigger: sum.Trigger, retried: st.Event,
-		IdempotencyKey: o.Key, keep: st, from: o.From, retryOf: sum.ID})
+		IdempotencyKey: o.Key, keep: st, from: o.From, retryOf: sum.ID, exact: true})
 }

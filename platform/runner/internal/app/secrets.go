@@ -212,8 +212,8 @@ func (s *Service) DeleteVariable(ctx context.Context, project, name string) erro
 }
 
 // SourceCursor is the last durable cursor of a source trigger, nil at first.
-func (s *Service) SourceCursor(ctx context.Context, deploymentID, trigger string) ([]byte, error) {
-	return s.deps.Store.SourceCursor(ctx, deploymentID, trigger)
+func (s *Service) SourceCursor(ctx context.Context, listener, trigger string) ([]byte, error) {
+	return s.deps.Store.SourceCursor(ctx, listener, trigger)
 }
 
 // TriggerSecret gives a secret that requests are signed with. See UseCases.

@@ -87,7 +87,8 @@ type Service struct {
 
 	mu        sync.Mutex
 	live      []Deployment
-	byName    map[string]string // project/workflow -> live deployment
+	byName    map[string]string     // project/workflow -> live deployment
+	shared    map[string]Deployment // those of the live ones with which others share, by every id that they name
 	changed   chan struct{}
 	refreshed time.Time
 	carrying  map[string]bool           // bulk orders

@@ -197,7 +197,8 @@ type Store interface {
 	AppendLogs(ctx context.Context, chunks []LogChunk) error
 	Logs(ctx context.Context, q LogQuery) ([]LogRecord, error)
 
-	// SaveDeployment inserts a deployment with its definition; a known id changes nothing.
+	// SaveDeployment inserts a deployment with its definition and those that share with it; a known id
+	// changes nothing. What shares has no state of its own: it is shown with its leader's.
 	SaveDeployment(ctx context.Context, d Deployment) (inserted bool, err error)
 	// UpdateDeployments lets change see the live deployments of a workflow, sets the states that it
 	// answers and puts its messages into the outbox, in one transaction; one at a time for each

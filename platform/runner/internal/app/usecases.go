@@ -125,8 +125,8 @@ type UseCases interface {
 	// HoldSource tells whether this replica is to keep a source running, by its place (project,
 	// workflow and trigger): one replica does at a time. Ask again when Live's list changes.
 	HoldSource(ctx context.Context, place string) (mine bool, err error)
-	// SourceCursor is the last durable cursor of a source trigger, nil at first.
-	SourceCursor(ctx context.Context, deploymentID, trigger string) ([]byte, error)
+	// SourceCursor is the last durable cursor of a source trigger of what listens (Deployment.Listens), nil at first.
+	SourceCursor(ctx context.Context, listener, trigger string) ([]byte, error)
 
 	// Schedule tells how far the schedule of a workflow's trigger has come, found = false if it
 	// has never fired. PutSchedule moves it on, never back; durable when it returns.
@@ -142,6 +142,8 @@ type DeployWorkflow struct {
 	Project    string
 	Definition domain.Definition
 	At         time.Time
+	Weight     int     // with Shares: how many of 100 new runs are of the definition
+	Shares     []Share // of the same workflow, who take the others; the weights sum to 100
 }
 
 // The states of a deployment.
@@ -161,6 +163,10 @@ type Deployment struct {
 	CreatedAt  time.Time
 	ChangedAt  time.Time
 	Definition domain.Definition
+	Weight     int     // how many of 100 new runs are its own, 0 = all
+	Shares     []Share // who take the others while it is live: it alone has triggers that listen
+	Leader     string  // the deployment that this one shares with and whose state it has, "" = it stands for itself
+	Listener   string  // see Listens, "" = its own id
 }
 
 // Trigger is what started a run.
@@ -177,7 +183,8 @@ const TriggerWorkflowEnd = "workflow-end"
 type StartRun struct {
 	Project  string
 	Workflow string // its live deployment; or
-	// DeploymentID pins one deployment, live or superseded but not stopped by hand.
+	// DeploymentID pins one deployment, live or superseded but not stopped by hand. Who shares its new runs
+	// may get this one.
 	DeploymentID   string
 	Inputs         domain.Values
 	Trigger        Trigger
@@ -194,6 +201,8 @@ type StartRun struct {
 	from    string        // with keep: the step from which on everything runs again
 	retryOf string        // the run that this one repeats
 	parent  string        // the run that starts it
+	exact   bool          // nobody that shares with the deployment gets it
+	beside  string        // the revision that gets it if it takes new runs, whatever its weight
 }
 
 // RetryRun orders a run that goes on where an earlier one failed.

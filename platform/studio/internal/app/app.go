@@ -39,8 +39,8 @@ type Store interface {
 	Revision(ctx context.Context, project, workflow string, number int) (domain.Revision, error)
 	Revisions(ctx context.Context, project, workflow string, before, limit int) ([]domain.Revision, error)
 
-	// Deploy records d and orders it from the runner.
-	Deploy(ctx context.Context, d domain.Deployment, definition []byte, now time.Time) error
+	// Deploy records d and orders it from the runner; definitions are those of d.Split().
+	Deploy(ctx context.Context, d domain.Deployment, definitions [][]byte, now time.Time) error
 	Undeploy(ctx context.Context, d domain.Deployment, now time.Time) error
 	Deployments(ctx context.Context, project, workflow string, limit int) ([]domain.Deployment, error)
 	NewestDeployments(ctx context.Context, project string) (map[string]domain.Deployment, error)
@@ -144,7 +144,7 @@ func (s *Service) tryDeploy(ctx context.Context, w domain.Workflow) error {
 	if err != nil {
 		return err
 	}
-	if len(newest) == 1 && newest[0].RevisionID == saved.ID && newest[0].State != "failed" {
+	if len(newest) == 1 && newest[0].Split().Of(saved.Number) > 0 && newest[0].State != "failed" {
 		return nil // nothing changed
 	}
 	_, err = s.deploy(ctx, saved)
@@ -372,110 +372,6 @@ func invalid(problems []domain.Problem) error {
 		}
 	}
 	return fault.InvalidFields(fields...)
-}
-
-// Deploy makes a revision live; number 0 is the newest.
-func (s *Service) Deploy(ctx context.Context, project, name string, number int) (domain.Deployment, error) {
-	if number == 0 {
-		if err := s.takeScan(ctx, project, name); err != nil {
-			return domain.Deployment{}, err
-		}
-		newest, err := s.Store.Revisions(ctx, project, name, 0, 1)
-		if err != nil {
-			return domain.Deployment{}, err
-		}
-		if len(newest) == 0 {
-			return domain.Deployment{}, fault.New(fault.NotFound, "there is no workflow %q, or it has no revision yet", name)
-		}
-		return s.deploy(ctx, newest[0])
-	}
-	r, err := s.Store.Revision(ctx, project, name, number)
-	if fault.Is(err, fault.NotFound) {
-		newest, err := s.Store.Revisions(ctx, project, name, 0, 1)
-		switch {
-		case err != nil:
-			return domain.Deployment{}, err
-		case len(newest) == 0:
-			return domain.Deployment{}, fault.New(fault.NotFound, "there is no workflow %q, or it has no revision yet", name)
-		}
-		return domain.Deployment{}, fault.New(fault.NotFound, "workflow %s has no revision %d: its newest is %d", name, number, newest[0].Number)
-	}
-	if err != nil {
-		return domain.Deployment{}, err
-	}
-	return s.deploy(ctx, r)
-}
-
-// takeScan makes a revision of what the newest scan found, where a scan is the workflow's source.
-func (s *Service) takeScan(ctx context.Context, project, name string) error {
-	w, err := s.Store.Workflow(ctx, project, name)
-	if fault.Is(err, fault.NotFound) || (err == nil && w.WantedYAML == "") {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	c, problems, err := s.compile(ctx, project, w.Path, w.WantedYAML, &w)
-	if errors.Is(err, errWait) {
-		return fault.New(fault.Conflict, "an action that the workflow uses is being built: deploy again in a moment")
-	}
-	if err != nil {
-		return err
-	}
-	if c == nil {
-		return invalid(problems)
-	}
-	_, _, err = s.save(ctx, *c)
-	return err
-}
-
-func (s *Service) deploy(ctx context.Context, r domain.Revision) (domain.Deployment, error) {
-	now := s.Now()
-	d := domain.Deployment{ID: s.NewID(), Project: r.Project, Workflow: r.Workflow, RevisionID: r.ID, Number: r.Number, State: "deploying", CreatedAt: now, ChangedAt: now}
-	if err := s.Store.Deploy(ctx, d, r.Definition, now); err != nil {
-		return domain.Deployment{}, err
-	}
-	s.Publish(r.Project, Event{Type: "deployment_changed", Workflow: r.Workflow, Revision: r.Number, State: d.State})
-	return d, nil
-}
-
-// Rollback deploys the revision that was live before, or the given one.
-func (s *Service) Rollback(ctx context.Context, project, name string, number int) (domain.Deployment, error) {
-	if number != 0 {
-		return s.Deploy(ctx, project, name, number)
-	}
-	past, err := s.Store.Deployments(ctx, project, name, 100)
-	if err != nil {
-		return domain.Deployment{}, err
-	}
-	if len(past) == 0 {
-		return domain.Deployment{}, fault.New(fault.NotFound, "there is no workflow %q, or it was never deployed", name)
-	}
-	for _, d := range past[1:] {
-		if d.Number != past[0].Number && d.State != "failed" {
-			return s.Deploy(ctx, project, name, d.Number)
-		}
-	}
-	return domain.Deployment{}, fault.New(fault.Conflict, "no other revision of %s was deployed before: give the number of one", name)
-}
-
-// Undeploy stops a workflow's triggers; runs under way go on.
-func (s *Service) Undeploy(ctx context.Context, project, name string) (domain.Deployment, error) {
-	newest, err := s.Store.Deployments(ctx, project, name, 1)
-	if err != nil {
-		return domain.Deployment{}, err
-	}
-	if len(newest) == 0 || newest[0].State == "stopped" {
-		return domain.Deployment{}, fault.New(fault.Conflict, "the workflow %q is not deployed", name)
-	}
-	// A watched folder would deploy it again at its next save.
-	err = s.Store.UpdateWorkflow(ctx, project, name, false, s.Now(), func(w *domain.Workflow) error { w.AutoDeploy = false; return nil })
-	if err != nil {
-		return domain.Deployment{}, err
-	}
-	d := newest[0]
-	d.State, d.ChangedAt = "stopped", s.Now()
-	return d, s.Store.Undeploy(ctx, d, s.Now())
 }
 
 // Changed notes what the runner tells of a deployment.

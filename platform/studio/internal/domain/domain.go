@@ -74,4 +74,13 @@ type Deployment struct {
 	Endpoints  []Endpoint
 	CreatedAt  time.Time
 	ChangedAt  time.Time
+	Traffic    Traffic // who share its new runs, itself among them; empty = its revision takes all
+}
+
+// Split is how new runs are shared while the deployment is live.
+func (d Deployment) Split() Traffic {
+	if len(d.Traffic) > 0 {
+		return d.Traffic
+	}
+	return Traffic{{Revision: d.Number, Weight: 100, Deployment: d.ID}}
 }

@@ -353,7 +353,35 @@ func storeDeployments(t *testing.T, db Database) {
 	all, err := db.Store.Deployments(t.Context(), "p", true)
 	require.NoError(t, err)
 	require.Equal(t, []app.Deployment{d}, all)
+	other := Workflow("w", Step("a", "x", "1"))
+	other.Revision = 2
+	lead := app.Deployment{ID: id.New(), Project: "p", State: app.DeploymentDeploying, CreatedAt: at, ChangedAt: at, Definition: def, Weight: 90, Listener: d.ID,
+		Shares: []app.Share{{Deployment: id.New(), Weight: 10, Definition: other}}}
+	_, err = db.Store.SaveDeployment(t.Context(), lead)
+	require.NoError(t, err)
+	lead.State = app.DeploymentLive
+	set := func(lead app.Deployment) {
+		require.NoError(t, db.Store.UpdateDeployments(t.Context(), "p", "w", func([]app.Deployment) ([]app.Deployment, []app.Message, error) {
+			return []app.Deployment{lead}, nil, nil
+		}))
+	}
+	set(lead)
+	standing, err = db.Store.Standing(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []app.Deployment{lead}, standing)
+	share, err := db.Store.Deployment(t.Context(), lead.Shares[0].Deployment)
+	require.NoError(t, err)
+	require.Equal(t, app.Deployment{ID: lead.Shares[0].Deployment, Project: "p", State: app.DeploymentLive, CreatedAt: at, ChangedAt: at, Definition: other, Weight: 10,
+		Leader: lead.ID, Listener: d.ID}, share)
 	needed, err := db.Store.Needed(t.Context())
+	require.NoError(t, err)
+	require.Len(t, needed, 2)
+	all, err = db.Store.Deployments(t.Context(), "p", true)
+	require.NoError(t, err)
+	require.Equal(t, []app.Deployment{lead, d}, all)
+	lead.State = app.DeploymentStopped
+	set(lead)
+	needed, err = db.Store.Needed(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, needed, "no run of it is under way")
 	standing, err = db.Store.Standing(t.Context())

@@ -71,7 +71,14 @@ func (c consumer) deployment(ctx context.Context, m bus.Message) error {
 	if err := proto.Unmarshal(m.Body, &e); err != nil {
 		return fault.Wrap(err, fault.Invalid, "message cannot be read")
 	}
-	return c.cases.Deploy(ctx, app.DeployWorkflow{ID: e.DeploymentId, Project: e.Project, Definition: definition(e.Definition), At: time.UnixMilli(e.AtUnixMs)})
+	d := app.DeployWorkflow{ID: e.DeploymentId, Project: e.Project, Definition: definition(e.Definition), At: time.UnixMilli(e.AtUnixMs), Weight: int(e.Weight)}
+	for _, sh := range e.Shares {
+		if sh.Definition == nil {
+			return fault.New(fault.Invalid, "the message names a revision without its definition")
+		}
+		d.Shares = append(d.Shares, app.Share{Deployment: sh.DeploymentId, Weight: int(sh.Weight), Definition: definition(sh.Definition)})
+	}
+	return c.cases.Deploy(ctx, d)
 }
 
 func raw(m map[string]string) map[string]json.RawMessage {

@@ -245,8 +245,16 @@ type deploymentJSON struct {
 	CreatedAt time.Time         `json:"created_at"`
 	ChangedAt time.Time         `json:"changed_at"`
 	Paused    *pausedJSON       `json:"paused,omitempty"`
+	Traffic   []trafficJSON     `json:"traffic,omitempty"`
 	Triggers  []deployedTrigger `json:"triggers"`
 	Inputs    []deployedInput   `json:"inputs"`
+}
+
+// trafficJSON is a revision that takes some of a workflow's new runs.
+type trafficJSON struct {
+	Revision   int    `json:"revision"`
+	Weight     int    `json:"weight"`
+	Deployment string `json:"deployment"`
 }
 
 // pausedJSON tells that a workflow starts no runs for now.
@@ -275,6 +283,11 @@ type deployedInput struct {
 func deployment(d app.Deployment) deploymentJSON {
 	j := deploymentJSON{ID: d.ID, Workflow: d.Definition.Workflow, Revision: d.Definition.Revision, State: d.State, Reason: d.Reason,
 		CreatedAt: utc(d.CreatedAt), ChangedAt: utc(d.ChangedAt), Triggers: []deployedTrigger{}, Inputs: []deployedInput{}}
+	for _, p := range d.Parts() {
+		if len(d.Shares) > 0 {
+			j.Traffic = append(j.Traffic, trafficJSON{p.Definition.Revision, p.Weight, p.Deployment})
+		}
+	}
 	for _, t := range d.Definition.Triggers {
 		j.Triggers = append(j.Triggers, deployedTrigger{t.ID, t.Uses, t.With})
 	}

@@ -3,6 +3,8 @@ package knative
 import (
 	"context"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +200,45 @@ func TestClusterRestart(t *testing.T) {
 		require.Equal(t, 1, k.log.count(fmt.Sprint("end/r", i)), i)
 	}
 	t.Logf("all ended %s after the kill: %v", time.Since(killed).Round(time.Millisecond), outcomes)
+}
+
+// TestClusterRuntime is two hundred executions, under way or waiting, while the node's container runtime is restarted twice:
+// once while all pods are up, once while pods come and go. Nothing is attempted a second time: containers
+// outlive their runtime.
+func TestClusterRuntime(t *testing.T) {
+	k := openReal(t)
+	r := k.runner(t, "&max-scale=3")
+	b, other := k.build(t, reports, 8), k.build(t, "# another\n"+reports, 8)
+	require.NoError(t, r.Ensure(t.Context(), "acme", b))
+	require.NoError(t, r.Ensure(t.Context(), "acme", other))
+	sinks := make([]*apptest.Told, 200)
+	start := func(from, to int, b domain.Build) {
+		for i := from; i < to; i++ {
+			sinks[i] = apptest.NewTold()
+			r.Start(apptest.Attempt(fmt.Sprint("c", i), b, k.text(fmt.Sprint("c", i), fmt.Sprint(2+i%5))), sinks[i])
+		}
+	}
+	restart := func() {
+		t.Helper()
+		began := time.Now()
+		out, err := exec.CommandContext(t.Context(), filepath.Join("..", "..", "..", "..", "..", "config", "testcluster", "cluster"), "restart", "containerd").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		t.Logf("the container runtime was restarted in %s", time.Since(began).Round(time.Millisecond))
+	}
+	start(0, 100, b)
+	k.log.await(t, "end/c5")
+	restart()
+	k.log.await(t, "end/c60")
+	start(100, 200, other) // its pods have to come up
+	restart()
+	began := time.Now()
+	for i, sink := range sinks {
+		e := waitLong(t, sink)
+		require.Equal(t, app.Completed, e.Outcome, "%d: %v", i, e.Error)
+		require.Equal(t, 1, k.log.count(fmt.Sprint("begin/c", i)), i)
+		require.Equal(t, 1, k.log.count(fmt.Sprint("end/c", i)), i)
+	}
+	t.Logf("all ended %s after the last restart", time.Since(began).Round(time.Millisecond))
 }
 
 // TestClusterScaling is fifty executions of 20 to 55 s while the service scales up and down and a pod is

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
@@ -36,6 +37,7 @@ type source struct {
 	deployment app.Deployment
 	trigger    domain.TriggerSpec
 	build      domain.Build
+	now        *atomic.Pointer[string] // the live deployment of the same revision, which changes where only its traffic does
 }
 
 // place names the trigger across revisions: a new revision's source starts after the old is gone.
@@ -68,9 +70,10 @@ func (s source) definitions() ([]byte, error) {
 }
 
 type running struct {
-	deployment string
-	stop       context.CancelFunc
-	done       chan struct{}
+	listener string
+	now      *atomic.Pointer[string]
+	stop     context.CancelFunc
+	done     chan struct{}
 }
 
 // Run works until ctx ends, and returns once every source has ended.
@@ -92,7 +95,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			for _, t := range d.Definition.Triggers {
 				for _, b := range d.Definition.Builds {
 					if t.Build != "" && b.Digest == t.Build && b.Kind == "Source" {
-						s := source{d, t, b}
+						s := source{d, t, b, &atomic.Pointer[string]{}}
 						wanted[s.place()] = s
 					}
 				}
@@ -100,16 +103,20 @@ func (m *Manager) Run(ctx context.Context) error {
 		}
 		again := m.mine(ctx, wanted)
 		for place, r := range active {
-			if w, ok := wanted[place]; !ok || w.deployment.ID != r.deployment {
-				r.stop()
-				<-r.done
-				delete(active, place)
+			w, ok := wanted[place]
+			if ok && w.deployment.Listens() == r.listener {
+				r.now.Store(&w.deployment.ID)
+				continue
 			}
+			r.stop()
+			<-r.done
+			delete(active, place)
 		}
 		for place, s := range wanted {
 			if active[place] == nil {
 				own, stop := context.WithCancel(ctx)
-				r := &running{s.deployment.ID, stop, make(chan struct{})}
+				s.now.Store(&s.deployment.ID)
+				r := &running{s.deployment.Listens(), s.now, stop, make(chan struct{})}
 				active[place] = r
 				go func() {
 					defer close(r.done)
@@ -172,7 +179,7 @@ func (m *Manager) keep(ctx context.Context, s source) {
 // once runs the source until it ends. The first time it is looked for: a process of ours that was
 // killed may have left it running.
 func (m *Manager) once(ctx context.Context, s source, look bool) app.Ended {
-	cursor, err := m.cases.SourceCursor(ctx, s.deployment.ID, s.trigger.ID)
+	cursor, err := m.cases.SourceCursor(ctx, s.deployment.Listens(), s.trigger.ID)
 	if err != nil {
 		return app.Ended{Error: &domain.StepError{Kind: "unavailable", Message: err.Error()}}
 	}
@@ -180,7 +187,7 @@ func (m *Manager) once(ctx context.Context, s source, look bool) app.Ended {
 	if err != nil {
 		return app.Ended{Error: &domain.StepError{Kind: "invalid_input", Message: err.Error()}}
 	}
-	x := app.Execution{ID: "source-" + s.deployment.ID + "-" + s.trigger.ID, Project: s.deployment.Project, Workflow: s.deployment.Definition.Workflow,
+	x := app.Execution{ID: "source-" + s.deployment.Listens() + "-" + s.trigger.ID, Project: s.deployment.Project, Workflow: s.deployment.Definition.Workflow,
 		Step: s.trigger.ID, Attempt: 1, Inputs: inputs, Secrets: hide, Build: s.build, Cursor: cursor}
 	if s.build.DynamicOutputs {
 		if x.DynamicOutputs, err = s.definitions(); err != nil {
@@ -286,7 +293,7 @@ func (k *sink) event(ctx context.Context, o app.Output) {
 		}
 	}
 	for wait := 50 * time.Millisecond; ; wait = min(wait*2, 5*time.Second) {
-		run, err := k.m.cases.StartRun(ctx, app.StartRun{Project: k.s.deployment.Project, DeploymentID: k.s.deployment.ID, Trigger: app.Trigger{Kind: "source", ID: k.s.trigger.ID},
+		run, err := k.m.cases.StartRun(ctx, app.StartRun{Project: k.s.deployment.Project, DeploymentID: *k.s.now.Load(), Trigger: app.Trigger{Kind: "source", ID: k.s.trigger.ID},
 			Inputs: inputs, Event: event, EventKey: o.EventKey, Cursor: o.Cursor})
 		switch {
 		case err == nil:

@@ -155,6 +155,32 @@ func newRoute(d app.Deployment, t domain.TriggerSpec) (*route, error) {
 	return r, nil
 }
 
+// answering is the trigger as the revision of a run has it, which says how the run is answered: it may be another than the
+// one that listens, since that shares its runs, or since a repeated request has found its earlier run.
+func (a *API) answering(ctx context.Context, listens *route, deployment string) *route {
+	if deployment == listens.deployment.ID || deployment == "" {
+		return listens
+	}
+	d := app.Deployment{ID: deployment, Project: listens.deployment.Project}
+	if i := slices.IndexFunc(listens.deployment.Shares, func(sh app.Share) bool { return sh.Deployment == deployment }); i >= 0 {
+		d.Definition = listens.deployment.Shares[i].Definition
+	} else {
+		var err error
+		if d, err = a.UseCases.Deployment(ctx, d.Project, deployment); err != nil {
+			return listens
+		}
+	}
+	for _, t := range d.Definition.Triggers {
+		if t.ID != listens.trigger.ID || t.Uses != listens.trigger.Uses {
+			continue
+		}
+		if own, err := newRoute(d, t); err == nil {
+			return own
+		}
+	}
+	return listens
+}
+
 // match gives the path's parameters.
 func (r *route) match(parts []string) (map[string]string, bool) {
 	if len(parts) != len(r.parts) {
@@ -248,6 +274,7 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Pelton-Run", started.ID)
+	found = a.answering(r.Context(), found, started.Deployment)
 	wait := found.timeout
 	if found.with.Mode == "async" || strings.Contains(r.Header.Get("Prefer"), "respond-async") {
 		return a.accepted(w, project, started.ID)

@@ -31,6 +31,8 @@ type WorkflowDeployed struct {
 	Project       string                 `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
 	Definition    *Definition            `protobuf:"bytes,3,opt,name=definition,proto3" json:"definition,omitempty"`
 	AtUnixMs      int64                  `protobuf:"varint,4,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
+	Weight        int32                  `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"` // how many of 100 new runs are of this revision, 0 = all
+	Shares        []*Share               `protobuf:"bytes,6,rep,name=shares,proto3" json:"shares,omitempty"`  // the revisions that the others are of; the weights sum to 100
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -93,6 +95,81 @@ func (x *WorkflowDeployed) GetAtUnixMs() int64 {
 	return 0
 }
 
+func (x *WorkflowDeployed) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *WorkflowDeployed) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+// Share is a revision that takes some of a workflow's new runs, while another listens for it.
+type Share struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentId  string                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	Weight        int32                  `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	Definition    *Definition            `protobuf:"bytes,3,opt,name=definition,proto3" json:"definition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Share) GetDeploymentId() string {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return ""
+}
+
+func (x *Share) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Share) GetDefinition() *Definition {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
 // WorkflowUndeployed: triggers stop, no new runs. Key "WorkflowUndeployed".
 type WorkflowUndeployed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -106,7 +183,7 @@ type WorkflowUndeployed struct {
 
 func (x *WorkflowUndeployed) Reset() {
 	*x = WorkflowUndeployed{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[1]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -118,7 +195,7 @@ func (x *WorkflowUndeployed) String() string {
 func (*WorkflowUndeployed) ProtoMessage() {}
 
 func (x *WorkflowUndeployed) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[1]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -131,7 +208,7 @@ func (x *WorkflowUndeployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowUndeployed.ProtoReflect.Descriptor instead.
 func (*WorkflowUndeployed) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{1}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *WorkflowUndeployed) GetDeploymentId() string {
@@ -189,7 +266,7 @@ type Definition struct {
 
 func (x *Definition) Reset() {
 	*x = Definition{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[2]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -201,7 +278,7 @@ func (x *Definition) String() string {
 func (*Definition) ProtoMessage() {}
 
 func (x *Definition) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[2]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -214,7 +291,7 @@ func (x *Definition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Definition.ProtoReflect.Descriptor instead.
 func (*Definition) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{2}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Definition) GetWorkflow() string {
@@ -361,7 +438,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[3]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +450,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[3]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +463,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{3}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Item) GetName() string {
@@ -465,7 +542,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[4]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -477,7 +554,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[4]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -490,7 +567,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{4}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Trigger) GetId() string {
@@ -564,7 +641,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[5]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +653,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[5]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +666,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{5}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Step) GetId() string {
@@ -797,7 +874,7 @@ type StepIds struct {
 
 func (x *StepIds) Reset() {
 	*x = StepIds{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[6]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +886,7 @@ func (x *StepIds) String() string {
 func (*StepIds) ProtoMessage() {}
 
 func (x *StepIds) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[6]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +899,7 @@ func (x *StepIds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepIds.ProtoReflect.Descriptor instead.
 func (*StepIds) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{6}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StepIds) GetIds() []string {
@@ -843,7 +920,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[7]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +932,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[7]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +945,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{7}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Limit) GetKeyJson() []byte {
@@ -904,7 +981,7 @@ type Rate struct {
 
 func (x *Rate) Reset() {
 	*x = Rate{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[8]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +993,7 @@ func (x *Rate) String() string {
 func (*Rate) ProtoMessage() {}
 
 func (x *Rate) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[8]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1006,7 @@ func (x *Rate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rate.ProtoReflect.Descriptor instead.
 func (*Rate) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{8}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Rate) GetKeyJson() []byte {
@@ -971,7 +1048,7 @@ type Loop struct {
 
 func (x *Loop) Reset() {
 	*x = Loop{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[9]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1060,7 @@ func (x *Loop) String() string {
 func (*Loop) ProtoMessage() {}
 
 func (x *Loop) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[9]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1073,7 @@ func (x *Loop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loop.ProtoReflect.Descriptor instead.
 func (*Loop) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{9}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Loop) GetUntil() string {
@@ -1030,7 +1107,7 @@ type Catch struct {
 
 func (x *Catch) Reset() {
 	*x = Catch{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[10]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1119,7 @@ func (x *Catch) String() string {
 func (*Catch) ProtoMessage() {}
 
 func (x *Catch) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[10]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1132,7 @@ func (x *Catch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Catch.ProtoReflect.Descriptor instead.
 func (*Catch) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{10}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Catch) GetOn() []string {
@@ -1085,7 +1162,7 @@ type Undo struct {
 
 func (x *Undo) Reset() {
 	*x = Undo{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[11]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1174,7 @@ func (x *Undo) String() string {
 func (*Undo) ProtoMessage() {}
 
 func (x *Undo) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[11]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1187,7 @@ func (x *Undo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Undo.ProtoReflect.Descriptor instead.
 func (*Undo) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{11}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Undo) GetUses() string {
@@ -1158,7 +1235,7 @@ type Cache struct {
 
 func (x *Cache) Reset() {
 	*x = Cache{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[12]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1247,7 @@ func (x *Cache) String() string {
 func (*Cache) ProtoMessage() {}
 
 func (x *Cache) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[12]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1260,7 @@ func (x *Cache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cache.ProtoReflect.Descriptor instead.
 func (*Cache) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{12}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Cache) GetKeyJson() []byte {
@@ -1213,7 +1290,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[13]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1302,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[13]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1315,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{13}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Approval) GetTitleJson() []byte {
@@ -1292,7 +1369,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[14]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1381,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[14]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1394,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{14}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Wait) GetForJson() []byte {
@@ -1381,7 +1458,7 @@ type ForEach struct {
 
 func (x *ForEach) Reset() {
 	*x = ForEach{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[15]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1470,7 @@ func (x *ForEach) String() string {
 func (*ForEach) ProtoMessage() {}
 
 func (x *ForEach) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[15]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1483,7 @@ func (x *ForEach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForEach.ProtoReflect.Descriptor instead.
 func (*ForEach) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{15}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ForEach) GetIn() string {
@@ -1451,7 +1528,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[16]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1540,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[16]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1553,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{16}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Retry) GetAttempts() int32 {
@@ -1544,7 +1621,7 @@ type Build struct {
 
 func (x *Build) Reset() {
 	*x = Build{}
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[17]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1633,7 @@ func (x *Build) String() string {
 func (*Build) ProtoMessage() {}
 
 func (x *Build) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[17]
+	mi := &file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1646,7 @@ func (x *Build) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Build.ProtoReflect.Descriptor instead.
 func (*Build) Descriptor() ([]byte, []int) {
-	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{17}
+	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Build) GetDigest() string {
@@ -1681,7 +1758,7 @@ var File_platform_studio_contracts_studio_v1_studio_proto protoreflect.FileDescr
 
 const file_platform_studio_contracts_studio_v1_studio_proto_rawDesc = "" +
 	"\n" +
-	"0platform/studio/contracts/studio/v1/studio.proto\x12\tstudio.v1\"\xa6\x01\n" +
+	"0platform/studio/contracts/studio/v1/studio.proto\x12\tstudio.v1\"\xe8\x01\n" +
 	"\x10WorkflowDeployed\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x125\n" +
@@ -1689,7 +1766,15 @@ const file_platform_studio_contracts_studio_v1_studio_proto_rawDesc = "" +
 	"definition\x18\x03 \x01(\v2\x15.studio.v1.DefinitionR\n" +
 	"definition\x12\x1c\n" +
 	"\n" +
-	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\"\x8d\x01\n" +
+	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\x05R\x06weight\x12(\n" +
+	"\x06shares\x18\x06 \x03(\v2\x10.studio.v1.ShareR\x06shares\"{\n" +
+	"\x05Share\x12#\n" +
+	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x05R\x06weight\x125\n" +
+	"\n" +
+	"definition\x18\x03 \x01(\v2\x15.studio.v1.DefinitionR\n" +
+	"definition\"\x8d\x01\n" +
 	"\x12WorkflowUndeployed\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
@@ -1882,65 +1967,68 @@ func file_platform_studio_contracts_studio_v1_studio_proto_rawDescGZIP() []byte 
 	return file_platform_studio_contracts_studio_v1_studio_proto_rawDescData
 }
 
-var file_platform_studio_contracts_studio_v1_studio_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_platform_studio_contracts_studio_v1_studio_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_platform_studio_contracts_studio_v1_studio_proto_goTypes = []any{
 	(*WorkflowDeployed)(nil),   // 0: studio.v1.WorkflowDeployed
-	(*WorkflowUndeployed)(nil), // 1: studio.v1.WorkflowUndeployed
-	(*Definition)(nil),         // 2: studio.v1.Definition
-	(*Item)(nil),               // 3: studio.v1.Item
-	(*Trigger)(nil),            // 4: studio.v1.Trigger
-	(*Step)(nil),               // 5: studio.v1.Step
-	(*StepIds)(nil),            // 6: studio.v1.StepIds
-	(*Limit)(nil),              // 7: studio.v1.Limit
-	(*Rate)(nil),               // 8: studio.v1.Rate
-	(*Loop)(nil),               // 9: studio.v1.Loop
-	(*Catch)(nil),              // 10: studio.v1.Catch
-	(*Undo)(nil),               // 11: studio.v1.Undo
-	(*Cache)(nil),              // 12: studio.v1.Cache
-	(*Approval)(nil),           // 13: studio.v1.Approval
-	(*Wait)(nil),               // 14: studio.v1.Wait
-	(*ForEach)(nil),            // 15: studio.v1.ForEach
-	(*Retry)(nil),              // 16: studio.v1.Retry
-	(*Build)(nil),              // 17: studio.v1.Build
-	nil,                        // 18: studio.v1.Definition.ResultEntry
-	nil,                        // 19: studio.v1.Trigger.InputsJsonEntry
-	nil,                        // 20: studio.v1.Step.WithJsonEntry
-	nil,                        // 21: studio.v1.Step.CasesEntry
-	nil,                        // 22: studio.v1.Undo.WithJsonEntry
+	(*Share)(nil),              // 1: studio.v1.Share
+	(*WorkflowUndeployed)(nil), // 2: studio.v1.WorkflowUndeployed
+	(*Definition)(nil),         // 3: studio.v1.Definition
+	(*Item)(nil),               // 4: studio.v1.Item
+	(*Trigger)(nil),            // 5: studio.v1.Trigger
+	(*Step)(nil),               // 6: studio.v1.Step
+	(*StepIds)(nil),            // 7: studio.v1.StepIds
+	(*Limit)(nil),              // 8: studio.v1.Limit
+	(*Rate)(nil),               // 9: studio.v1.Rate
+	(*Loop)(nil),               // 10: studio.v1.Loop
+	(*Catch)(nil),              // 11: studio.v1.Catch
+	(*Undo)(nil),               // 12: studio.v1.Undo
+	(*Cache)(nil),              // 13: studio.v1.Cache
+	(*Approval)(nil),           // 14: studio.v1.Approval
+	(*Wait)(nil),               // 15: studio.v1.Wait
+	(*ForEach)(nil),            // 16: studio.v1.ForEach
+	(*Retry)(nil),              // 17: studio.v1.Retry
+	(*Build)(nil),              // 18: studio.v1.Build
+	nil,                        // 19: studio.v1.Definition.ResultEntry
+	nil,                        // 20: studio.v1.Trigger.InputsJsonEntry
+	nil,                        // 21: studio.v1.Step.WithJsonEntry
+	nil,                        // 22: studio.v1.Step.CasesEntry
+	nil,                        // 23: studio.v1.Undo.WithJsonEntry
 }
 var file_platform_studio_contracts_studio_v1_studio_proto_depIdxs = []int32{
-	2,  // 0: studio.v1.WorkflowDeployed.definition:type_name -> studio.v1.Definition
-	3,  // 1: studio.v1.Definition.inputs:type_name -> studio.v1.Item
-	4,  // 2: studio.v1.Definition.triggers:type_name -> studio.v1.Trigger
-	5,  // 3: studio.v1.Definition.steps:type_name -> studio.v1.Step
-	18, // 4: studio.v1.Definition.result:type_name -> studio.v1.Definition.ResultEntry
-	17, // 5: studio.v1.Definition.builds:type_name -> studio.v1.Build
-	7,  // 6: studio.v1.Definition.concurrency:type_name -> studio.v1.Limit
-	8,  // 7: studio.v1.Definition.rate_limit:type_name -> studio.v1.Rate
-	19, // 8: studio.v1.Trigger.inputs_json:type_name -> studio.v1.Trigger.InputsJsonEntry
-	20, // 9: studio.v1.Step.with_json:type_name -> studio.v1.Step.WithJsonEntry
-	15, // 10: studio.v1.Step.for_each:type_name -> studio.v1.ForEach
-	16, // 11: studio.v1.Step.retry:type_name -> studio.v1.Retry
-	14, // 12: studio.v1.Step.wait:type_name -> studio.v1.Wait
-	21, // 13: studio.v1.Step.cases:type_name -> studio.v1.Step.CasesEntry
-	9,  // 14: studio.v1.Step.loop:type_name -> studio.v1.Loop
-	10, // 15: studio.v1.Step.catch:type_name -> studio.v1.Catch
-	11, // 16: studio.v1.Step.undo:type_name -> studio.v1.Undo
-	12, // 17: studio.v1.Step.cache:type_name -> studio.v1.Cache
-	13, // 18: studio.v1.Step.approval:type_name -> studio.v1.Approval
-	7,  // 19: studio.v1.Step.concurrency:type_name -> studio.v1.Limit
-	22, // 20: studio.v1.Undo.with_json:type_name -> studio.v1.Undo.WithJsonEntry
-	16, // 21: studio.v1.Undo.retry:type_name -> studio.v1.Retry
-	3,  // 22: studio.v1.Approval.form:type_name -> studio.v1.Item
-	13, // 23: studio.v1.Wait.approval:type_name -> studio.v1.Approval
-	3,  // 24: studio.v1.Build.inputs:type_name -> studio.v1.Item
-	3,  // 25: studio.v1.Build.outputs:type_name -> studio.v1.Item
-	6,  // 26: studio.v1.Step.CasesEntry.value:type_name -> studio.v1.StepIds
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	3,  // 0: studio.v1.WorkflowDeployed.definition:type_name -> studio.v1.Definition
+	1,  // 1: studio.v1.WorkflowDeployed.shares:type_name -> studio.v1.Share
+	3,  // 2: studio.v1.Share.definition:type_name -> studio.v1.Definition
+	4,  // 3: studio.v1.Definition.inputs:type_name -> studio.v1.Item
+	5,  // 4: studio.v1.Definition.triggers:type_name -> studio.v1.Trigger
+	6,  // 5: studio.v1.Definition.steps:type_name -> studio.v1.Step
+	19, // 6: studio.v1.Definition.result:type_name -> studio.v1.Definition.ResultEntry
+	18, // 7: studio.v1.Definition.builds:type_name -> studio.v1.Build
+	8,  // 8: studio.v1.Definition.concurrency:type_name -> studio.v1.Limit
+	9,  // 9: studio.v1.Definition.rate_limit:type_name -> studio.v1.Rate
+	20, // 10: studio.v1.Trigger.inputs_json:type_name -> studio.v1.Trigger.InputsJsonEntry
+	21, // 11: studio.v1.Step.with_json:type_name -> studio.v1.Step.WithJsonEntry
+	16, // 12: studio.v1.Step.for_each:type_name -> studio.v1.ForEach
+	17, // 13: studio.v1.Step.retry:type_name -> studio.v1.Retry
+	15, // 14: studio.v1.Step.wait:type_name -> studio.v1.Wait
+	22, // 15: studio.v1.Step.cases:type_name -> studio.v1.Step.CasesEntry
+	10, // 16: studio.v1.Step.loop:type_name -> studio.v1.Loop
+	11, // 17: studio.v1.Step.catch:type_name -> studio.v1.Catch
+	12, // 18: studio.v1.Step.undo:type_name -> studio.v1.Undo
+	13, // 19: studio.v1.Step.cache:type_name -> studio.v1.Cache
+	14, // 20: studio.v1.Step.approval:type_name -> studio.v1.Approval
+	8,  // 21: studio.v1.Step.concurrency:type_name -> studio.v1.Limit
+	23, // 22: studio.v1.Undo.with_json:type_name -> studio.v1.Undo.WithJsonEntry
+	17, // 23: studio.v1.Undo.retry:type_name -> studio.v1.Retry
+	4,  // 24: studio.v1.Approval.form:type_name -> studio.v1.Item
+	14, // 25: studio.v1.Wait.approval:type_name -> studio.v1.Approval
+	4,  // 26: studio.v1.Build.inputs:type_name -> studio.v1.Item
+	4,  // 27: studio.v1.Build.outputs:type_name -> studio.v1.Item
+	7,  // 28: studio.v1.Step.CasesEntry.value:type_name -> studio.v1.StepIds
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_platform_studio_contracts_studio_v1_studio_proto_init() }
@@ -1948,14 +2036,14 @@ func file_platform_studio_contracts_studio_v1_studio_proto_init() {
 	if File_platform_studio_contracts_studio_v1_studio_proto != nil {
 		return
 	}
-	file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[5].OneofWrappers = []any{}
+	file_platform_studio_contracts_studio_v1_studio_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_studio_contracts_studio_v1_studio_proto_rawDesc), len(file_platform_studio_contracts_studio_v1_studio_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -46,6 +46,7 @@ func (a API) Handler() *openapi.Mux {
 	route("GET "+prefix+"/workflows/{name}/revisions", authn.Viewer, a.revisions)
 	route("GET "+prefix+"/workflows/{name}/revisions/{number}", authn.Viewer, a.revision)
 	route("POST "+prefix+"/workflows/{name}/deploy", authn.Operator, a.deploy)
+	route("PUT "+prefix+"/workflows/{name}/traffic", authn.Operator, a.setTraffic)
 	route("POST "+prefix+"/workflows/{name}/undeploy", authn.Operator, a.undeploy)
 	route("POST "+prefix+"/workflows/{name}/rollback", authn.Operator, a.rollback)
 	route("GET "+prefix+"/events", authn.Viewer, a.events)
@@ -139,6 +140,7 @@ type deploymentJSON struct {
 	State     string            `json:"state"`
 	Reason    string            `json:"reason,omitempty"`
 	Endpoints []domain.Endpoint `json:"endpoints"`
+	Traffic   domain.Traffic    `json:"traffic,omitempty"`
 	CreatedAt time.Time         `json:"created_at"`
 }
 
@@ -146,7 +148,7 @@ func deploymentOf(d domain.Deployment) *deploymentJSON {
 	if d.Endpoints == nil {
 		d.Endpoints = []domain.Endpoint{}
 	}
-	return &deploymentJSON{d.ID, d.Number, d.State, d.Reason, d.Endpoints, utc(d.CreatedAt)}
+	return &deploymentJSON{d.ID, d.Number, d.State, d.Reason, d.Endpoints, d.Traffic, utc(d.CreatedAt)}
 }
 
 type workflowJSON struct {
@@ -368,55 +370,6 @@ func (a API) revision(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return httpx.WriteJSON(w, http.StatusOK, j)
-}
-
-// number reads {"revision": n}; an empty body means 0.
-func number(r *http.Request) (int, error) {
-	if r.ContentLength == 0 {
-		return 0, nil
-	}
-	var in struct {
-		Revision int `json:"revision"`
-	}
-	if err := httpx.DecodeJSON(r, &in, 64<<10); err != nil {
-		return 0, err
-	}
-	if in.Revision < 0 {
-		return 0, fault.InvalidField("revision", "is negative", "give the number of a revision, or leave it out")
-	}
-	return in.Revision, nil
-}
-
-func (a API) deploy(w http.ResponseWriter, r *http.Request) error {
-	n, err := number(r)
-	if err != nil {
-		return err
-	}
-	d, err := a.Service.Deploy(r.Context(), r.PathValue("project"), r.PathValue("name"), n)
-	if err != nil {
-		return err
-	}
-	return httpx.WriteJSON(w, http.StatusAccepted, deploymentOf(d))
-}
-
-func (a API) undeploy(w http.ResponseWriter, r *http.Request) error {
-	d, err := a.Service.Undeploy(r.Context(), r.PathValue("project"), r.PathValue("name"))
-	if err != nil {
-		return err
-	}
-	return httpx.WriteJSON(w, http.StatusAccepted, deploymentOf(d))
-}
-
-func (a API) rollback(w http.ResponseWriter, r *http.Request) error {
-	n, err := number(r)
-	if err != nil {
-		return err
-	}
-	d, err := a.Service.Rollback(r.Context(), r.PathValue("project"), r.PathValue("name"), n)
-	if err != nil {
-		return err
-	}
-	return httpx.WriteJSON(w, http.StatusAccepted, deploymentOf(d))
 }
 
 func (a API) events(w http.ResponseWriter, r *http.Request) error {

@@ -200,13 +200,25 @@ func (s *Store) Revisions(ctx context.Context, project, workflow string, before,
 }
 
 // Deploy implements app.Store.
-func (s *Store) Deploy(ctx context.Context, d domain.Deployment, definition []byte, now time.Time) error {
-	var def studiov1.Definition
-	if err := proto.Unmarshal(definition, &def); err != nil {
-		return err
+func (s *Store) Deploy(ctx context.Context, d domain.Deployment, definitions [][]byte, now time.Time) error {
+	order := &studiov1.WorkflowDeployed{DeploymentId: d.ID, Project: d.Project, AtUnixMs: now.UnixMilli()}
+	for i, part := range d.Split() {
+		def := &studiov1.Definition{}
+		if err := proto.Unmarshal(definitions[i], def); err != nil {
+			return err
+		}
+		if part.Deployment == d.ID {
+			order.Definition, order.Weight = def, int32(part.Weight)
+			continue
+		}
+		order.Shares = append(order.Shares, &studiov1.Share{DeploymentId: part.Deployment, Weight: int32(part.Weight), Definition: def})
 	}
-	return s.send(ctx, now, &studiov1.WorkflowDeployed{DeploymentId: d.ID, Project: d.Project, Definition: &def, AtUnixMs: now.UnixMilli()}, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, s.sql.Get("deployment_add"), d.ID, d.Project, d.Workflow, d.RevisionID, d.Number, d.CreatedAt)
+	traffic := d.Traffic
+	if traffic == nil {
+		traffic = domain.Traffic{}
+	}
+	return s.send(ctx, now, order, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, s.sql.Get("deployment_add"), d.ID, d.Project, d.Workflow, d.RevisionID, d.Number, d.CreatedAt, traffic)
 		return err
 	})
 }

@@ -1158,6 +1158,18 @@ export interface components {
                 [key: string]: unknown;
             } | null;
         };
+        /** @description A revision that takes some of the new runs of a workflow. */
+        DeployedShare: {
+            /**
+             * Format: uuid
+             * @description The id of the deployment that its runs name.
+             */
+            deployment: string;
+            /** @description The number of the revision. */
+            revision: number;
+            /** @description How many of a hundred new runs it takes. */
+            weight: number;
+        };
         /** @description Something that starts runs. */
         DeployedTrigger: {
             /** @description The id of the trigger. */
@@ -1195,6 +1207,8 @@ export interface components {
             /** @description The number of the revision. */
             revision: number;
             state: components["schemas"]["DeploymentState"];
+            /** @description The revisions that share new runs while it is live, itself among them, the lowest number first; absent where it takes all. */
+            traffic?: components["schemas"]["DeployedShare"][];
             /** @description What starts runs. */
             triggers: components["schemas"]["DeployedTrigger"][];
             /** @description The name of the workflow. */

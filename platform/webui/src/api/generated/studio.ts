@@ -269,6 +269,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/studio/v1/projects/{project}/workflows/{name}/traffic": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the workflow. */
+                name: components["parameters"]["name"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Share new runs between revisions
+         * @description Shares the new runs of a workflow between revisions by weight. A run keeps its revision; triggers listen as the revision with the greatest weight says, of equals the oldest. The same weights again change nothing. This needs the role operator.
+         */
+        put: operations["setTraffic"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/studio/v1/projects/{project}/workflows/{name}/undeploy": {
         parameters: {
             query?: never;
@@ -669,6 +694,8 @@ export interface components {
             /** @description The number of the revision. */
             revision: number;
             state: components["schemas"]["DeploymentState"];
+            /** @description The revisions that share new runs while it is live, its own among them, the lowest number first; absent where its own takes all. */
+            traffic?: components["schemas"]["Share"][];
         };
         /**
          * @description How far a deployment is.
@@ -879,6 +906,11 @@ export interface components {
              * @default 0
              */
             revision: number;
+            /**
+             * @description How many of a hundred new runs it takes, while the revision that is live keeps the others; not for a rollback.
+             * @default 100
+             */
+            traffic: number;
         };
         /** @description A page of revisions. */
         RevisionList: {
@@ -901,6 +933,18 @@ export interface components {
              * @enum {string}
              */
             state: "ready" | "building" | "broken";
+        };
+        /** @description A revision that takes some of the new runs of a workflow. */
+        Share: {
+            /**
+             * Format: uuid
+             * @description The id of the deployment that its runs name.
+             */
+            deployment: string;
+            /** @description The number of the revision. */
+            revision: number;
+            /** @description How many of a hundred new runs it takes. */
+            weight: number;
         };
         /** @description One step of a workflow. */
         Step: {
@@ -988,6 +1032,16 @@ export interface components {
             type: "action_offered" | "workflow_problem" | "revision_created" | "deployment_changed";
             /** @description The name of the workflow. */
             workflow?: string;
+        };
+        /** @description How the new runs of a workflow are shared. */
+        TrafficChoice: {
+            /** @description Revisions with weights that sum to 100, at most 10 of them above 0. Whoever is not named takes no new runs. */
+            weights: {
+                /** @description The number of the revision. */
+                revision: number;
+                /** @description How many of a hundred new runs it takes. */
+                weight: number;
+            }[];
         };
         /** @description Something that starts runs. */
         Trigger: {
@@ -1626,6 +1680,59 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["Unsupported"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    setTraffic: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the workflow. */
+                name: components["parameters"]["name"];
+                /** @description The name of the project. */
+                project: components["parameters"]["project"];
+            };
+            cookie?: never;
+        };
+        /** @description The weights. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "weights": [
+                 *         {
+                 *           "revision": 7,
+                 *           "weight": 90
+                 *         },
+                 *         {
+                 *           "revision": 8,
+                 *           "weight": 10
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["TrafficChoice"];
+            };
+        };
+        responses: {
+            /** @description The deployment, which is under way unless nothing changed. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deployment"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["Unsupported"];
             500: components["responses"]["Internal"];

@@ -8,6 +8,7 @@ import { Ago, Empty, Failure, Head, StateBadge, Waiting } from "../../components
 import { useProject } from "../../components/frame";
 import { DeployActions } from "./deploy";
 import { usePaused } from "./pause";
+import { split } from "./words";
 
 export function WorkflowsPage() {
   const project = useProject();
@@ -66,7 +67,7 @@ function Rows({ project, items }: { project: string; items: Workflow[] }) {
                     <StateBadge state={w.deployment.state} title={w.deployment.reason} />
                     {paused[w.name] && <StateBadge state="paused" title={paused[w.name]?.reason} />}
                     <Text size="sm" c="dimmed">
-                      revision {w.deployment.revision}
+                      revision {split(w.deployment)}
                       {w.deployment.revision !== w.revision && ` (newest is ${w.revision})`}
                     </Text>
                   </Group>

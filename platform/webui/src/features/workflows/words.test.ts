@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { DefinitionStep } from "../../api/types";
-import { does, marks, policies, settings } from "./words";
+import { does, marks, policies, settings, split, takes } from "./words";
 
 const step = (more: Partial<DefinitionStep>): DefinitionStep => ({
   id: "a",
@@ -96,4 +96,27 @@ it("tells what holds for runs", () => {
     "runs are kept once they have ended",
   ]);
   expect(policies(undefined)).toEqual([]);
+});
+
+it("says which revisions take new runs", () => {
+  const d = (more: object) => ({
+    id: "d",
+    revision: 7,
+    state: "live" as const,
+    endpoints: [],
+    created_at: "",
+    ...more,
+  });
+  const shared = d({
+    traffic: [
+      { revision: 7, weight: 90, deployment: "d" },
+      { revision: 8, weight: 10, deployment: "e" },
+    ],
+  });
+  expect(split(d({}))).toBe("7");
+  expect(split(shared)).toBe("7 (90%), 8 (10%)");
+  expect([6, 7].map((r) => takes(d({}), r))).toEqual([0, 100]);
+  expect([7, 8, 9].map((r) => takes(shared, r))).toEqual([90, 10, 0]);
+  expect(takes(d({ state: "stopped" }), 7)).toBe(0);
+  expect(takes(undefined, 7)).toBe(0);
 });

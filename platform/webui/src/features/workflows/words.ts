@@ -1,4 +1,12 @@
-import type { DefinitionStep, DefinitionWait, Json, Limit, Policies, Question } from "../../api/types";
+import type {
+  DefinitionStep,
+  DefinitionWait,
+  Json,
+  Limit,
+  Policies,
+  Question,
+  WorkflowDeployment,
+} from "../../api/types";
 
 /** A value as written, in one line. */
 export const written = (v: Json | undefined) => (typeof v === "string" ? v : JSON.stringify(v));
@@ -24,6 +32,17 @@ export function span(ms: number): string {
 
 const times = (n: number, noun: string) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 const per = (key: Json | undefined) => (key === undefined || key === null ? "" : ` per ${written(key)}`);
+
+/** How many of 100 new runs are of a revision. */
+export function takes(d: WorkflowDeployment | undefined, revision: number): number {
+  if (!d || d.state === "stopped") return 0;
+  if (!d.traffic) return d.revision === revision ? 100 : 0;
+  return d.traffic.find((s) => s.revision === revision)?.weight ?? 0;
+}
+
+/** The revision that takes new runs, or which of several how many: 7 (90%), 8 (10%). */
+export const split = (d: WorkflowDeployment) =>
+  d.traffic ? d.traffic.map((s) => `${s.revision} (${s.weight}%)`).join(", ") : String(d.revision);
 
 /** What a step does, in a few words. */
 export function does(s: DefinitionStep): string {

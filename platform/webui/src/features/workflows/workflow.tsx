@@ -16,6 +16,7 @@ import { WorkflowGraph } from "./graph";
 import { Paused, usePaused } from "./pause";
 import { StartDrawer } from "./start";
 import { StepDetails } from "./step";
+import { split, takes } from "./words";
 
 const route = getRouteApi("/$project/workflows/$name");
 
@@ -103,8 +104,8 @@ function About({ w }: { w: Workflow }) {
         {w.revision ? `revision ${w.revision}` : "no revision yet"}
         {w.deployment &&
           w.deployment.state !== "stopped" &&
-          w.deployment.revision !== w.revision &&
-          `, deployed is ${w.deployment.revision}`}
+          (w.deployment.traffic || w.deployment.revision !== w.revision) &&
+          `, deployed is ${split(w.deployment)}`}
       </span>
       {w.updated_at && (
         <span>
@@ -194,14 +195,20 @@ function Revisions({ project, w }: { project: string; w: Workflow }) {
                 <Table.Td>
                   <Group gap="xs">
                     revision {r.revision}
-                    {r.revision === deployed && w.deployment && <StateBadge state={w.deployment.state} />}
+                    {takes(w.deployment, r.revision) > 0 && w.deployment && <StateBadge state={w.deployment.state} />}
+                    {w.deployment?.traffic && takes(w.deployment, r.revision) > 0 && (
+                      <Text size="sm" c="dimmed">
+                        takes {takes(w.deployment, r.revision)}% of new runs
+                        {r.revision === deployed && ", its triggers listen"}
+                      </Text>
+                    )}
                   </Group>
                 </Table.Td>
                 <Table.Td>
                   <Ago at={r.created_at} />
                 </Table.Td>
                 <Table.Td ta="right">
-                  {may && r.revision !== deployed && (
+                  {may && takes(w.deployment, r.revision) < 100 && (
                     <Button
                       size="compact-xs"
                       variant="light"

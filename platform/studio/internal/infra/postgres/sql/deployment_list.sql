@@ -1,1 +1,1 @@
-SELECT id::text AS id, project, workflow, revision_id::text AS revision_id, number, state, reason, endpoints, created_at, changed_at FROM deployment WHERE project = $1 AND workflow = $2 ORDER BY deployment.id DESC LIMIT $3
+SELECT id::text AS id, project, workflow, revision_id::text AS revision_id, number, state, reason, endpoints, created_at, changed_at, traffic FROM deployment WHERE project = $1 AND workflow = $2 ORDER BY deployment.id DESC LIMIT $3

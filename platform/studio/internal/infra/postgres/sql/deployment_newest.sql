@@ -1,1 +1,1 @@
-SELECT DISTINCT ON (workflow) id::text AS id, project, workflow, revision_id::text AS revision_id, number, state, reason, endpoints, created_at, changed_at FROM deployment WHERE project = $1 ORDER BY workflow, deployment.id DESC
+SELECT DISTINCT ON (workflow) id::text AS id, project, workflow, revision_id::text AS revision_id, number, state, reason, endpoints, created_at, changed_at, traffic FROM deployment WHERE project = $1 ORDER BY workflow, deployment.id DESC

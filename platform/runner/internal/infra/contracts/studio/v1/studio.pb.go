@@ -33,6 +33,8 @@ type WorkflowDeployed struct {
 	Project       string                 `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
 	Definition    *Definition            `protobuf:"bytes,3,opt,name=definition,proto3" json:"definition,omitempty"`
 	AtUnixMs      int64                  `protobuf:"varint,4,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
+	Weight        int32                  `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"` // how many of 100 new runs are of this revision, 0 = all
+	Shares        []*Share               `protobuf:"bytes,6,rep,name=shares,proto3" json:"shares,omitempty"`  // the revisions that the others are of; the weights sum to 100
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,6 +97,81 @@ func (x *WorkflowDeployed) GetAtUnixMs() int64 {
 	return 0
 }
 
+func (x *WorkflowDeployed) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *WorkflowDeployed) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+// Share is a revision that takes some of a workflow's new runs, while another listens for it.
+type Share struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentId  string                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	Weight        int32                  `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	Definition    *Definition            `protobuf:"bytes,3,opt,name=definition,proto3" json:"definition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Share) GetDeploymentId() string {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return ""
+}
+
+func (x *Share) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Share) GetDefinition() *Definition {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
 // WorkflowUndeployed: triggers stop, no new runs. Key "WorkflowUndeployed".
 type WorkflowUndeployed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -108,7 +185,7 @@ type WorkflowUndeployed struct {
 
 func (x *WorkflowUndeployed) Reset() {
 	*x = WorkflowUndeployed{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[1]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -120,7 +197,7 @@ func (x *WorkflowUndeployed) String() string {
 func (*WorkflowUndeployed) ProtoMessage() {}
 
 func (x *WorkflowUndeployed) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[1]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -133,7 +210,7 @@ func (x *WorkflowUndeployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowUndeployed.ProtoReflect.Descriptor instead.
 func (*WorkflowUndeployed) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{1}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *WorkflowUndeployed) GetDeploymentId() string {
@@ -191,7 +268,7 @@ type Definition struct {
 
 func (x *Definition) Reset() {
 	*x = Definition{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[2]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -203,7 +280,7 @@ func (x *Definition) String() string {
 func (*Definition) ProtoMessage() {}
 
 func (x *Definition) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[2]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -216,7 +293,7 @@ func (x *Definition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Definition.ProtoReflect.Descriptor instead.
 func (*Definition) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{2}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Definition) GetWorkflow() string {
@@ -363,7 +440,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[3]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +452,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[3]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +465,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{3}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Item) GetName() string {
@@ -467,7 +544,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[4]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +556,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[4]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +569,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{4}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Trigger) GetId() string {
@@ -566,7 +643,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +655,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +668,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{5}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Step) GetId() string {
@@ -799,7 +876,7 @@ type StepIds struct {
 
 func (x *StepIds) Reset() {
 	*x = StepIds{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +888,7 @@ func (x *StepIds) String() string {
 func (*StepIds) ProtoMessage() {}
 
 func (x *StepIds) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +901,7 @@ func (x *StepIds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepIds.ProtoReflect.Descriptor instead.
 func (*StepIds) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{6}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StepIds) GetIds() []string {
@@ -845,7 +922,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +934,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[7]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +947,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{7}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Limit) GetKeyJson() []byte {
@@ -906,7 +983,7 @@ type Rate struct {
 
 func (x *Rate) Reset() {
 	*x = Rate{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[8]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +995,7 @@ func (x *Rate) String() string {
 func (*Rate) ProtoMessage() {}
 
 func (x *Rate) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[8]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1008,7 @@ func (x *Rate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rate.ProtoReflect.Descriptor instead.
 func (*Rate) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{8}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Rate) GetKeyJson() []byte {
@@ -973,7 +1050,7 @@ type Loop struct {
 
 func (x *Loop) Reset() {
 	*x = Loop{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[9]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1062,7 @@ func (x *Loop) String() string {
 func (*Loop) ProtoMessage() {}
 
 func (x *Loop) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[9]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1075,7 @@ func (x *Loop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loop.ProtoReflect.Descriptor instead.
 func (*Loop) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{9}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Loop) GetUntil() string {
@@ -1032,7 +1109,7 @@ type Catch struct {
 
 func (x *Catch) Reset() {
 	*x = Catch{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[10]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1121,7 @@ func (x *Catch) String() string {
 func (*Catch) ProtoMessage() {}
 
 func (x *Catch) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[10]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1134,7 @@ func (x *Catch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Catch.ProtoReflect.Descriptor instead.
 func (*Catch) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{10}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Catch) GetOn() []string {
@@ -1087,7 +1164,7 @@ type Undo struct {
 
 func (x *Undo) Reset() {
 	*x = Undo{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[11]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1176,7 @@ func (x *Undo) String() string {
 func (*Undo) ProtoMessage() {}
 
 func (x *Undo) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[11]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1189,7 @@ func (x *Undo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Undo.ProtoReflect.Descriptor instead.
 func (*Undo) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{11}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Undo) GetUses() string {
@@ -1160,7 +1237,7 @@ type Cache struct {
 
 func (x *Cache) Reset() {
 	*x = Cache{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[12]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1249,7 @@ func (x *Cache) String() string {
 func (*Cache) ProtoMessage() {}
 
 func (x *Cache) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[12]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1262,7 @@ func (x *Cache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cache.ProtoReflect.Descriptor instead.
 func (*Cache) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{12}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Cache) GetKeyJson() []byte {
@@ -1215,7 +1292,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[13]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1304,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[13]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1317,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{13}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Approval) GetTitleJson() []byte {
@@ -1294,7 +1371,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[14]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1383,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[14]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1396,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{14}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Wait) GetForJson() []byte {
@@ -1383,7 +1460,7 @@ type ForEach struct {
 
 func (x *ForEach) Reset() {
 	*x = ForEach{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[15]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1472,7 @@ func (x *ForEach) String() string {
 func (*ForEach) ProtoMessage() {}
 
 func (x *ForEach) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[15]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1485,7 @@ func (x *ForEach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForEach.ProtoReflect.Descriptor instead.
 func (*ForEach) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{15}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ForEach) GetIn() string {
@@ -1453,7 +1530,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[16]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1542,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[16]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1555,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{16}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Retry) GetAttempts() int32 {
@@ -1546,7 +1623,7 @@ type Build struct {
 
 func (x *Build) Reset() {
 	*x = Build{}
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[17]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1635,7 @@ func (x *Build) String() string {
 func (*Build) ProtoMessage() {}
 
 func (x *Build) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[17]
+	mi := &file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1648,7 @@ func (x *Build) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Build.ProtoReflect.Descriptor instead.
 func (*Build) Descriptor() ([]byte, []int) {
-	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{17}
+	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Build) GetDigest() string {
@@ -1683,7 +1760,7 @@ var File_platform_runner_internal_infra_contracts_studio_v1_studio_proto protore
 
 const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDesc = "" +
 	"\n" +
-	"?platform/runner/internal/infra/contracts/studio/v1/studio.proto\x12\x15runner.from.studio.v1\"\xb2\x01\n" +
+	"?platform/runner/internal/infra/contracts/studio/v1/studio.proto\x12\x15runner.from.studio.v1\"\x80\x02\n" +
 	"\x10WorkflowDeployed\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12A\n" +
@@ -1691,7 +1768,15 @@ const file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDe
 	"definition\x18\x03 \x01(\v2!.runner.from.studio.v1.DefinitionR\n" +
 	"definition\x12\x1c\n" +
 	"\n" +
-	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\"\x8d\x01\n" +
+	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\x05R\x06weight\x124\n" +
+	"\x06shares\x18\x06 \x03(\v2\x1c.runner.from.studio.v1.ShareR\x06shares\"\x87\x01\n" +
+	"\x05Share\x12#\n" +
+	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x05R\x06weight\x12A\n" +
+	"\n" +
+	"definition\x18\x03 \x01(\v2!.runner.from.studio.v1.DefinitionR\n" +
+	"definition\"\x8d\x01\n" +
 	"\x12WorkflowUndeployed\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
@@ -1884,65 +1969,68 @@ func file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDes
 	return file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDescData
 }
 
-var file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_goTypes = []any{
 	(*WorkflowDeployed)(nil),   // 0: runner.from.studio.v1.WorkflowDeployed
-	(*WorkflowUndeployed)(nil), // 1: runner.from.studio.v1.WorkflowUndeployed
-	(*Definition)(nil),         // 2: runner.from.studio.v1.Definition
-	(*Item)(nil),               // 3: runner.from.studio.v1.Item
-	(*Trigger)(nil),            // 4: runner.from.studio.v1.Trigger
-	(*Step)(nil),               // 5: runner.from.studio.v1.Step
-	(*StepIds)(nil),            // 6: runner.from.studio.v1.StepIds
-	(*Limit)(nil),              // 7: runner.from.studio.v1.Limit
-	(*Rate)(nil),               // 8: runner.from.studio.v1.Rate
-	(*Loop)(nil),               // 9: runner.from.studio.v1.Loop
-	(*Catch)(nil),              // 10: runner.from.studio.v1.Catch
-	(*Undo)(nil),               // 11: runner.from.studio.v1.Undo
-	(*Cache)(nil),              // 12: runner.from.studio.v1.Cache
-	(*Approval)(nil),           // 13: runner.from.studio.v1.Approval
-	(*Wait)(nil),               // 14: runner.from.studio.v1.Wait
-	(*ForEach)(nil),            // 15: runner.from.studio.v1.ForEach
-	(*Retry)(nil),              // 16: runner.from.studio.v1.Retry
-	(*Build)(nil),              // 17: runner.from.studio.v1.Build
-	nil,                        // 18: runner.from.studio.v1.Definition.ResultEntry
-	nil,                        // 19: runner.from.studio.v1.Trigger.InputsJsonEntry
-	nil,                        // 20: runner.from.studio.v1.Step.WithJsonEntry
-	nil,                        // 21: runner.from.studio.v1.Step.CasesEntry
-	nil,                        // 22: runner.from.studio.v1.Undo.WithJsonEntry
+	(*Share)(nil),              // 1: runner.from.studio.v1.Share
+	(*WorkflowUndeployed)(nil), // 2: runner.from.studio.v1.WorkflowUndeployed
+	(*Definition)(nil),         // 3: runner.from.studio.v1.Definition
+	(*Item)(nil),               // 4: runner.from.studio.v1.Item
+	(*Trigger)(nil),            // 5: runner.from.studio.v1.Trigger
+	(*Step)(nil),               // 6: runner.from.studio.v1.Step
+	(*StepIds)(nil),            // 7: runner.from.studio.v1.StepIds
+	(*Limit)(nil),              // 8: runner.from.studio.v1.Limit
+	(*Rate)(nil),               // 9: runner.from.studio.v1.Rate
+	(*Loop)(nil),               // 10: runner.from.studio.v1.Loop
+	(*Catch)(nil),              // 11: runner.from.studio.v1.Catch
+	(*Undo)(nil),               // 12: runner.from.studio.v1.Undo
+	(*Cache)(nil),              // 13: runner.from.studio.v1.Cache
+	(*Approval)(nil),           // 14: runner.from.studio.v1.Approval
+	(*Wait)(nil),               // 15: runner.from.studio.v1.Wait
+	(*ForEach)(nil),            // 16: runner.from.studio.v1.ForEach
+	(*Retry)(nil),              // 17: runner.from.studio.v1.Retry
+	(*Build)(nil),              // 18: runner.from.studio.v1.Build
+	nil,                        // 19: runner.from.studio.v1.Definition.ResultEntry
+	nil,                        // 20: runner.from.studio.v1.Trigger.InputsJsonEntry
+	nil,                        // 21: runner.from.studio.v1.Step.WithJsonEntry
+	nil,                        // 22: runner.from.studio.v1.Step.CasesEntry
+	nil,                        // 23: runner.from.studio.v1.Undo.WithJsonEntry
 }
 var file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_depIdxs = []int32{
-	2,  // 0: runner.from.studio.v1.WorkflowDeployed.definition:type_name -> runner.from.studio.v1.Definition
-	3,  // 1: runner.from.studio.v1.Definition.inputs:type_name -> runner.from.studio.v1.Item
-	4,  // 2: runner.from.studio.v1.Definition.triggers:type_name -> runner.from.studio.v1.Trigger
-	5,  // 3: runner.from.studio.v1.Definition.steps:type_name -> runner.from.studio.v1.Step
-	18, // 4: runner.from.studio.v1.Definition.result:type_name -> runner.from.studio.v1.Definition.ResultEntry
-	17, // 5: runner.from.studio.v1.Definition.builds:type_name -> runner.from.studio.v1.Build
-	7,  // 6: runner.from.studio.v1.Definition.concurrency:type_name -> runner.from.studio.v1.Limit
-	8,  // 7: runner.from.studio.v1.Definition.rate_limit:type_name -> runner.from.studio.v1.Rate
-	19, // 8: runner.from.studio.v1.Trigger.inputs_json:type_name -> runner.from.studio.v1.Trigger.InputsJsonEntry
-	20, // 9: runner.from.studio.v1.Step.with_json:type_name -> runner.from.studio.v1.Step.WithJsonEntry
-	15, // 10: runner.from.studio.v1.Step.for_each:type_name -> runner.from.studio.v1.ForEach
-	16, // 11: runner.from.studio.v1.Step.retry:type_name -> runner.from.studio.v1.Retry
-	14, // 12: runner.from.studio.v1.Step.wait:type_name -> runner.from.studio.v1.Wait
-	21, // 13: runner.from.studio.v1.Step.cases:type_name -> runner.from.studio.v1.Step.CasesEntry
-	9,  // 14: runner.from.studio.v1.Step.loop:type_name -> runner.from.studio.v1.Loop
-	10, // 15: runner.from.studio.v1.Step.catch:type_name -> runner.from.studio.v1.Catch
-	11, // 16: runner.from.studio.v1.Step.undo:type_name -> runner.from.studio.v1.Undo
-	12, // 17: runner.from.studio.v1.Step.cache:type_name -> runner.from.studio.v1.Cache
-	13, // 18: runner.from.studio.v1.Step.approval:type_name -> runner.from.studio.v1.Approval
-	7,  // 19: runner.from.studio.v1.Step.concurrency:type_name -> runner.from.studio.v1.Limit
-	22, // 20: runner.from.studio.v1.Undo.with_json:type_name -> runner.from.studio.v1.Undo.WithJsonEntry
-	16, // 21: runner.from.studio.v1.Undo.retry:type_name -> runner.from.studio.v1.Retry
-	3,  // 22: runner.from.studio.v1.Approval.form:type_name -> runner.from.studio.v1.Item
-	13, // 23: runner.from.studio.v1.Wait.approval:type_name -> runner.from.studio.v1.Approval
-	3,  // 24: runner.from.studio.v1.Build.inputs:type_name -> runner.from.studio.v1.Item
-	3,  // 25: runner.from.studio.v1.Build.outputs:type_name -> runner.from.studio.v1.Item
-	6,  // 26: runner.from.studio.v1.Step.CasesEntry.value:type_name -> runner.from.studio.v1.StepIds
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	3,  // 0: runner.from.studio.v1.WorkflowDeployed.definition:type_name -> runner.from.studio.v1.Definition
+	1,  // 1: runner.from.studio.v1.WorkflowDeployed.shares:type_name -> runner.from.studio.v1.Share
+	3,  // 2: runner.from.studio.v1.Share.definition:type_name -> runner.from.studio.v1.Definition
+	4,  // 3: runner.from.studio.v1.Definition.inputs:type_name -> runner.from.studio.v1.Item
+	5,  // 4: runner.from.studio.v1.Definition.triggers:type_name -> runner.from.studio.v1.Trigger
+	6,  // 5: runner.from.studio.v1.Definition.steps:type_name -> runner.from.studio.v1.Step
+	19, // 6: runner.from.studio.v1.Definition.result:type_name -> runner.from.studio.v1.Definition.ResultEntry
+	18, // 7: runner.from.studio.v1.Definition.builds:type_name -> runner.from.studio.v1.Build
+	8,  // 8: runner.from.studio.v1.Definition.concurrency:type_name -> runner.from.studio.v1.Limit
+	9,  // 9: runner.from.studio.v1.Definition.rate_limit:type_name -> runner.from.studio.v1.Rate
+	20, // 10: runner.from.studio.v1.Trigger.inputs_json:type_name -> runner.from.studio.v1.Trigger.InputsJsonEntry
+	21, // 11: runner.from.studio.v1.Step.with_json:type_name -> runner.from.studio.v1.Step.WithJsonEntry
+	16, // 12: runner.from.studio.v1.Step.for_each:type_name -> runner.from.studio.v1.ForEach
+	17, // 13: runner.from.studio.v1.Step.retry:type_name -> runner.from.studio.v1.Retry
+	15, // 14: runner.from.studio.v1.Step.wait:type_name -> runner.from.studio.v1.Wait
+	22, // 15: runner.from.studio.v1.Step.cases:type_name -> runner.from.studio.v1.Step.CasesEntry
+	10, // 16: runner.from.studio.v1.Step.loop:type_name -> runner.from.studio.v1.Loop
+	11, // 17: runner.from.studio.v1.Step.catch:type_name -> runner.from.studio.v1.Catch
+	12, // 18: runner.from.studio.v1.Step.undo:type_name -> runner.from.studio.v1.Undo
+	13, // 19: runner.from.studio.v1.Step.cache:type_name -> runner.from.studio.v1.Cache
+	14, // 20: runner.from.studio.v1.Step.approval:type_name -> runner.from.studio.v1.Approval
+	8,  // 21: runner.from.studio.v1.Step.concurrency:type_name -> runner.from.studio.v1.Limit
+	23, // 22: runner.from.studio.v1.Undo.with_json:type_name -> runner.from.studio.v1.Undo.WithJsonEntry
+	17, // 23: runner.from.studio.v1.Undo.retry:type_name -> runner.from.studio.v1.Retry
+	4,  // 24: runner.from.studio.v1.Approval.form:type_name -> runner.from.studio.v1.Item
+	14, // 25: runner.from.studio.v1.Wait.approval:type_name -> runner.from.studio.v1.Approval
+	4,  // 26: runner.from.studio.v1.Build.inputs:type_name -> runner.from.studio.v1.Item
+	4,  // 27: runner.from.studio.v1.Build.outputs:type_name -> runner.from.studio.v1.Item
+	7,  // 28: runner.from.studio.v1.Step.CasesEntry.value:type_name -> runner.from.studio.v1.StepIds
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_init() }
@@ -1950,14 +2038,14 @@ func file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_init()
 	if File_platform_runner_internal_infra_contracts_studio_v1_studio_proto != nil {
 		return
 	}
-	file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[5].OneofWrappers = []any{}
+	file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDesc), len(file_platform_runner_internal_infra_contracts_studio_v1_studio_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,2 @@
+SELECT id::text AS id, project, state, reason, definition, created_at, changed_at, weight, coalesce(leader::text, '') AS leader, coalesce(listener::text, '') AS listener FROM deployment
+WHERE leader = ANY ($1::uuid[]) ORDER BY id
