@@ -109,7 +109,14 @@ func (u *run) stop(c *pb.Cancel) {
 	close(u.cancelled)
 	u.mu.Unlock()
 	if u.b != nil && u.b.lane(u.role).withdraw(u) {
-		u.end(app.Ended{Outcome: app.Cancelled, Error: &domain.StepError{Kind: "cancelled", Message: c.Reason}})
+		if u.role != roleSource {
+			u.end(u.cancelledEnd())
+			return
+		}
+		u.r.wg.Go(func() { // not from within Cancel
+			u.dismiss()
+			u.end(u.cancelledEnd())
+		})
 		return
 	}
 	u.send(&pb.ToAction{ExecutionId: u.x.ID, Body: &pb.ToAction_Cancel{Cancel: c}})

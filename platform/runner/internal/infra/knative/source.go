@@ -35,6 +35,7 @@ func (u *run) carrySource() {
 			return
 		}
 		if u.isCancelled() != nil {
+			u.dismiss() // an attempt before it may have left it
 			u.end(u.cancelledEnd())
 			return
 		}
