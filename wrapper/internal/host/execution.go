@@ -42,9 +42,9 @@ type execution struct {
 	alone    time.Time
 	soon     *time.Timer // wakes the stream for what can wait a moment
 
-	questions    map[uint64]chan *pb.FileGrant // about the filestore, without an answer yet
-	asked        uint64                        // id of the last one
-	endTransfers func()                        // nil: the filestore is a folder
+	questions    map[uint64]question // about the filestore, without an answer yet
+	asked        uint64              // id of the last one
+	endTransfers func()              // nil: the filestore is a folder
 
 	credited bool  // the runner says how much it takes
 	logs     int64 // bytes of logs that it takes yet
@@ -208,7 +208,11 @@ func (x *execution) attach(s *stream, from uint64) {
 	if from > 0 {
 		x.sent = from - 1
 	}
+	open := x.open()
 	x.mu.Unlock()
+	for _, q := range open {
+		s.say(q)
+	}
 	s.signal()
 }
 

@@ -10,7 +10,8 @@ import (
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
-// askAgain is when a question without an answer is asked again: the runner may be another one by now.
+// askAgain is when a question without an answer is asked again: it may have been lost on the way. A runner that attaches is
+// asked at once.
 const askAgain = 5 * time.Second
 
 // openStore opens the filestore that the start names.
@@ -23,7 +24,7 @@ func (j *job) openStore(url string) (*blob.Store, error) {
 		ctx, cancel = context.WithDeadline(context.Background(), time.UnixMilli(d))
 	}
 	j.mu.Lock()
-	j.questions, j.endTransfers = map[uint64]chan *pb.FileGrant{}, cancel
+	j.questions, j.endTransfers = map[uint64]question{}, cancel
 	j.mu.Unlock()
 	return blob.OpenRemote(ctx, j.ask, j.host.folders.root), nil
 }
@@ -34,7 +35,7 @@ func (x *execution) ask(ctx context.Context, q *pb.FileAsk) (*pb.FileGrant, erro
 	x.mu.Lock()
 	x.asked++
 	q.Id = x.asked
-	x.questions[q.Id] = answer
+	x.questions[q.Id] = question{q, answer}
 	x.mu.Unlock()
 	defer func() {
 		x.mu.Lock()
@@ -70,12 +71,26 @@ func (x *execution) ask(ctx context.Context, q *pb.FileAsk) (*pb.FileGrant, erro
 func (x *execution) granted(g *pb.FileGrant) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if answer := x.questions[g.GetId()]; answer != nil {
+	if q, open := x.questions[g.GetId()]; open {
 		select {
-		case answer <- g:
+		case q.answer <- g:
 		default: // it is the second one
 		}
 	}
+}
+
+// question is one about the filestore that waits for its answer.
+type question struct {
+	ask    *pb.FileAsk
+	answer chan *pb.FileGrant
+}
+
+// open are the questions without an answer, as messages; needs mu.
+func (x *execution) open() (all []*pb.FromAction) {
+	for _, q := range x.questions {
+		all = append(all, &pb.FromAction{ExecutionId: x.id, Body: &pb.FromAction_FileAsk{FileAsk: q.ask}})
+	}
+	return all
 }
 
 // abortTransfers ends what is under way between us and the filestore.

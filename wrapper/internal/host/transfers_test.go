@@ -66,4 +66,15 @@ func TestAskFromLane(t *testing.T) {
 	l.wait("long 3")
 	require.Equal(t, "filestore_unavailable", l.ends["long 3"].failed.GetKind())
 	require.True(t, l.ends["long 3"].failed.GetRetryable())
+
+	// A runner that attaches is asked at once what the one before it has not answered.
+	l.startsAsking("long 4")
+	x, q = l.asked()
+	begun := time.Now()
+	require.NoError(t, l.conn.Write(&pb.ToAction{ExecutionId: x, Body: &pb.ToAction_Attach{Attach: &pb.Attach{FromSeq: 1}}}))
+	_, again := l.asked()
+	require.Equal(t, q.Id, again.Id)
+	require.Less(t, time.Since(begun), 4*time.Second)
+	l.grants(x, &pb.FileGrant{Id: q.Id})
+	l.wait("long 4")
 }
