@@ -147,6 +147,7 @@ func (s *Server) Bucket(t testing.TB) string {
 	if err := os.Mkdir(filepath.Join(s.dir, "data", name), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(s.Folder(name)) }) // what a test leaves may be gigabytes
 	return name
 }
 
