@@ -111,8 +111,8 @@ func backUp(t *testing.T, p *place, k *kept) {
 	k.password, k.runs = string(s.Data["admin"]), p.allRuns(ctx, t)
 }
 
-// restoreElsewhere fills a second installation, with databases, bucket and broker of its own, which Traefik's own
-// IngressRoute leads to, and compares it run by run. What had not ended is paused, and comes to its end once somebody says so.
+// restoreElsewhere fills a second installation, with databases, bucket and broker of its own, and compares it
+// run by run. What had not ended is paused, and comes to its end once somebody says so.
 func restoreElsewhere(t *testing.T, p *place, k *kept) {
 	ctx := deadline(t, 12*time.Minute)
 	bus := map[string]any{}
@@ -122,7 +122,6 @@ func restoreElsewhere(t *testing.T, p *place, k *kept) {
 	values := p.values(map[string]any{
 		"postgresql": map[string]any{"prefix": p.prefix() + "again"}, "rabbitmq": map[string]any{"urls": bus}, "s3": map[string]any{"prefix": p.ns + "-again"},
 		"knative": map[string]any{"namespace": p.ns + "-again-{project}"}, "builds": map[string]any{"namespace": p.ns + "-again-builds"},
-		"ingress": map[string]any{"kind": "IngressRoute"},
 	})
 	_, err := p.adm("install", "again", "-n", p.ns, "-f", values)
 	require.NoError(t, err)

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pelton-run/pelton/platform/e2e/harness"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/server"
 )
@@ -118,6 +119,34 @@ func TestRegistryCheck(t *testing.T) {
 	r, err := registryOf(server.Config{})
 	require.NoError(t, err)
 	require.Nil(t, r, "builds of local processes are in no registry")
+}
+
+// TestClusterIngressRoute: Traefik's own objects lead to every service of an installation, as an Ingress does.
+func TestClusterIngressRoute(t *testing.T) {
+	if os.Getenv("PELTON_CLUSTER_KUBECONFIG") == "" {
+		t.Skip("needs a cluster: make test-cluster")
+	}
+	p := newPlace(t)
+	p.edge()
+	_, err := p.adm("install", "pelton", "-n", p.ns, "-f", p.values(map[string]any{"ingress": map[string]any{"kind": "IngressRoute"}}))
+	require.NoError(t, err)
+	p.login() // which waits for the way to each service
+	ctx := deadline(t, time.Minute)
+	var page string
+	require.NoError(t, harness.Until(ctx, "the ingress leads to the page", func() (bool, error) {
+		resp, err := p.p.Do(ctx, http.MethodGet, "/app/", "", nil)
+		if err != nil {
+			return false, err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		page = string(text)
+		return resp.StatusCode == http.StatusOK, err
+	}))
+	require.Contains(t, page, "<title>Pelton")
+	ingresses, err := p.kube.NetworkingV1().Ingresses(p.ns).List(ctx, metav1.ListOptions{})
+	require.NoError(t, err)
+	require.Empty(t, ingresses.Items)
 }
 
 // TestClusterInstallRefuses: what the cluster does not give is told in words while it is waited for, and what
