@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,16 +65,28 @@ func TestClusterPlatform(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "completed", run.State)
 
+	// Saved again and again: a caller that asks five times a second sees the new line.
 	handler := filepath.Join(dir, "hello", "actions", "hello", "handler.py")
 	text, err := os.ReadFile(handler)
 	require.NoError(t, err)
-	changed := strings.Replace(string(text), "Hello, ", "Good day, ", 1)
-	require.NotEqual(t, string(text), changed)
-	begun = time.Now()
-	write(t, handler, changed)
-	require.NoError(t, harness.Until(ctx, "the changed line answers", func() (bool, error) {
-		body, _ := greet()
-		return strings.Contains(body, "Good day, Ada!"), nil
-	}))
-	t.Logf("figure: a changed line answered after %s", time.Since(begun).Round(time.Millisecond))
+	greet() // no pod of the former revision has to start first
+	var times []time.Duration
+	for _, word := range []string{"Good day, ", "Good evening, ", "Good night, "} {
+		changed := strings.Replace(string(text), "Hello, ", word, 1)
+		require.NotEqual(t, string(text), changed)
+		begun := time.Now()
+		write(t, handler, changed)
+		require.NoError(t, harness.Until(ctx, "the changed line answers", func() (bool, error) {
+			body, _ := greet()
+			if strings.Contains(body, word+"Ada!") {
+				return true, nil
+			}
+			time.Sleep(200 * time.Millisecond)
+			return false, nil
+		}))
+		times = append(times, time.Since(begun).Round(time.Millisecond))
+		time.Sleep(3 * time.Second)
+	}
+	slices.Sort(times)
+	t.Logf("figure: a changed line answered after %s, median of %v", times[1], times)
 }

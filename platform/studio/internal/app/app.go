@@ -41,7 +41,8 @@ type Store interface {
 
 	// Deploy records d and orders it from the runner; definitions are those of d.Split().
 	Deploy(ctx context.Context, d domain.Deployment, definitions [][]byte, now time.Time) error
-	Undeploy(ctx context.Context, d domain.Deployment, now time.Time) error
+	// Undeploy records that they are stopped, and orders it from the runner: all of them or none.
+	Undeploy(ctx context.Context, ds []domain.Deployment, now time.Time) error
 	Deployments(ctx context.Context, project, workflow string, limit int) ([]domain.Deployment, error)
 	NewestDeployments(ctx context.Context, project string) (map[string]domain.Deployment, error)
 	DeploymentChanged(ctx context.Context, messageID string, d domain.Deployment) (project, workflow string, number int, err error)

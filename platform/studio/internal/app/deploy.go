@@ -58,16 +58,26 @@ func (s *Service) revision(ctx context.Context, project, name string, number int
 
 // current is the deployment that takes new runs, or is about to; nil = none does.
 func (s *Service) current(ctx context.Context, project, name string) (*domain.Deployment, error) {
+	standing, err := s.standing(ctx, project, name)
+	if err != nil || len(standing) == 0 {
+		return nil, err
+	}
+	return &standing[0], nil
+}
+
+// standing are the deployments that take new runs or are about to, the newest first: the one before is live until a new
+// one is, and stays so when that fails.
+func (s *Service) standing(ctx context.Context, project, name string) (standing []domain.Deployment, err error) {
 	past, err := s.Store.Deployments(ctx, project, name, 100)
-	for i := range past {
-		switch past[i].State {
+	for _, d := range past {
+		switch d.State {
 		case "deploying", "live":
-			return &past[i], err
+			standing = append(standing, d)
 		case "stopped":
-			return nil, err // what came before was superseded
+			return standing, err // what came before was superseded
 		}
 	}
-	return nil, err
+	return standing, err
 }
 
 // SetTraffic shares the new runs of a workflow between revisions: those with a weight are made live, the others
@@ -184,11 +194,11 @@ func (s *Service) Rollback(ctx context.Context, project, name string, number int
 
 // Undeploy stops a workflow's triggers; runs under way go on.
 func (s *Service) Undeploy(ctx context.Context, project, name string) (domain.Deployment, error) {
-	newest, err := s.Store.Deployments(ctx, project, name, 1)
+	standing, err := s.standing(ctx, project, name)
 	if err != nil {
 		return domain.Deployment{}, err
 	}
-	if len(newest) == 0 || newest[0].State == "stopped" {
+	if len(standing) == 0 {
 		return domain.Deployment{}, fault.New(fault.Conflict, "the workflow %q is not deployed", name)
 	}
 	// A watched folder would deploy it again at its next save.
@@ -196,7 +206,8 @@ func (s *Service) Undeploy(ctx context.Context, project, name string) (domain.De
 	if err != nil {
 		return domain.Deployment{}, err
 	}
-	d := newest[0]
-	d.State, d.ChangedAt = "stopped", s.Now()
-	return d, s.Store.Undeploy(ctx, d, s.Now())
+	now := s.Now()
+	d := standing[0]
+	d.State, d.ChangedAt = "stopped", now
+	return d, s.Store.Undeploy(ctx, standing, now)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/pelton-run/pelton/eventing/bus"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/outbox"
 	"github.com/pelton-run/pelton/platform/kit/pg"
@@ -217,30 +218,43 @@ func (s *Store) Deploy(ctx context.Context, d domain.Deployment, definitions [][
 	if traffic == nil {
 		traffic = domain.Traffic{}
 	}
-	return s.send(ctx, now, order, func(tx pgx.Tx) error {
+	return s.send(ctx, now, []proto.Message{order}, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, s.sql.Get("deployment_add"), d.ID, d.Project, d.Workflow, d.RevisionID, d.Number, d.CreatedAt, traffic)
 		return err
 	})
 }
 
 // Undeploy implements app.Store.
-func (s *Store) Undeploy(ctx context.Context, d domain.Deployment, now time.Time) error {
-	return s.send(ctx, now, &studiov1.WorkflowUndeployed{DeploymentId: d.ID, Project: d.Project, Workflow: d.Workflow, AtUnixMs: now.UnixMilli()}, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, s.sql.Get("deployment_update"), d.ID, "stopped", "", []domain.Endpoint{}, now)
-		return err
+func (s *Store) Undeploy(ctx context.Context, ds []domain.Deployment, now time.Time) error {
+	var orders []proto.Message
+	for _, d := range ds {
+		orders = append(orders, &studiov1.WorkflowUndeployed{DeploymentId: d.ID, Project: d.Project, Workflow: d.Workflow, AtUnixMs: now.UnixMilli()})
+	}
+	return s.send(ctx, now, orders, func(tx pgx.Tx) error {
+		for _, d := range ds {
+			if _, err := tx.Exec(ctx, s.sql.Get("deployment_update"), d.ID, "stopped", "", []domain.Endpoint{}, now); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
-func (s *Store) send(ctx context.Context, now time.Time, m proto.Message, f func(tx pgx.Tx) error) error {
-	msg, err := outbox.NewMessage(exchange, m, now)
-	if err != nil {
-		return err
+// send does f, and sends messages if f is committed.
+func (s *Store) send(ctx context.Context, now time.Time, ms []proto.Message, f func(tx pgx.Tx) error) error {
+	var msgs []bus.Message
+	for _, m := range ms {
+		msg, err := outbox.NewMessage(exchange, m, now)
+		if err != nil {
+			return err
+		}
+		msgs = append(msgs, msg)
 	}
-	err = pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+	err := pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		if err := f(tx); err != nil {
 			return err
 		}
-		return outbox.Append(ctx, tx, msg)
+		return outbox.Append(ctx, tx, msgs...)
 	})
 	s.notify()
 	return pg.Translate(err, "deployment")
