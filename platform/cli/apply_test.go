@@ -3,6 +3,7 @@ package cli_test
 import (
 	"net/http"
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,6 +37,29 @@ func TestApply(t *testing.T) {
 	require.Equal(t, result{0, "WORKFLOW  CHANGE  REVISION  STATE  FILE    NOTE\nw         create  4         live   w.yaml\n", "w: revision 4: live\n"}, r)
 	require.Contains(t, s.requests(), `POST `+p+`/w/deploy  {"revision":4}`)
 	require.Contains(t, s.requests(), "PUT "+p+"/w  kind: Workflow\nmetadata: {name: w}\n# pelton apply: from here")
+
+	// While an action is being built it is asked again.
+	for _, order := range []string{"PUT " + p + "/w", "POST " + p + "/w/deploy"} {
+		then := routes[order]
+		var asked atomic.Int32
+		routes[order] = func(w http.ResponseWriter, r *http.Request) {
+			if asked.Add(1) < 3 {
+				text(409, `{"status":409,"code":"building","detail":"it is being built"}`)(w, r)
+				return
+			}
+			then(w, r)
+		}
+		s = serve(t, routes)
+		r = pelton(t, nil, "", "apply", "w.yaml", "--server", s.URL, "--origin", "here")
+		require.Zero(t, r.code, r.err)
+		require.Equal(t, "w: waiting for the build of an action that it uses\nw: revision 4: live\n", r.err)
+		routes[order] = then
+	}
+	routes["POST "+p+"/w/deploy"] = text(409, `{"status":409,"code":"building","detail":"it is being built"}`)
+	s = serve(t, routes)
+	r = pelton(t, nil, "", "workflow", "deploy", "w", "--server", s.URL, "--no-wait")
+	require.Equal(t, result{1, "", "pelton: deploy w: it is being built\n"}, r)
+	routes["POST "+p+"/w/deploy"] = text(200, `{"id":"d1","revision":4,"state":"deploying"}`)
 
 	routes["GET /runner/v1/projects/default/deployments/d1"] = text(200, `{"id":"d1","revision":4,"state":"failed","reason":"port taken"}`)
 	s = serve(t, routes)

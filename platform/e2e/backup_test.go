@@ -52,7 +52,7 @@ func TestBackup(t *testing.T) {
 	if testing.Short() {
 		runs = 40
 	}
-	file := markFile(t)
+	m := newMarks(t)
 	p := start(t)
 	steps, last := markSteps()
 	deploy(t, p, workspace(t, merge(python("actions/mark", "[{name: file, type: string}]", "[{name: file, type: string}]", markHandler), map[string]string{
@@ -74,7 +74,7 @@ func TestBackup(t *testing.T) {
 	asked, queued := begin("asks", map[string]any{"big": big}), []string{begin("one", nil), begin("one", nil)}
 	var ids []string
 	for range runs / 2 {
-		ids = append(ids, begin("crash", map[string]any{"file": file}))
+		ids = append(ids, begin("crash", map[string]any{"file": m.where}))
 	}
 	_, err := p.WaitRun(ctx, ids[0]) // some have ended, some have not
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestBackup(t *testing.T) {
 		made <- err
 	}()
 	for range runs - runs/2 {
-		ids = append(ids, begin("crash", map[string]any{"file": file}))
+		ids = append(ids, begin("crash", map[string]any{"file": m.where}))
 	}
 	require.NoError(t, <-made, "%s", said)
 	t.Log(said)
@@ -101,7 +101,7 @@ func TestBackup(t *testing.T) {
 	require.NoError(t, p.JSON(ctx, http.MethodPost, "/runner/v1/projects/default/runs/"+asked+"/cancel", map[string]any{}, nil))
 	require.NoError(t, p.Stop())
 	marks := func() string {
-		data, err := os.ReadFile(file)
+		data, err := os.ReadFile(m.file)
 		require.NoError(t, err)
 		return string(data)
 	}
@@ -173,7 +173,7 @@ func TestBackup(t *testing.T) {
 	var d any
 	require.NoError(t, q.JSON(ctx, http.MethodPost, "/studio/v1/projects/default/workflows/crash/deploy", map[string]any{}, &d))
 	require.NoError(t, q.WaitLive(ctx, "crash"))
-	r, err := q.StartRun(ctx, "crash", map[string]any{"file": file})
+	r, err := q.StartRun(ctx, "crash", map[string]any{"file": m.where})
 	require.NoError(t, err)
 	r, err = q.WaitRun(ctx, r.ID)
 	require.NoError(t, err)

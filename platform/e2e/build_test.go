@@ -47,8 +47,8 @@ func TestBuildsWithDependencies(t *testing.T) {
 		again := order(ctx, t, p, map[string]any{"action": action})
 		require.Equal(t, b.ID, again.ID, "it is built")
 	}
-	if os.Geteuid() != 0 {
-		return
+	if os.Geteuid() != 0 || onCluster() {
+		return // pods build as nobody, and leave images alone
 	}
 	// What builds left is the platform's: no user that builds or runs can change it.
 	for _, dir := range []string{"bundles", "deps", "tools"} {

@@ -20,7 +20,7 @@ import (
 	"github.com/pelton-run/pelton/platform/runner"
 )
 
-const chaosHandler = `import random, time
+const chaosHandler = markPython + `import random, time
 
 
 class PeltonError(Exception):
@@ -30,12 +30,11 @@ class PeltonError(Exception):
 
 
 def handle(inputs, ctx):
-    def mark(what):
-        with open(inputs["file"], "a") as f:
-            f.write(f"{ctx.idempotency_key} {ctx.attempt} {what} {time.time():.6f}\n")
-    mark("start")
+    def tell(what):
+        mark(inputs["file"], f"{ctx.idempotency_key} {ctx.attempt} {what} {time.time():.6f}")
+    tell("start")
     time.sleep(random.uniform(0.01, 0.12))
-    mark("end")
+    tell("end")
     if inputs.get("fail") == "always" or inputs.get("fail") == "first" and ctx.attempt == 1:
         raise PeltonError("as ordered", "unlucky")
     return {"file": inputs["file"], "n": ctx.attempt}
@@ -103,7 +102,7 @@ func TestChaos(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("PELTON_CHAOS_RUNS")); err == nil {
 		atOnce = n
 	}
-	file := marksFile(t)
+	m := newMarks(t)
 	p := start(t)
 	deploy(t, p, workspace(t, merge(python("actions/mark", "[{name: file, type: string}, {name: fail, type: string, optional: true}]", "[{name: file, type: string}, {name: n, type: integer}]", chaosHandler),
 		python("actions/fan", "[{name: file, type: string}]", "[{name: file, type: string}]", chaosFan), chaosWorkflows)), "chaos", "child", "undone", "child-handler")
@@ -111,7 +110,7 @@ func TestChaos(t *testing.T) {
 	database, err := p.Database("runner")
 	require.NoError(t, err)
 
-	c := &chaos{t: t, p: p, file: file, database: database, finished: map[string]int{}}
+	c := &chaos{t: t, p: p, marks: m, database: database, finished: map[string]int{}}
 	c.begin(ctx, atOnce)
 	kills := map[string]int{}
 	for end := time.Now().Add(span); time.Now().Before(end); {
@@ -151,18 +150,6 @@ func wait(ctx context.Context, t *testing.T, d time.Duration) {
 	}
 }
 
-func marksFile(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "pelton-marks-") //nolint:usetesting // other users have to reach it
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o777))
-	file := filepath.Join(dir, "marks")
-	require.NoError(t, os.WriteFile(file, nil, 0o666))
-	require.NoError(t, os.Chmod(file, 0o666))
-	return file
-}
-
 // killDatabase kills PostgreSQL; it fails while that is just being started again. One that others
 // share is not ours to kill: all connections of all services end instead.
 func killDatabase(t *testing.T, p *harness.Platform) error {
@@ -199,7 +186,7 @@ func endConnections(t *testing.T, p *harness.Platform, service string) {
 type chaos struct {
 	t        *testing.T
 	p        *harness.Platform
-	file     string
+	marks    marks
 	database string
 	runs     map[string]string // id -> workflow
 	finished map[string]int    // step run -> lines when the journal first had it as finished
@@ -218,7 +205,7 @@ func (c *chaos) begin(ctx context.Context, n int) {
 			name = "undone"
 		}
 		require.NoError(c.t, harness.Until(ctx, "a run starts", func() (bool, error) {
-			r, err := c.p.StartRun(ctx, name, map[string]any{"file": c.file})
+			r, err := c.p.StartRun(ctx, name, map[string]any{"file": c.marks.where})
 			if err == nil {
 				c.runs[r.ID] = name
 			}
@@ -244,7 +231,7 @@ func (c *chaos) underWay(ctx context.Context) (n int) {
 // lines reads the marks by step run: run:step:path.
 func (c *chaos) lines() map[string][]line {
 	c.t.Helper()
-	data, err := os.ReadFile(c.file)
+	data, err := os.ReadFile(c.marks.file)
 	require.NoError(c.t, err)
 	out := map[string][]line{}
 	for text := range strings.Lines(string(data)) {

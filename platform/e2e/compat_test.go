@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,7 +17,7 @@ import (
 // format as they are; platform/docs/ryax-compat.md names the parts of this test row by row.
 func TestCompat(t *testing.T) {
 	p := start(t)
-	ctx := deadline(t, 4*time.Minute)
+	ctx := deadline(t, 2*patience())
 	require.NoError(t, p.AddFolder(ctx, "compat", filepath.Join(harness.Root(), "functions", "compat")))
 	for _, w := range []string{"compat-types", "compat-words", "compat-refuse", "compat-clock", "compat-form"} {
 		require.NoError(t, p.WaitLive(ctx, w))

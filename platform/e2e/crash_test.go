@@ -18,16 +18,13 @@ import (
 	"github.com/pelton-run/pelton/platform/runner"
 )
 
-const markHandler = `import os, random, time
+const markHandler = markPython + `import random, time
 
 
 def handle(inputs, ctx):
-    def mark(what):
-        with open(inputs["file"], "a") as f:
-            f.write(f"{ctx.run_id} {ctx.step} {ctx.attempt} {what}\n")
-    mark("start")
+    mark(inputs["file"], f"{ctx.run_id} {ctx.step} {ctx.attempt} start")
     time.sleep(random.uniform(0.1, 0.4))
-    mark("end")
+    mark(inputs["file"], f"{ctx.run_id} {ctx.step} {ctx.attempt} end")
     return {"file": inputs["file"]}
 `
 
@@ -49,7 +46,7 @@ func TestCrash(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("PELTON_CRASH_KILLS")); err == nil {
 		kills = n
 	}
-	file := markFile(t)
+	m := newMarks(t)
 	p := start(t)
 	steps, from := markSteps()
 	deploy(t, p, workspace(t, merge(python("actions/mark", "[{name: file, type: string}]", "[{name: file, type: string}]", markHandler),
@@ -58,7 +55,7 @@ func TestCrash(t *testing.T) {
 	ctx := deadline(t, 8*time.Minute)
 	var ids []string
 	for range runs {
-		r, err := p.StartRun(ctx, "crash", map[string]any{"file": file})
+		r, err := p.StartRun(ctx, "crash", map[string]any{"file": m.where})
 		require.NoError(t, err)
 		ids = append(ids, r.ID)
 	}
@@ -80,7 +77,7 @@ func TestCrash(t *testing.T) {
 		// journal is read before the marks, so that a mark written in between is never held against it.
 		journal, err := runner.ReadJournal(ctx, database, "default")
 		require.NoError(t, err, "journal after kill %d", k)
-		marks := readMarks(t, file)
+		marks := readMarks(t, m.file)
 		for _, r := range journal {
 			for _, s := range r.Steps {
 				judgeStep(t, r.ID, s, marks[r.ID+" "+s.Step], finished)
@@ -92,9 +89,9 @@ func TestCrash(t *testing.T) {
 		r, err := p.WaitRun(ctx, id)
 		require.NoError(t, err)
 		require.Equal(t, "completed", r.State, "run %s: %+v", id, r.Error)
-		judge(t, r, readMarks(t, file))
+		judge(t, r, readMarks(t, m.file))
 	}
-	final := readMarks(t, file)
+	final := readMarks(t, m.file)
 	for key, n := range finished {
 		require.Equal(t, n, len(final[key]), "%s has lines after it had finished", key)
 	}

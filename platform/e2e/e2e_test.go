@@ -178,14 +178,9 @@ func hello(t *testing.T, p *harness.Platform) {
 // TestKilledInTheMiddle: SIGKILL while a step runs; after the restart the run completes, and the
 // answer, the history and the schedule of steps are there.
 func TestKilledInTheMiddle(t *testing.T) {
-	marks := filepath.Join(t.TempDir(), "marks")
-	require.NoError(t, os.WriteFile(marks, nil, 0o666))
-	require.NoError(t, os.Chmod(marks, 0o666))
-	for dir := filepath.Dir(marks); dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
-		require.NoError(t, os.Chmod(dir, 0o755))
-	}
-	slow := "import os, time\n\ndef handle(inputs, ctx):\n" +
-		"    with open(inputs['file'], 'a') as f:\n        f.write(f'{ctx.step} {ctx.attempt}\\n')\n" +
+	m := newMarks(t)
+	slow := markPython + "import time\n\n\ndef handle(inputs, ctx):\n" +
+		"    mark(inputs['file'], f'{ctx.step} {ctx.attempt}')\n" +
 		"    time.sleep(inputs['seconds'])\n    return {'file': inputs['file']}\n"
 	p := start(t)
 	deploy(t, p, workspace(t, merge(
@@ -198,10 +193,10 @@ func TestKilledInTheMiddle(t *testing.T) {
   result: {file: "${steps.c.file}"}
 `)})), "slow")
 	ctx := deadline(t, time.Minute)
-	run, err := p.StartRun(ctx, "slow", map[string]any{"file": marks})
+	run, err := p.StartRun(ctx, "slow", map[string]any{"file": m.where})
 	require.NoError(t, err)
 	require.NoError(t, harness.Until(ctx, "step b has started", func() (bool, error) {
-		data, err := os.ReadFile(marks)
+		data, err := os.ReadFile(m.file)
 		return bytes.Contains(data, []byte("b 1")), err
 	}))
 	p.Kill()
@@ -209,7 +204,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	run, err = p.WaitRun(ctx, run.ID)
 	require.NoError(t, err)
 	require.Equal(t, "completed", run.State)
-	data, err := os.ReadFile(marks)
+	data, err := os.ReadFile(m.file)
 	require.NoError(t, err)
 	lines := strings.Fields(strings.ReplaceAll(string(data), " ", ":"))
 	require.Equal(t, "a:1", lines[0], "a finished step never runs again")

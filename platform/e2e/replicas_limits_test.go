@@ -49,7 +49,7 @@ def handle(inputs):
 // countFolder is where actions of any user count.
 func countFolder(t *testing.T) string {
 	t.Helper()
-	dir := filepath.Dir(markFile(t))
+	dir := filepath.Dir(newMarks(t).file)
 	for _, name := range append([]string{"gate", "seen"}, slots()...) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o666))
 		require.NoError(t, os.Chmod(filepath.Join(dir, name), 0o666))

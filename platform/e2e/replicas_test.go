@@ -39,10 +39,16 @@ func startCluster(t *testing.T, n int, env ...string) *cluster {
 	require.NoError(t, os.Chmod(home, 0o755))
 	t.Cleanup(func() { os.RemoveAll(home) })
 	c := &cluster{database: u.String()}
+	var files harness.Files
+	if onCluster() { // replicas on this machine, their actions pods
+		var pods []string
+		pods, files = clusterEnv(t)
+		env = append(pods, env...)
+	}
 	env = append([]string{"PELTON_STORE=" + store, "PELTON_RUNNER_LEASE=2s", "PELTON_RUNNER_BEAT=250ms"}, env...)
 	c.env = env
 	for i := range n {
-		o := harness.Options{Home: home, Replica: fmt.Sprintf("r%d", i), Env: env, Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }}
+		o := harness.Options{Home: home, Files: files, Replica: fmt.Sprintf("r%d", i), Env: env, Violation: func(err error) { t.Errorf("the OpenAPI document differs: %v", err) }}
 		if i > 0 {
 			o.Env = append([]string{"PELTON_TARGET=runner"}, env...)
 		}
@@ -63,19 +69,6 @@ func startCluster(t *testing.T, n int, env ...string) *cluster {
 
 // any is a replica that answers.
 func (c *cluster) any() *harness.Platform { return c.replicas[rand.IntN(len(c.replicas))] }
-
-// markFile is a file that actions of any user may append to.
-func markFile(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "pelton-marks-") //nolint:usetesting // other users have to reach it
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o777))
-	file := filepath.Join(dir, "marks")
-	require.NoError(t, os.WriteFile(file, nil, 0o666))
-	require.NoError(t, os.Chmod(file, 0o666))
-	return file
-}
 
 // markSteps is a chain of five steps that mark their start and end, and the name of the last output.
 func markSteps() (steps, last string) {
@@ -99,7 +92,7 @@ func TestReplicas(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("PELTON_CRASH_KILLS")); err == nil {
 		kills = n
 	}
-	file := markFile(t)
+	m := newMarks(t)
 	c := startCluster(t, 3)
 	steps, last := markSteps()
 	deploy(t, c.replicas[0], workspace(t, merge(python("actions/mark", "[{name: file, type: string}]", "[{name: file, type: string}]", markHandler),
@@ -107,7 +100,7 @@ func TestReplicas(t *testing.T) {
 	ctx := deadline(t, 8*time.Minute)
 	var ids []string
 	for i := range runs {
-		r, err := c.replicas[i%3].StartRun(ctx, "crash", map[string]any{"file": file})
+		r, err := c.replicas[i%3].StartRun(ctx, "crash", map[string]any{"file": m.where})
 		require.NoError(t, err)
 		ids = append(ids, r.ID)
 	}
@@ -116,7 +109,7 @@ func TestReplicas(t *testing.T) {
 		c.trouble(ctx, t, k)
 		journal, err := runner.ReadJournal(ctx, c.database, "default")
 		require.NoError(t, err)
-		marks := readMarks(t, file)
+		marks := readMarks(t, m.file)
 		for _, r := range journal {
 			for _, s := range r.Steps {
 				key := r.ID + " " + s.Step
@@ -130,9 +123,9 @@ func TestReplicas(t *testing.T) {
 		r, err := c.any().WaitRun(ctx, id)
 		require.NoError(t, err)
 		require.Equal(t, "completed", r.State, "run %s: %+v", id, r.Error)
-		judge(t, r, readMarks(t, file))
+		judge(t, r, readMarks(t, m.file))
 	}
-	final := readMarks(t, file)
+	final := readMarks(t, m.file)
 	for key, n := range finished {
 		require.Equal(t, n, len(final[key]), "%s has lines after it had finished", key)
 	}

@@ -134,8 +134,11 @@ func carryOut(ctx context.Context, o *Options, c *sdk.Client, x *change) error {
 	}
 	// Saved even when its text is the same: its actions may have newer builds.
 	var now struct{ Revision int }
-	body, err := c.Raw(ctx, "PUT", c.Path("studio", "workflows", x.Name), "application/yaml", x.text)
-	if err != nil {
+	var body []byte
+	if err := o.WhileBuilt(ctx, o.Timeout, x.Name, func() (err error) {
+		body, err = c.Raw(ctx, "PUT", c.Path("studio", "workflows", x.Name), "application/yaml", x.text)
+		return err
+	}); err != nil {
 		return fmt.Errorf("save %s: %w", x.File, err)
 	}
 	if err := json.Unmarshal(body, &now); err != nil {

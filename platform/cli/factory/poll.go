@@ -2,6 +2,7 @@ package factory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -30,6 +31,23 @@ func Poll(ctx context.Context, timeout time.Duration, what string, check func() 
 			return ctx.Err()
 		}
 	}
+}
+
+// WhileBuilt gives an order again for as long as an action that it is about is being built, and says so once on o.Err.
+func (f *Factory) WhileBuilt(ctx context.Context, timeout time.Duration, what string, order func() error) error {
+	told := false
+	return Poll(ctx, timeout, "the build of an action of "+what, func() (bool, error) {
+		err := order()
+		var p *sdk.Problem
+		if !errors.As(err, &p) || p.Code != "building" {
+			return true, err
+		}
+		if !told {
+			told = true
+			fmt.Fprintf(f.Err, "%s: waiting for the build of an action that it uses\n", what)
+		}
+		return false, nil
+	})
 }
 
 // Place prints a problem as editors read it: file:line:column: message (remedy).

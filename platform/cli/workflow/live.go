@@ -104,7 +104,15 @@ func Order(ctx context.Context, o *LiveOptions, c *sdk.Client) (d sdk.WorkflowDe
 	if o.Weights != nil {
 		method, body["weights"] = "PUT", weights(o.Weights)
 	}
-	raw, err = c.JSON(ctx, method, c.Path("studio", "workflows", o.Name, o.Verb), body, &d)
+	order := func() (err error) {
+		raw, err = c.JSON(ctx, method, c.Path("studio", "workflows", o.Name, o.Verb), body, &d)
+		return err
+	}
+	if o.Wait {
+		err = o.WhileBuilt(ctx, o.Timeout, o.Name, order)
+	} else {
+		err = order()
+	}
 	if err != nil {
 		return d, nil, fmt.Errorf("%s %s: %w", o.Verb, o.Name, err)
 	}

@@ -95,7 +95,11 @@ func WriteProblem(w http.ResponseWriter, p Problem) {
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	p := ProblemOf(err)
 	if p.Status >= 500 {
-		slog.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "request_id", w.Header().Get(RequestIDHeader), "err", err)
+		level := slog.LevelError
+		if p.Status == http.StatusServiceUnavailable { // a service that starts or stops says so, and is asked again
+			level = slog.LevelWarn
+		}
+		slog.Log(r.Context(), level, "request failed", "method", r.Method, "path", r.URL.Path, "request_id", w.Header().Get(RequestIDHeader), "err", err)
 	}
 	WriteProblem(w, p)
 }

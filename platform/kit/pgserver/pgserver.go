@@ -47,12 +47,14 @@ type Server struct {
 	user      *osUser // nil = our own
 	passwords map[string]string
 
-	mu       sync.Mutex
-	stopping bool
-	cmd      *exec.Cmd
-	done     chan struct{} // closed when cmd has ended
-	watch    sync.WaitGroup
-	fresh    bool // passwords were made just now
+	stopping context.Context // done from Stop on
+	stop     context.CancelFunc
+
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when cmd has ended
+	watch sync.WaitGroup
+	fresh bool // passwords were made just now
 }
 
 const (
@@ -75,6 +77,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	cfg.Dir = dir
 	s := &Server{cfg: cfg}
+	s.stopping, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if s.user, err = unprivileged(); err != nil {
 		return nil, err
 	}
@@ -327,7 +330,7 @@ func (s *Server) ensureDatabases(ctx context.Context) error {
 // Stop ends the server with a fast shutdown and waits; after 20 s it is an immediate one.
 func (s *Server) Stop() {
 	s.mu.Lock()
-	s.stopping = true
+	s.stop()
 	cmd, done := s.cmd, s.done
 	s.mu.Unlock()
 	if cmd != nil {

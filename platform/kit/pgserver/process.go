@@ -41,7 +41,7 @@ func (s *Server) launch(ctx context.Context) error {
 	go func() { _ = cmd.Wait(); close(done) }()
 	s.mu.Lock()
 	s.cmd, s.done = cmd, done
-	stopping := s.stopping
+	stopping := s.stopping.Err() != nil
 	s.mu.Unlock()
 	if stopping { // Stop came while we started it
 		_ = cmd.Process.Signal(syscall.SIGINT)
@@ -162,26 +162,21 @@ func (s *Server) keepRunning() {
 		s.mu.Unlock()
 		started := time.Now()
 		<-done
-		s.mu.Lock()
-		stopping := s.stopping
-		s.mu.Unlock()
-		if stopping {
+		if s.stopping.Err() != nil {
 			return
 		}
 		if time.Since(started) > time.Minute {
 			wait = 100 * time.Millisecond
 		}
 		s.cfg.Log.Error("PostgreSQL has ended by itself; starting it again", "after", wait)
-		time.Sleep(wait)
-		wait = min(wait*2, 10*time.Second)
-		s.mu.Lock()
-		stopping = s.stopping
-		s.mu.Unlock()
-		if stopping {
+		select {
+		case <-s.stopping.Done():
 			return
+		case <-time.After(wait):
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		if err := errors.Join(s.stopStale(ctx), s.launch(ctx)); err != nil {
+		wait = min(wait*2, 10*time.Second)
+		ctx, cancel := context.WithTimeout(s.stopping, 2*time.Minute)
+		if err := errors.Join(s.stopStale(ctx), s.launch(ctx)); err != nil && s.stopping.Err() == nil {
 			s.cfg.Log.Error("start PostgreSQL again", "err", err)
 		}
 		cancel()

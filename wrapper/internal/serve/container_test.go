@@ -174,6 +174,29 @@ func TestAContainerTakesItsSettingsFromTheEnvironment(t *testing.T) {
 	require.Equal(t, grpc_health_v1.HealthCheckResponse_SERVING, answer.Status)
 }
 
+// TestAContainerTellsWhetherItsCodeLoads before anything is executed.
+func TestAContainerTellsWhetherItsCodeLoads(t *testing.T) {
+	for handler, problem := range map[string]string{
+		echo:                                  "",
+		"def handle(inputs):\n    return {\n": "handler.py:2: SyntaxError: '{' was never closed",
+		"import no_such_module\n\ndef handle(i): return i\n": "ModuleNotFoundError: No module named 'no_such_module'",
+		"import os\nos._exit(3)\n":                           "the language process ended while it loaded the handler",
+	} {
+		c := startContainer(t, handler)
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+c.good())
+		require.Eventually(t, func() bool {
+			d, err := c.client.Describe(ctx, &pb.DescribeRequest{})
+			require.NoError(t, err)
+			if d.Loaded || d.LoadError != "" {
+				require.Equal(t, problem, d.LoadError)
+				require.Equal(t, problem == "", d.Loaded)
+				return true
+			}
+			return false
+		}, 20*time.Second, 20*time.Millisecond)
+	}
+}
+
 func TestACallEndsWithoutAHalfCloseAfterAMoment(t *testing.T) {
 	c := startContainer(t, echo)
 	call := c.start("x1", c.good(), map[string][]byte{"text": []byte(`"hi"`)})

@@ -70,13 +70,27 @@ func (p *Pool) State() State {
 }
 
 // Preload starts a process before the first execution asks for it, and does not wait until it is
-// loaded: whoever comes first takes it as it is.
+// loaded: whoever comes first takes it as it is. Whether it loads is told by State.
 func (p *Pool) Preload() {
-	if p.State().Mode == "fork" {
-		_, _ = p.parent()
+	pr := p.spareProcess()
+	if pr == nil {
 		return
 	}
-	p.refill()
+	go func() {
+		<-pr.ready
+		p.note(pr)
+	}()
+}
+
+func (p *Pool) spareProcess() *proc {
+	if p.State().Mode != "fork" {
+		return p.refill()
+	}
+	z, err := p.parent()
+	if err != nil {
+		return nil
+	}
+	return z.p
 }
 
 func (p *Pool) launch(mode string) (*proc, error) {
@@ -289,25 +303,26 @@ func (p *Pool) acquireFresh(ctx context.Context, line RawLine) (*Process, error)
 	return p.hand(pr, cold, line), nil
 }
 
-func (p *Pool) refill() {
+func (p *Pool) refill() *proc {
 	p.mu.Lock()
 	busy := p.spare != nil || p.closed
 	p.mu.Unlock()
 	if busy {
-		return
+		return nil
 	}
 	pr, err := p.launch("reuse")
 	if err != nil {
-		return
+		return nil
 	}
 	p.mu.Lock()
 	if p.spare == nil && !p.closed {
-		p.spare, pr = pr, nil
+		p.spare = pr
+		p.mu.Unlock()
+		return pr
 	}
 	p.mu.Unlock()
-	if pr != nil {
-		pr.close()
-	}
+	pr.close()
+	return nil
 }
 
 // hand makes a process that is counted as handed out ready for an execution.

@@ -343,7 +343,7 @@ func (s *Service) Save(ctx context.Context, project, name, yaml string) (domain.
 	}
 	c, problems, err := s.compile(ctx, project, "workflow.yaml", yaml, scan)
 	if errors.Is(err, errWait) {
-		return domain.Revision{}, fault.New(fault.Conflict, "an action that the workflow uses is being built: save again in a moment")
+		return domain.Revision{}, fault.New(fault.Conflict, "an action that the workflow uses is being built: save again in a moment").WithCode(Building)
 	}
 	if err != nil {
 		return domain.Revision{}, err

@@ -149,7 +149,7 @@ func (s *Service) takeScan(ctx context.Context, project, name string) error {
 	}
 	c, problems, err := s.compile(ctx, project, w.Path, w.WantedYAML, &w)
 	if errors.Is(err, errWait) {
-		return fault.New(fault.Conflict, "an action that the workflow uses is being built: deploy again in a moment")
+		return fault.New(fault.Conflict, "an action that the workflow uses is being built: deploy again in a moment").WithCode(Building)
 	}
 	if err != nil {
 		return err

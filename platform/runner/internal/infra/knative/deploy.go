@@ -13,6 +13,7 @@ import (
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
 
 // deploying is what this process wants the cluster to have.
@@ -130,7 +131,11 @@ func (r *Runner) ensureService(ctx context.Context, b *backend) error {
 		r.want(b, applied, u)
 		return nil
 	}
-	if err := r.awaitService(ctx, b, applied.GetGeneration()); err != nil {
+	err = r.awaitService(ctx, b, applied.GetGeneration())
+	if err == nil {
+		err = r.loads(ctx, b)
+	}
+	if err != nil {
 		if have == nil && !transient(err) && ctx.Err() == nil { // it never worked: nothing is left that tries on
 			_ = r.cluster.remove(ctx, services, b.ns, b.name)
 		}
@@ -199,6 +204,49 @@ func (r *Runner) awaitService(ctx context.Context, b *backend, generation int64)
 			return fault.New(fault.Unavailable, "the platform is stopping")
 		}
 		timer.Stop()
+	}
+}
+
+// loadPatience is how long a deployment waits until a new service's code is loaded. What takes longer, such as a model,
+// may go on loading: the first executions wait for it.
+const loadPatience = 10 * time.Second
+
+// loads tells why the code of a service that has just become ready cannot be loaded: its wrappers serve all the same, to
+// say so to every execution. A service whose pods do not answer is taken as it is.
+func (r *Runner) loads(ctx context.Context, b *backend) error {
+	ctx, cancel := context.WithTimeout(ctx, loadPatience)
+	defer cancel()
+	for {
+		pods, _ := r.pods.of(b.ns, shortBuild(b.o.build.Digest))
+		asked := false
+		for _, p := range pods {
+			if p.over || p.ip == "" {
+				continue
+			}
+			var d *pb.ActionDescription
+			if b.ask(ctx, p, func(ctx context.Context, wrapper pb.ActionClient) (err error) {
+				d, err = wrapper.Describe(ctx, &pb.DescribeRequest{})
+				return err
+			}) != nil {
+				continue
+			}
+			if asked = true; d.LoadError != "" {
+				return fault.New(fault.Unprocessable, "its code cannot be loaded: %s", d.LoadError)
+			}
+			if d.Loaded {
+				return nil
+			}
+		}
+		if !asked {
+			return nil
+		}
+		timer := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package knative
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -132,27 +133,33 @@ func (s *seeking) askAll(pods []*pod, ids []string, silent map[string]time.Time)
 	return where, all
 }
 
-// askOne asks past queue-proxy, which would let the question wait behind the executions of a busy pod.
-func (s *seeking) askOne(p *pod, ids []string) ([]string, error) {
-	conn, err := s.b.r.straight(p.ip, userPort)
+// askOne tells which of the executions a pod has.
+func (s *seeking) askOne(p *pod, ids []string) (known []string, err error) {
+	err = s.b.ask(s.b.r.life, p, func(ctx context.Context, wrapper pb.ActionClient) error {
+		for part := range slices.Chunk(ids, 1000) {
+			d, err := wrapper.Describe(ctx, &pb.DescribeRequest{Needs: []string{"find"}, Executions: part})
+			if err != nil {
+				return err
+			}
+			known = append(known, d.Known...)
+		}
+		return nil
+	})
+	return known, err
+}
+
+// ask calls a pod's wrapper past queue-proxy, which would let a question wait behind the executions of a busy pod.
+func (b *backend) ask(ctx context.Context, p *pod, do func(context.Context, pb.ActionClient) error) error {
+	conn, err := b.r.straight(p.ip, userPort)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer conn.Close()
-	token, _, err := s.b.r.token(audienceOf(s.b.o.project, s.b.o.build.Digest))
+	token, _, err := b.r.token(audienceOf(b.o.project, b.o.build.Digest))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ctx, cancel := context.WithTimeout(s.b.r.life, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	var known []string
-	for from := 0; from < len(ids); from += 1000 {
-		d, err := pb.NewActionClient(conn).Describe(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token),
-			&pb.DescribeRequest{Needs: []string{"find"}, Executions: ids[from:min(from+1000, len(ids))]})
-		if err != nil {
-			return nil, err
-		}
-		known = append(known, d.Known...)
-	}
-	return known, nil
+	return do(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), pb.NewActionClient(conn))
 }
