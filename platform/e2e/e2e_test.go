@@ -65,7 +65,7 @@ func startWith(t *testing.T, o harness.Options) *harness.Platform {
 	if onCluster() {
 		var env []string
 		env, o.Files = clusterEnv(t)
-		o.Env = append(env, o.Env...)
+		o.Env = withDeployer(env, o.Env)
 	}
 	if o.Split != nil && os.Getenv("PELTON_E2E_KILLS") != "" && !o.Patient { // a patient one has its own
 		o.Patient, o.Kills = true, func(err error) { t.Errorf("a service killed at random: %v", err) }

@@ -42,6 +42,23 @@ func tell(ctx context.Context, t *testing.T, args ...string) string {
 
 var exported = regexp.MustCompile(`(?m)^export (\w+)='?([^'\s]*)'?`)
 
+// withDeployer is env with a test's own settings; what these say of the deployer ("PELTON_DEPLOYER=&key=value") adds to it.
+func withDeployer(env, own []string) []string {
+	for _, e := range own {
+		more, ok := strings.CutPrefix(e, "PELTON_DEPLOYER=")
+		if !ok {
+			env = append(env, e)
+			continue
+		}
+		for i := range env {
+			if strings.HasPrefix(env[i], "PELTON_DEPLOYER=") {
+				env[i] += more
+			}
+		}
+	}
+	return env
+}
+
 // clusterEnv makes a platform's own namespaces and bucket in the cluster, which end with the test, and gives the settings
 // that lead there. What is built is shared by all tests of a run: PELTON_CLUSTER_EXECUTOR is the platform's image.
 func clusterEnv(t *testing.T) (env []string, files harness.Files) {

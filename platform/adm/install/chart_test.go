@@ -3,6 +3,7 @@ package install
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,32 @@ func TestChartBrokers(t *testing.T) {
 	var raw map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(objects["ConfigMap pelton-settings"].at("data", "settings.yaml").(string)), &raw))
 	require.Equal(t, "knative:?namespace=pelton-{project}&installation=pelton&endpoint=http://pelton-bridge.pelton.svc:8080&class=RabbitMQBroker&every=1m", object(raw).at("bridge", "broker"))
+}
+
+// TestChartPullSecret: what may pull reaches the runner alone, which hands it to projects: commands of builds would see what the
+// builder had.
+func TestChartPullSecret(t *testing.T) {
+	objects := render(t, "registry.pullSecret=may-pull", "caBundle=PEM")
+	var raw map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(objects["ConfigMap pelton-settings"].at("data", "settings.yaml").(string)), &raw))
+	settings := object(raw)
+	require.Contains(t, settings.at("deployer"), "pull-credentials=%2Fetc%2Fpelton%2Fpull%2Fconfig.json")
+	require.Nil(t, settings.at("builder", "pull_credentials"))
+	require.Equal(t, "/etc/pelton/settings/ca.crt", settings.at("builder", "registry_ca"))
+	for _, s := range []string{"authorization", "repository", "builder", "studio", "runner", "bridge", "webui"} {
+		mounted := false
+		for _, v := range objects["Deployment pelton-"+s].at("spec", "template", "spec", "volumes").([]any) {
+			mounted = mounted || object(v.(map[string]any)).at("secret", "secretName") == "may-pull"
+		}
+		require.Equal(t, s == "runner", mounted, s)
+	}
+	var verbs []any
+	for _, rule := range objects["ClusterRole pelton-pelton-runner"].at("rules").([]any) {
+		if r := object(rule.(map[string]any)); slices.Contains(r.at("resources").([]any), any("secrets")) {
+			verbs = append(verbs, r.at("verbs").([]any)...)
+		}
+	}
+	require.Equal(t, []any{"create", "patch"}, verbs)
 }
 
 // TestChartRefuses: what is missing is told by name.

@@ -405,16 +405,20 @@ func (p *Platform) WaitLive(ctx context.Context, workflow string) error {
 		var list struct {
 			Items []struct{ Workflow, State, Reason string }
 		}
-		if err := p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/deployments?limit=200", nil, &list); err != nil {
+		if err := p.JSON(ctx, http.MethodGet, "/runner/v1/projects/default/deployments?all=true&limit=200", nil, &list); err != nil {
 			return false, err
 		}
-		for _, d := range list.Items {
+		newest := -1 // the list begins with the newest
+		for i, d := range list.Items {
 			if d.Workflow == workflow && d.State == "live" {
 				return true, nil
 			}
-			if d.Workflow == workflow && d.State == "failed" {
-				return true, fmt.Errorf("deployment of %s failed: %s", workflow, d.Reason)
+			if d.Workflow == workflow && newest < 0 {
+				newest = i
 			}
+		}
+		if newest >= 0 && list.Items[newest].State == "failed" {
+			return true, fmt.Errorf("deployment of %s failed: %s", workflow, list.Items[newest].Reason)
 		}
 		return false, fmt.Errorf("no live deployment among %d", len(list.Items))
 	})

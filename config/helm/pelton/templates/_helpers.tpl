@@ -43,6 +43,7 @@ store: "postgres://set-in-the-environment"
 files: {{ printf "s3://%s/%s%s?region=%s%s" .Values.s3.endpoint .Values.s3.bucket (ternary "" (printf "/%s" .Values.s3.prefix) (empty .Values.s3.prefix)) .Values.s3.region (ternary "" "&tls=false" .Values.s3.tls) | quote }}
 s3: {credentials: /etc/pelton/s3/s3.yaml}
 {{- $o := merge (dict "namespace" .Values.knative.namespace "installation" (include "pelton.name" .) "callers" (join "," (append .Values.knative.callers .Release.Namespace))) .Values.knative.options }}
+{{- if .Values.registry.pullSecret }}{{ $_ := set $o "pull-credentials" "/etc/pelton/pull/config.json" }}{{ end }}
 {{- if .Values.knative.gateway }}{{ $_ := set $o "gateway" .Values.knative.gateway }}{{ end }}
 {{- $q := list }}{{ range $k := keys $o | sortAlpha }}{{ $q = append $q (printf "%s=%s" $k (get $o $k | toString | urlquery | replace "%7B" "{" | replace "%7D" "}")) }}{{ end }}
 deployer: {{ printf "knative:?%s" (join "&" $q) | quote }}
@@ -67,6 +68,9 @@ builder:
   executor: {{ .Values.image.reference | quote }}
   {{- if .Values.registry.credentialsSecret }}
   registry_credentials: /etc/pelton/registry/config.json
+  {{- end }}
+  {{- if .Values.caBundle }}
+  registry_ca: /etc/pelton/settings/ca.crt
   {{- end }}
   {{- with .Values.builds.images }}
   images: {{ toJson . }}

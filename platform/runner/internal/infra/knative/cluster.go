@@ -37,6 +37,7 @@ var (
 		"Namespace":     {Version: "v1", Resource: "namespaces"},
 		"ResourceQuota": {Version: "v1", Resource: "resourcequotas"},
 		"LimitRange":    {Version: "v1", Resource: "limitranges"},
+		"Secret":        {Version: "v1", Resource: "secrets"},
 		"NetworkPolicy": {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
 	}
 )

@@ -2,6 +2,8 @@ package knative
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"sync"
 	"time"
@@ -58,10 +60,16 @@ func (r *Runner) Ensure(ctx context.Context, project string, b domain.Build) err
 
 // ensureProject makes a project's namespace and what belongs into it.
 func (r *Runner) ensureProject(ctx context.Context, project string) error {
+	pull, err := r.set.readPullCredentials()
+	if err != nil {
+		return fault.Wrap(err, fault.Unprocessable, "the registry's credentials of the setting deployer cannot be read")
+	}
+	sum := sha256.Sum256(pull)
+	version := hex.EncodeToString(sum[:])
 	r.mu.Lock()
 	known := r.projects[project]
 	r.mu.Unlock()
-	if known {
+	if known == version {
 		return nil
 	}
 	ns := r.set.namespaceOf(project)
@@ -75,7 +83,7 @@ func (r *Runner) ensureProject(ctx context.Context, project string) error {
 	if have != nil && have.GetDeletionTimestamp() != nil {
 		return fault.New(fault.Unavailable, "the namespace %s is being deleted", ns)
 	}
-	for _, obj := range makeProject(project, r.set) {
+	for _, obj := range makeProject(project, r.set, pull) {
 		u, err := plain(obj)
 		if err != nil {
 			return err
@@ -85,7 +93,7 @@ func (r *Runner) ensureProject(ctx context.Context, project string) error {
 		}
 	}
 	r.mu.Lock()
-	r.projects[project] = true
+	r.projects[project] = version
 	r.mu.Unlock()
 	return nil
 }

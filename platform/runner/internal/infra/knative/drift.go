@@ -2,7 +2,9 @@ package knative
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +29,9 @@ func (r *Runner) mend() {
 	}
 }
 
+// again is how long a watch lasts at most; then everything is compared.
+const again = 5 * time.Minute
+
 // follow lists the services, compares, and follows changes until the watch ends.
 func (r *Runner) follow() {
 	options := metav1.ListOptions{LabelSelector: labelManaged + "=pelton," + labelInstallation + "=" + r.set.Installation}
@@ -34,6 +39,7 @@ func (r *Runner) follow() {
 	if err != nil {
 		return
 	}
+	r.renew()
 	there := map[string]bool{}
 	for i := range list.Items {
 		u := &list.Items[i]
@@ -45,7 +51,7 @@ func (r *Runner) follow() {
 			r.remake(key, "is gone")
 		}
 	}
-	options.ResourceVersion = list.GetResourceVersion()
+	options.ResourceVersion, options.TimeoutSeconds = list.GetResourceVersion(), ptr(int64(again/time.Second))
 	w, err := r.cluster.in(services, "").Watch(r.life, options)
 	if err != nil {
 		return
@@ -59,6 +65,18 @@ func (r *Runner) follow() {
 			if !ok || !r.heed(e) {
 				return
 			}
+		}
+	}
+}
+
+// renew gives projects whose services are wanted the credentials that are good by now, without a deployment.
+func (r *Runner) renew() {
+	r.mu.Lock()
+	projects := slices.Collect(maps.Keys(r.projects))
+	r.mu.Unlock()
+	for _, p := range projects {
+		if err := r.ensureProject(r.life, p); err != nil && r.life.Err() == nil {
+			r.cfg.Log.Warn("a project's namespace could not be brought up to date", "project", p, "err", err)
 		}
 	}
 }

@@ -74,7 +74,7 @@ type Runner struct {
 	mu       sync.Mutex
 	backends map[string]*backend // project/digest
 	runs     map[string]*run     // execution id -> it
-	projects map[string]bool     // whose namespaces are as they should be
+	projects map[string]string   // whose namespaces are as they should be, with the digest of what they pull with
 	fence    time.Time           // until when calls of lives before may still begin something
 	tokens   map[string]signed   // audience -> what was signed last
 	deploy   deploying
@@ -108,7 +108,7 @@ func Open(cfg Config) (*Runner, error) {
 
 func open(cfg Config, c *cluster, key *actiongrpc.Key, t times) (*Runner, error) {
 	r := &Runner{cfg: cfg, set: &cfg.Settings, key: key, cluster: c, pods: newPods(c, time.Now), reach: hostPort, times: t, backends: map[string]*backend{}, runs: map[string]*run{},
-		projects: map[string]bool{}, tokens: map[string]signed{}, deploy: deploying{wanted: map[string]*wanted{}}}
+		projects: map[string]string{}, tokens: map[string]signed{}, deploy: deploying{wanted: map[string]*wanted{}}}
 	r.life, r.end = context.WithCancel(context.Background())
 	r.fence = time.Now().Add(t.start + t.skew)
 	if err := r.pods.watch(r.set.Installation, r.life.Done()); err != nil {

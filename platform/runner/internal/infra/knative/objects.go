@@ -189,7 +189,9 @@ func (o *order) podSpec(s *Settings) corev1.PodSpec {
 	if k.RuntimeClassName != "" {
 		p.RuntimeClassName = ptr(k.RuntimeClassName)
 	}
-	if s.PullSecret != "" {
+	if s.PullCredentials != "" {
+		p.ImagePullSecrets = []corev1.LocalObjectReference{{Name: pullSecret}}
+	} else if s.PullSecret != "" {
 		p.ImagePullSecrets = []corev1.LocalObjectReference{{Name: s.PullSecret}}
 	}
 	if g := o.compute.GPU; g != nil && g.Model != "" {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
@@ -89,8 +90,27 @@ func TestObjects(t *testing.T) {
 		golden(t, "source", makeSource(orderOf(t, "acme", source), settings(t, "knative:"), "source-d1-clock", "watch", "clock"))
 	})
 	t.Run("project", func(t *testing.T) {
-		golden(t, "project", makeProject("acme", settings(t, "knative:?quota-cpu=4&quota-memory=8Gi&quota-pods=20&platform-networks=10.1.0.0/16"))...)
+		golden(t, "project", makeProject("acme", settings(t, "knative:?quota-cpu=4&quota-memory=8Gi&quota-pods=20&platform-networks=10.1.0.0/16"), []byte(`{"auths":{}}`))...)
 	})
+}
+
+// TestPullCredentials: the secret that a project gets is the one that its pods name.
+func TestPullCredentials(t *testing.T) {
+	s := settings(t, "knative:?pull-credentials=testdata/pull.json")
+	data, err := s.readPullCredentials()
+	require.NoError(t, err)
+	var made string
+	for _, o := range makeProject("acme", s, data) {
+		if secret, ok := o.(*corev1.Secret); ok {
+			made = secret.Name
+			require.Equal(t, data, secret.Data[corev1.DockerConfigJsonKey])
+		}
+	}
+	require.NotEmpty(t, made)
+	o := orderOf(t, "acme", build(nil))
+	for _, spec := range []corev1.PodSpec{makeService(o, s).Spec.Template.Spec.PodSpec, makeJob(o, s, "x").Spec.Template.Spec, makeSource(o, s, "x", "w", "t").Spec.Template.Spec} {
+		require.Equal(t, []corev1.LocalObjectReference{{Name: made}}, spec.ImagePullSecrets)
+	}
 }
 
 func TestNoVolumeOfAnyKind(t *testing.T) {
@@ -160,20 +180,23 @@ func TestSettings(t *testing.T) {
 	require.False(t, s.Isolate)
 	require.Equal(t, "pelton", settings(t, "knative:").Installation)
 	for text, want := range map[string]string{
-		"process:":                               "deployer: is \"process:\"",
-		"knative:x":                              "deployer: is \"knative:x\"",
-		"knative:?max-scale=0":                   "deployer.max-scale: is \"0\" (give a number from 1 to 1000)",
-		"knative:?namespace=pelton":              "deployer.namespace: is \"pelton\"",
-		"knative:?gateway=host":                  "deployer.gateway: is \"host\" (give HOST:PORT",
-		"knative:?timeout=soon":                  "deployer.timeout: is \"soon\" (give a time from 1s to 24h0m0s",
-		"knative:?memory=much":                   "deployer.memory: is \"much\"",
-		"knative:?network-policy=perhaps":        "deployer.network-policy: is \"perhaps\" (give true or false)",
-		"knative:?platform-networks=10.0.0.1":    "deployer.platform-networks: holds \"10.0.0.1\"",
-		"knative:?min-scale=5&max-scale=2":       "deployer.min-scale: is 5 while max-scale is 2",
-		"knative:?maxscale=1":                    "deployer.maxscale: is not known (known are kubeconfig,",
-		"knative:?max-scale=1&max-scale=2":       "deployer.max-scale: is given twice",
-		"knative:?cpu=x&memory=y":                "deployer.memory: is \"y\"",
-		"knative:?installation=Pelton%20%2F%201": "deployer.installation: is",
+		"process:":                                       "deployer: is \"process:\"",
+		"knative:x":                                      "deployer: is \"knative:x\"",
+		"knative:?max-scale=0":                           "deployer.max-scale: is \"0\" (give a number from 1 to 1000)",
+		"knative:?namespace=pelton":                      "deployer.namespace: is \"pelton\"",
+		"knative:?gateway=host":                          "deployer.gateway: is \"host\" (give HOST:PORT",
+		"knative:?timeout=soon":                          "deployer.timeout: is \"soon\" (give a time from 1s to 24h0m0s",
+		"knative:?memory=much":                           "deployer.memory: is \"much\"",
+		"knative:?network-policy=perhaps":                "deployer.network-policy: is \"perhaps\" (give true or false)",
+		"knative:?pull-credentials=/nowhere/config.json": "deployer.pull-credentials: open /nowhere/config.json: no such file or directory (give a file as `docker login` writes it",
+		"knative:?pull-credentials=objects_test.go":      "deployer.pull-credentials: objects_test.go names no registry under auths",
+		"knative:?pull-credentials=testdata/pull.json&pull-secret=own": "deployer.pull-secret: is given beside pull-credentials (give one of them)",
+		"knative:?platform-networks=10.0.0.1":                          "deployer.platform-networks: holds \"10.0.0.1\"",
+		"knative:?min-scale=5&max-scale=2":                             "deployer.min-scale: is 5 while max-scale is 2",
+		"knative:?maxscale=1":                                          "deployer.maxscale: is not known (known are kubeconfig,",
+		"knative:?max-scale=1&max-scale=2":                             "deployer.max-scale: is given twice",
+		"knative:?cpu=x&memory=y":                                      "deployer.memory: is \"y\"",
+		"knative:?installation=Pelton%20%2F%201":                       "deployer.installation: is",
 	} {
 		_, err := Parse("deployer", text)
 		require.ErrorContains(t, err, want, text)

@@ -1,6 +1,10 @@
 package knative
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -10,13 +14,39 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/slug"
 )
 
-// makeProject makes what a project's actions share: the namespace, a quota, and who may reach them.
-func makeProject(project string, s *Settings) []runtime.Object {
+// pullSecret is the secret of a project's namespace that images are pulled with, where Pelton makes it.
+const pullSecret = "pelton-pull"
+
+// makeProject makes what a project's actions share: the namespace, a quota, what images are pulled with (nil = nothing),
+// and who may reach them.
+func makeProject(project string, s *Settings, pull []byte) []runtime.Object {
 	out := []runtime.Object{makeNamespace(project, s), makeQuota(project, s), makeLimits(project, s)}
+	if pull != nil {
+		out = append(out, &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: projectMeta(project, pullSecret, s),
+			Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: pull}})
+	}
 	if s.Isolate {
 		out = append(out, makePolicy(project, s))
 	}
 	return out
+}
+
+// readPullCredentials reads the file, which whoever renews credentials replaces; nil without one.
+func (s *Settings) readPullCredentials() ([]byte, error) {
+	if s.PullCredentials == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(s.PullCredentials)
+	if err != nil {
+		return nil, err
+	}
+	var config struct {
+		Auths map[string]json.RawMessage `json:"auths"`
+	}
+	if err := json.Unmarshal(data, &config); err != nil || len(config.Auths) == 0 {
+		return nil, fmt.Errorf("%s names no registry under auths", s.PullCredentials)
+	}
+	return data, nil
 }
 
 func projectMeta(project, name string, s *Settings) metav1.ObjectMeta {

@@ -42,7 +42,10 @@ type Settings struct {
 	CPU         resource.Quantity // asked for where the action says nothing. Defaults to 100m
 	Memory      resource.Quantity // limit where the action says nothing. Defaults to 512Mi
 	GPUResource string            // Defaults to nvidia.com/gpu
-	PullSecret  string            // name of a secret in the projects' namespaces, "" = none
+	// PullCredentials is a file as of Docker's config.json, of what may pull the images of actions; each project's namespace
+	// gets them. PullSecret names a secret that somebody else puts there instead. "" = none.
+	PullCredentials string
+	PullSecret      string
 
 	QuotaCPU    resource.Quantity // of a project's pods together, zero = none
 	QuotaMemory resource.Quantity
@@ -90,6 +93,7 @@ func Parse(path, text string) (Settings, error) {
 	r.quantity("cpu", &s.CPU)
 	r.quantity("memory", &s.Memory)
 	r.text("gpu-resource", &s.GPUResource, nil, "")
+	r.text("pull-credentials", &s.PullCredentials, nil, "")
 	r.text("pull-secret", &s.PullSecret, objectName, "give the name of a secret")
 	r.quantity("quota-cpu", &s.QuotaCPU)
 	r.quantity("quota-memory", &s.QuotaMemory)
@@ -118,6 +122,12 @@ func Parse(path, text string) (Settings, error) {
 		if _, _, err := net.ParseCIDR(n); err != nil {
 			r.bad("platform-networks", "holds "+strconv.Quote(n), "give networks such as 10.0.0.0/24, separated by commas")
 		}
+	}
+	if _, err := s.readPullCredentials(); err != nil {
+		r.bad("pull-credentials", err.Error(), "give a file as `docker login` writes it: {\"auths\": {\"HOST\": {\"auth\": …}}}")
+	}
+	if s.PullCredentials != "" && s.PullSecret != "" {
+		r.bad("pull-secret", "is given beside pull-credentials", "give one of them")
 	}
 	if s.MinScale > s.MaxScale {
 		r.bad("min-scale", fmt.Sprintf("is %d while max-scale is %d", s.MinScale, s.MaxScale), "make it at most max-scale")
