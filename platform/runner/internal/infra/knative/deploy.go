@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"knative.dev/serving/pkg/apis/serving"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
@@ -139,9 +140,9 @@ func (r *Runner) ensureService(ctx context.Context, b *backend) error {
 		r.want(b, applied, u)
 		return nil
 	}
-	err = r.awaitService(ctx, b, applied.GetGeneration())
+	err = r.awaitService(ctx, b, applied)
 	if err == nil {
-		err = r.loads(ctx, b)
+		err = r.loads(ctx, b, string(applied.GetUID()))
 	}
 	if err != nil {
 		if have == nil && !transient(err) && ctx.Err() == nil { // it never worked: nothing is left that tries on
@@ -172,7 +173,8 @@ func (r *Runner) forgetProject(project string, err error) {
 
 // awaitService waits by the service's conditions. Why it does not become ready is told by its pods, as
 // long as Knative itself still waits.
-func (r *Runner) awaitService(ctx context.Context, b *backend, generation int64) error {
+func (r *Runner) awaitService(ctx context.Context, b *backend, applied *unstructured.Unstructured) error {
+	service := string(applied.GetUID())
 	ctx, cancel := context.WithTimeout(ctx, r.set.DeployTimeout)
 	defer cancel()
 	reason := "its pod has not started"
@@ -182,19 +184,19 @@ func (r *Runner) awaitService(ctx context.Context, b *backend, generation int64)
 			return err
 		}
 		if u != nil {
-			ready, message := condition(u, generation)
+			ready, message := condition(u, applied.GetGeneration())
 			switch ready {
 			case corev1.ConditionTrue:
 				return nil
 			case corev1.ConditionFalse:
-				if t := r.troubleOfService(ctx, b); t != nil {
+				if t := r.troubleOfService(ctx, b, service); t != nil {
 					return t
 				}
 				return fault.New(fault.Unprocessable, "it does not start: %s", message)
 			}
 		}
 		if n%4 == 3 {
-			if t := r.troubleOfService(ctx, b); t != nil {
+			if t := r.troubleOfService(ctx, b, service); t != nil {
 				if t.Kind != fault.Timeout {
 					return t
 				}
@@ -221,14 +223,14 @@ const loadPatience = 10 * time.Second
 
 // loads tells why the code of a service that has just become ready cannot be loaded: its wrappers serve all the same, to
 // say so to every execution. A service whose pods do not answer is taken as it is.
-func (r *Runner) loads(ctx context.Context, b *backend) error {
+func (r *Runner) loads(ctx context.Context, b *backend, service string) error {
 	ctx, cancel := context.WithTimeout(ctx, loadPatience)
 	defer cancel()
 	for {
 		pods, _ := r.pods.of(b.ns, shortBuild(b.o.build.Digest))
 		asked := false
 		for _, p := range pods {
-			if p.over || p.ip == "" {
+			if p.over || p.ip == "" || p.service != service {
 				continue
 			}
 			var d *pb.ActionDescription
@@ -279,14 +281,14 @@ func condition(u *unstructured.Unstructured, generation int64) (corev1.Condition
 
 // troubleOfService looks at what stands between a service and its readiness. The kind Timeout says that
 // it may yet become well.
-func (r *Runner) troubleOfService(ctx context.Context, b *backend) *fault.Error {
+func (r *Runner) troubleOfService(ctx context.Context, b *backend, service string) *fault.Error {
 	pods, _ := r.pods.of(b.ns, shortBuild(b.o.build.Digest))
 	for _, p := range pods {
-		if t := p.trouble; t != nil && !p.ready {
+		if t := p.trouble; t != nil && !p.ready && p.service == service {
 			return r.tell(ctx, t, p)
 		}
 	}
-	list, err := r.cluster.kube.AppsV1().Deployments(b.ns).List(ctx, metav1.ListOptions{LabelSelector: "serving.knative.dev/service=" + b.name})
+	list, err := r.cluster.kube.AppsV1().Deployments(b.ns).List(ctx, metav1.ListOptions{LabelSelector: serving.ServiceUIDLabelKey + "=" + service})
 	if err != nil {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
+	"knative.dev/serving/pkg/apis/serving"
 )
 
 // pod is one of ours as last seen, with the times at which we saw it come up: what the cluster itself
@@ -18,6 +19,7 @@ import (
 type pod struct {
 	namespace, name, uid, ip string
 	role, execution, build   string
+	service                  string // uid of its Knative Service: one of the same name may have been removed just now
 	ready, ending            bool
 	over                     bool // its containers run no more
 	restarts                 int32
@@ -132,7 +134,7 @@ func (w *pods) see(o any) {
 		return
 	}
 	now := w.now()
-	p := &pod{namespace: k.Namespace, name: k.Name, uid: string(k.UID), ip: k.Status.PodIP, role: k.Labels[labelRole], build: k.Labels[labelBuild],
+	p := &pod{namespace: k.Namespace, name: k.Name, uid: string(k.UID), ip: k.Status.PodIP, role: k.Labels[labelRole], build: k.Labels[labelBuild], service: k.Labels[serving.ServiceUIDLabelKey],
 		execution: k.Annotations[annotationExecution], ending: k.DeletionTimestamp != nil, trouble: troubleOf(k), seen: now}
 	p.over = k.Status.Phase == corev1.PodFailed || k.Status.Phase == corev1.PodSucceeded
 	for _, c := range k.Status.Conditions {

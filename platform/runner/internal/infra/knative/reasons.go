@@ -92,7 +92,7 @@ func pull(image, message string) *trouble {
 	case has("not found", "manifest unknown", "name unknown", "does not exist"):
 		return &trouble{words: fmt.Sprintf("its image %s is not in the registry: scan its repository again, which builds it anew", image), final: true}
 	case has("unauthorized", "denied", "forbidden", "authentication required", "no basic auth"):
-		return &trouble{words: fmt.Sprintf("the registry does not give its image %s to the cluster: see pull-secret in the setting deployer (%s)", image, message), final: true}
+		return &trouble{words: fmt.Sprintf("the registry does not give its image %s to the cluster: see pull-credentials in the setting deployer (%s)", image, message), final: true}
 	case has("x509", "certificate", "http response to https client"):
 		return &trouble{words: fmt.Sprintf("the cluster's nodes do not trust the registry of %s: %s", image, message), final: true}
 	case message == "":

@@ -34,7 +34,7 @@ func TestTroubleOfAPod(t *testing.T) {
 		final bool
 	}{
 		"image missing":     {waits("ErrImagePull", `failed to resolve reference: not found`), "its image r/x@sha256:1 is not in the registry: scan its repository again", true},
-		"wrong credentials": {waits("ImagePullBackOff", `pull access denied, authorization failed`), "the registry does not give its image r/x@sha256:1 to the cluster: see pull-secret", true},
+		"wrong credentials": {waits("ImagePullBackOff", `pull access denied, authorization failed`), "the registry does not give its image r/x@sha256:1 to the cluster: see pull-credentials", true},
 		"registry's TLS":    {waits("ErrImagePull", "http: server gave HTTP response to HTTPS client"), "do not trust the registry", true},
 		"registry away":     {waits("ErrImagePull", "connection refused"), "cannot be pulled: connection refused", false},
 		"node selector":     {unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."), "no node of the cluster has the labels that its node selector asks for (disk=fast)", true},

@@ -105,7 +105,7 @@ function About({ w }: { w: Workflow }) {
         {w.deployment &&
           w.deployment.state !== "stopped" &&
           (w.deployment.traffic || w.deployment.revision !== w.revision) &&
-          `, deployed is ${split(w.deployment)}`}
+          `, ${w.deployment.traffic ? "new runs go to revisions" : "deployed is"} ${split(w.deployment)}`}
       </span>
       {w.updated_at && (
         <span>
