@@ -115,12 +115,8 @@ func backUp(t *testing.T, p *place, k *kept) {
 // run by run. What had not ended is paused, and comes to its end once somebody says so.
 func restoreElsewhere(t *testing.T, p *place, k *kept) {
 	ctx := deadline(t, 12*time.Minute)
-	bus := map[string]any{}
-	for _, s := range []string{"authorization", "repository", "builder", "studio", "runner", "bridge"} {
-		bus[s] = env(t, "PELTON_BUS_AGAIN")
-	}
 	values := p.values(map[string]any{
-		"postgresql": map[string]any{"prefix": p.prefix() + "again"}, "rabbitmq": map[string]any{"urls": bus}, "s3": map[string]any{"prefix": p.ns + "-again"},
+		"postgresql": map[string]any{"prefix": p.prefix() + "again"}, "rabbitmq": map[string]any{"vhost": p.ns + "-again"}, "s3": map[string]any{"prefix": p.ns + "-again"},
 		"knative": map[string]any{"namespace": p.ns + "-again-{project}"}, "builds": map[string]any{"namespace": p.ns + "-again-builds"},
 	})
 	_, err := p.adm("install", "again", "-n", p.ns, "-f", values)

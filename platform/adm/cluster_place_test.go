@@ -102,10 +102,9 @@ func (p *place) values(more map[string]any) string {
 	require.NoError(t, yaml.Unmarshal(data, &keys))
 	files, err := url.Parse(env(t, "PELTON_FILES"))
 	require.NoError(t, err)
-	bus := map[string]any{}
-	for _, s := range []string{"authorization", "repository", "builder", "studio", "runner", "bridge"} {
-		bus[s] = env(t, "PELTON_BUS")
-	}
+	broker, err := url.Parse(env(t, "PELTON_CLUSTER_RABBITMQ"))
+	require.NoError(t, err)
+	brokerPassword, _ := broker.User.Password()
 	password, _ := p.db.User.Password()
 	buildEnv := map[string]any{}
 	entries, err := os.ReadDir(env(t, "PELTON_CLUSTER_BUILDENV"))
@@ -122,7 +121,8 @@ func (p *place) values(more map[string]any) string {
 		"ingress":   map[string]any{"className": p.ns},
 		"postgresql": map[string]any{"host": p.db.Hostname(), "port": p.db.Port(), "sslmode": "disable", "prefix": p.prefix(),
 			"adminUser": p.db.User.Username(), "adminPassword": password},
-		"rabbitmq": map[string]any{"urls": bus},
+		"rabbitmq": map[string]any{"host": broker.Hostname(), "port": broker.Port(), "vhost": p.ns, "managementURL": env(t, "PELTON_CLUSTER_RABBITMQ_MANAGEMENT"),
+			"adminUser": broker.User.Username(), "adminPassword": brokerPassword},
 		"s3":       map[string]any{"endpoint": files.Host, "bucket": strings.Trim(files.Path, "/"), "prefix": p.ns, "tls": false, "accessKey": keys.Access, "secretKey": keys.Secret},
 		"registry": map[string]any{"address": registry + "/" + p.ns, "insecure": []any{registry}},
 		"knative":  map[string]any{"namespace": p.ns + "-{project}", "options": map[string]any{"window": "6s", "max-scale": "4", "cpu": "20m"}},
@@ -276,6 +276,34 @@ func (p *place) commit(message string) {
 }
 
 // clear removes what the test and its installation made.
+// clearBroker removes the virtual host and the users that the installation made by RabbitMQ's management interface.
+func (p *place) clearBroker(ctx context.Context) {
+	broker, err := url.Parse(env(p.t, "PELTON_CLUSTER_RABBITMQ"))
+	if err != nil {
+		p.t.Errorf("remove the virtual host: %v", err)
+		return
+	}
+	password, _ := broker.User.Password()
+	paths := []string{"/api/vhosts/" + p.ns, "/api/vhosts/" + p.ns + "-again"}
+	for _, s := range []string{"authorization", "repository", "builder", "studio", "runner", "bridge"} {
+		paths = append(paths, "/api/users/pelton-"+s, "/api/users/again-"+s)
+	}
+	for _, path := range paths {
+		req, err := http.NewRequestWithContext(ctx, http.MethodDelete, env(p.t, "PELTON_CLUSTER_RABBITMQ_MANAGEMENT")+path, http.NoBody)
+		if err != nil {
+			p.t.Errorf("remove %s: %v", path, err)
+			continue
+		}
+		req.SetBasicAuth(broker.User.Username(), password)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			p.t.Errorf("remove %s: %v", path, err)
+			continue
+		}
+		resp.Body.Close()
+	}
+}
+
 func (p *place) clear() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -300,6 +328,7 @@ func (p *place) clear() {
 			}
 		}
 	}
+	p.clearBroker(ctx)
 	u := *p.db
 	u.Path = "/postgres"
 	conn, err := pgx.Connect(ctx, u.String())

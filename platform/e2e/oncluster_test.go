@@ -89,7 +89,7 @@ func clusterEnv(t *testing.T) (env []string, files harness.Files) {
 	registry, bases := c["PELTON_CLUSTER_REGISTRY"], c["PELTON_CLUSTER_BASES"]
 	_, digest, _ := strings.Cut(image, "@sha256:")
 	return []string{
-		fmt.Sprintf("PELTON_DEPLOYER=knative:?namespace=%s-{project}&kubeconfig=%s&gateway=%s:80&platform-networks=%s/32&window=6s", name, c["PELTON_CLUSTER_KUBECONFIG"], gateway, c["PELTON_CLUSTER_NODE_IP"]),
+		fmt.Sprintf("PELTON_DEPLOYER=knative:?namespace=%s-{project}&kubeconfig=%s&gateway=%s:80&platform-networks=%s/32&window=6s&cpu=20m", name, c["PELTON_CLUSTER_KUBECONFIG"], gateway, c["PELTON_CLUSTER_NODE_IP"]),
 		"PELTON_BUILDER_BACKEND=kaniko:",
 		"PELTON_BUILDER_KUBECONFIG=" + c["PELTON_CLUSTER_KUBECONFIG"],
 		"PELTON_BUILDER_NAMESPACE=" + name + "-builds",

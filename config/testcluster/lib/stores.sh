@@ -3,6 +3,7 @@
 
 RABBIT_NODE=$PELTON_CLUSTER_NAME@localhost
 RABBIT_EPMD=$((PELTON_CLUSTER_RABBITMQ_PORT + 20000)) RABBIT_DIST=$((PELTON_CLUSTER_RABBITMQ_PORT + 20001)) # on 127.0.0.1
+RABBIT_MANAGEMENT=$((PELTON_CLUSTER_RABBITMQ_PORT + 10000)) # on the node's address
 
 # PostgreSQL and RabbitMQ run as users of their own, who may not enter root's home: their data lies beside.
 DATA=/var/lib/pelton/$PELTON_CLUSTER_NAME-$(printf %s "$PELTON_CLUSTER_DIR" | sha256sum | cut -c1-8)
@@ -79,32 +80,34 @@ rabbitmq_up() {
 	epmd=$(command -v epmd || find /usr/lib/erlang -path '*erts-*/bin/epmd' | head -n 1)
 	[ -n "$epmd" ] || die "Erlang's epmd is missing: reinstall erlang-base"
 	alive rabbitmq && return
-	if [ ! -d "$d/data" ]; then
-		own rabbitmq "$d"
-		(
-			umask 077
-			cat >"$d/rabbitmq.conf" <<-CONF
-				listeners.tcp.1 = $PELTON_CLUSTER_NODE_IP:$PELTON_CLUSTER_RABBITMQ_PORT
-				loopback_users = none
-				default_user = pelton
-				default_pass = $(secret rabbitmq)
-				log.console = false
-				log.file.level = warning
-				vm_memory_high_watermark.absolute = 1GB
-				disk_free_limit.absolute = 50MB
-			CONF
-			echo '[].' >"$d/plugins"
-			: >"$d/env"
-			secret erlang-cookie >"$d/.erlang.cookie"
-			chown -R rabbitmq:rabbitmq "$d"
-			chmod 400 "$d/.erlang.cookie"
-		)
-	fi
+	own rabbitmq "$d"
+	(
+		umask 077
+		cat >"$d/rabbitmq.conf" <<-CONF
+			listeners.tcp.1 = $PELTON_CLUSTER_NODE_IP:$PELTON_CLUSTER_RABBITMQ_PORT
+			loopback_users = none
+			default_user = pelton
+			default_pass = $(secret rabbitmq)
+			log.console = false
+			log.file.level = warning
+			vm_memory_high_watermark.absolute = 1GB
+			disk_free_limit.absolute = 50MB
+			management.tcp.ip = $PELTON_CLUSTER_NODE_IP
+			management.tcp.port = $RABBIT_MANAGEMENT
+			management_agent.disable_metrics_collector = true
+		CONF
+		echo '[rabbitmq_management].' >"$d/plugins"
+		: >"$d/env"
+		[ -s "$d/.erlang.cookie" ] || secret erlang-cookie >"$d/.erlang.cookie"
+		chown -R rabbitmq:rabbitmq "$d"
+		chmod 400 "$d/.erlang.cookie"
+	)
 	# The node's name server as a process of ours; Erlang would leave one behind.
 	(cd / && spawn epmd env ERL_EPMD_ADDRESS=127.0.0.1 setpriv --reuid rabbitmq --regid rabbitmq --clear-groups -- "$epmd" -address 127.0.0.1 -port "$RABBIT_EPMD")
 	# As under systemd, NOTIFY_SOCKET makes the script become the server, which is then the recorded process.
 	(cd / && rabbit -spawn "$sbin/rabbitmq-server")
 	WAIT_ON=rabbitmq wait_for 120 "RabbitMQ" amqp_greets
+	WAIT_ON=rabbitmq wait_for 60 "RabbitMQ's management" curl -fsS -o /dev/null "http://$PELTON_CLUSTER_NODE_IP:$RABBIT_MANAGEMENT/"
 }
 
 # amqp_greets: a broker answers there; the port alone may be open before it does.
@@ -133,7 +136,7 @@ s3_url() { echo "s3://$PELTON_CLUSTER_NODE_IP:$PELTON_CLUSTER_MINIO_PORT/$1?tls=
 
 stores_env() {
 	alive postgres && echo "export PELTON_CLUSTER_POSTGRES='$(postgres_url)' # a superuser"
-	alive rabbitmq && echo "export PELTON_CLUSTER_RABBITMQ='$(rabbitmq_url)' # an administrator"
+	alive rabbitmq && printf "export PELTON_CLUSTER_RABBITMQ='%s' # an administrator\nexport PELTON_CLUSTER_RABBITMQ_MANAGEMENT=%s\n" "$(rabbitmq_url)" "http://$PELTON_CLUSTER_NODE_IP:$RABBIT_MANAGEMENT"
 	alive minio && printf "export PELTON_CLUSTER_S3='%s'\nexport PELTON_CLUSTER_S3_CREDENTIALS=%s\n" "$(s3_url pelton)" "$SECRETS/s3.yaml"
 	return 0
 }

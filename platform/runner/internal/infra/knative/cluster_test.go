@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/app/apptest"
@@ -124,6 +125,7 @@ func TestClusterReasons(t *testing.T) {
 	selector.Compute = []byte(`{"kubernetes":{"node_selector":{"disk":"none"}}}`)
 	crash := k.build(t, reports, 1)
 	crash.Artifact = "image://" + k.image(t, "base/python3:1", map[string][]byte{"pelton/wrapper": []byte("#!/bin/sh\necho I cannot go on\nexit 3\n")})
+	broken := k.build(t, "import no_such_module\n\n\n"+reports, 1)
 	fine := k.build(t, reports, 1)
 	second := k.build(t, reports+"\n# another\n", 1)
 	for _, c := range []struct {
@@ -134,6 +136,7 @@ func TestClusterReasons(t *testing.T) {
 		{"missing", missing, "is not in the registry"},
 		{"selector", selector, "node selector"},
 		{"crash", crash, "I cannot go on"},
+		{"broken", broken, "its code cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"},
 		{"quota", fine, ""},
 		{"quota", second, "quota is exhausted"},
 	} {
@@ -146,6 +149,32 @@ func TestClusterReasons(t *testing.T) {
 		}
 		require.ErrorContains(t, err, c.want)
 	}
+}
+
+// TestClusterWaitsForANode: a pod that finds no node at first is waited for, also past Knative's word that it has failed.
+func TestClusterWaitsForANode(t *testing.T) {
+	k := openReal(t)
+	r := k.runner(t, "&deploy-timeout=3m")
+	nodes, err := r.cluster.kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	cordon := func(closed bool) {
+		for _, n := range nodes.Items {
+			_, err := r.cluster.kube.CoreV1().Nodes().Patch(context.Background(), n.Name, types.MergePatchType, fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, closed), metav1.PatchOptions{})
+			require.NoError(t, err)
+		}
+	}
+	t.Cleanup(func() { cordon(false) })
+	b := k.build(t, reports, 1)
+	cordon(true)
+	done := make(chan error, 1)
+	go func() { done <- r.Ensure(t.Context(), "acme", b) }()
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(12 * time.Second):
+	}
+	cordon(false)
+	require.NoError(t, <-done)
 }
 
 // TestClusterRestart is two hundred executions under way or waiting when the runner is killed. What the

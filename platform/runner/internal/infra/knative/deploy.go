@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -192,7 +193,10 @@ func (r *Runner) awaitService(ctx context.Context, b *backend, applied *unstruct
 				if t := r.troubleOfService(ctx, b, service); t != nil {
 					return t
 				}
-				return fault.New(fault.Unprocessable, "it does not start: %s", message)
+				if !r.starts(b, service) {
+					return fault.New(fault.Unprocessable, "it does not start: %s", message)
+				}
+				reason = message
 			}
 		}
 		if n%4 == 3 {
@@ -215,6 +219,13 @@ func (r *Runner) awaitService(ctx context.Context, b *backend, applied *unstruct
 		}
 		timer.Stop()
 	}
+}
+
+// starts tells whether a service has a pod that is well: Knative says of one that found no node at first that the service
+// has failed, until it is ready.
+func (r *Runner) starts(b *backend, service string) bool {
+	pods, _ := r.pods.of(b.ns, shortBuild(b.o.build.Digest))
+	return slices.ContainsFunc(pods, func(p *pod) bool { return p.service == service && p.trouble == nil && !p.over && !p.ending })
 }
 
 // loadPatience is how long a deployment waits until a new service's code is loaded. What takes longer, such as a model,
