@@ -8,8 +8,14 @@ out=build/testcluster
 run=${PELTON_CLUSTER_RUN:-^TestCluster}
 cluster() { config/testcluster/cluster "$@"; }
 all="programs kaniko knative platform install brokers events rabbitmqbroker"
-# End-to-end tests that say the same of actions as local processes and as pods.
-scripts='^(TestClusterPlatform|TestHello|TestGraph|TestPatterns|TestHistory|TestSource|TestEventTriggers|TestTrace)$'
+# End-to-end tests that say the same of actions as local processes and as pods. The others either have nothing to do with how
+# actions run, or look into folders and processes of this machine, which pods have not.
+scripts=TestClusterPlatform,TestClusterPrivateRegistry,TestHello,TestGraph,TestPatterns,TestHistory,TestTrace,TestTraffic,TestCompat
+scripts=$scripts,TestSource,TestSourceSettings,TestEventTriggers,TestWebhooks,TestCloudEventsIn,TestDeadLetters,TestBackfill,TestScheduleCatchUp
+scripts=$scripts,TestBuildsWithDependencies,TestBuildFailures,TestAuthorsFirstSteps,TestMisbehaviour,TestLongLog,TestPausedWorkflow,TestManyRuns
+scripts=$scripts,TestSharedLimits,TestRunDebug,TestRetention,TestBackup,TestEverythingIsStillThere
+scripts=$scripts,TestKilledInTheMiddle,TestCrash,TestDatabaseKilled,TestReplicas,TestReplicasKeepSources
+scripts="^($(echo "$scripts" | tr , '|'))\$"
 for part in "$@"; do
   case " $all " in *" $part "*) ;; *) echo "unknown part '$part'; parts are: $all" >&2; exit 2 ;; esac
 done
@@ -65,7 +71,7 @@ for p in ${*:-$all}; do
   programs) part programs make --no-print-directory cluster-check ;;
   kaniko) part kaniko tests 30m ./builder/internal/infra/kaniko ;;
   knative) part knative tests 40m ./platform/runner/internal/infra/knative ;;
-  platform) part platform env PELTON_E2E=cluster go test -count=1 -v -timeout 40m -run "${PELTON_CLUSTER_RUN:-$scripts}" ./platform/e2e ;;
+  platform) part platform env PELTON_E2E=cluster go test -count=1 -v -timeout 70m -run "${PELTON_CLUSTER_RUN:-$scripts}" ./platform/e2e ;;
   install) part install installation ;;
   brokers) part brokers tests 10m ./eventing/bridge/internal/infra/knativebroker ;;
   events) part events go test -count=1 -v -timeout 40m -run "${PELTON_CLUSTER_RUN:-^TestClusterEvents}" ./platform/e2e ;; # it makes its own settings
