@@ -14,7 +14,7 @@ scripts=TestClusterPlatform,TestClusterPrivateRegistry,TestHello,TestGraph,TestP
 scripts=$scripts,TestSource,TestSourceSettings,TestEventTriggers,TestWebhooks,TestCloudEventsIn,TestDeadLetters,TestBackfill,TestScheduleCatchUp
 scripts=$scripts,TestBuildsWithDependencies,TestBuildFailures,TestAuthorsFirstSteps,TestMisbehaviour,TestLongLog,TestPausedWorkflow,TestManyRuns
 scripts=$scripts,TestSharedLimits,TestRunDebug,TestRetention,TestBackup,TestEverythingIsStillThere
-scripts=$scripts,TestKilledInTheMiddle,TestCrash,TestDatabaseKilled,TestReplicas,TestReplicasKeepSources
+scripts=$scripts,TestKilledInTheMiddle,TestCrash,TestDatabaseKilled,TestChaos,TestReplicas,TestReplicasKeepSources
 scripts="^($(echo "$scripts" | tr , '|'))\$"
 for part in "$@"; do
   case " $all " in *" $part "*) ;; *) echo "unknown part '$part'; parts are: $all" >&2; exit 2 ;; esac
