@@ -62,11 +62,11 @@ func TestClusterPlatform(t *testing.T) {
 			if strings.Contains(body, word+"Ada!") {
 				return true, nil
 			}
-			time.Sleep(200 * time.Millisecond)
+			wait(ctx, t, 200*time.Millisecond)
 			return false, nil
 		}))
 		times = append(times, time.Since(saved).Round(time.Millisecond))
-		time.Sleep(3 * time.Second)
+		wait(ctx, t, 3*time.Second)
 	}
 	slices.Sort(times)
 	t.Logf("figure: a changed line answered after %s, median of %v", times[1], times)
