@@ -33,7 +33,7 @@ func Poll(ctx context.Context, timeout time.Duration, what string, check func() 
 	}
 }
 
-// WhileBuilt gives an order again for as long as an action that it is about is being built, and says so once on o.Err.
+// WhileBuilt gives an order again for as long as an action that it is about is being built, and says so once on f.Err.
 func (f *Factory) WhileBuilt(ctx context.Context, timeout time.Duration, what string, order func() error) error {
 	told := false
 	return Poll(ctx, timeout, "the build of an action of "+what, func() (bool, error) {
