@@ -86,7 +86,7 @@ func GoOverlay(gomod []byte, a action.Action) (files map[string]string, main str
 	if m == nil {
 		return nil, "", &Error{Kind: "compile", File: "go.mod", Line: 1, Message: "go.mod: names no module"}
 	}
-	files, err = golang.Overlay(string(m[1]), goItems(a.Inputs), goItems(a.Outputs))
+	files, err = golang.Overlay(string(m[1]), a.Kind == "Source", goItems(a.Inputs), goItems(a.Outputs))
 	if err != nil {
 		return nil, "", &Error{Kind: "compile", Message: err.Error()}
 	}

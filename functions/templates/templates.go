@@ -51,8 +51,8 @@ type File struct {
 // Action is the files of a new processor in a language.
 func Action(language string, v Values) ([]File, error) { return render(language, v) }
 
-// Source is the files of a new source, which Python alone has so far.
-func Source(v Values) ([]File, error) { return render("source", v) }
+// Source is the files of a new source in a language.
+func Source(language string, v Values) ([]File, error) { return render("source/"+language, v) }
 
 // Workflow is the text of a workflow that calls one action.
 func Workflow(v Values) ([]byte, error) {

@@ -41,12 +41,15 @@ func TestActionsPassTheScan(t *testing.T) {
 }
 
 func TestSourcePassesTheScan(t *testing.T) {
-	files, err := templates.Source(templates.Values{ID: "ticker"})
-	require.NoError(t, err)
-	a, problems := action.Load(os.DirFS(write(t, files)), ".", "ticker")
-	require.Empty(t, problems)
-	require.Equal(t, "Source", a.Kind)
-	require.Equal(t, "run", a.Export)
+	for _, language := range templates.Languages {
+		files, err := templates.Source(language, templates.Values{ID: "ticker"})
+		require.NoError(t, err)
+		a, problems := action.Load(os.DirFS(write(t, files)), ".", "ticker")
+		require.Empty(t, problems)
+		require.Equal(t, "Source", a.Kind)
+		require.Equal(t, language, a.Runtime)
+		require.Equal(t, language != "go", a.Export == "run")
+	}
 }
 
 func TestWorkflowPassesTheCheck(t *testing.T) {
@@ -69,10 +72,29 @@ func TestWorkflowPassesTheCheck(t *testing.T) {
 	}
 }
 
-// TestGoCompiles: the Go action compiles by itself, so editors show no error.
+// TestGoCompiles: the Go action and the Go source compile by themselves, so editors show no error.
 func TestGoCompiles(t *testing.T) {
+	for _, files := range [][]templates.File{goAction(t), goSource(t)} {
+		vet(t, files)
+	}
+}
+
+func goAction(t *testing.T) []templates.File {
+	t.Helper()
 	files, err := templates.Action("go", templates.Values{ID: "greet"})
 	require.NoError(t, err)
+	return files
+}
+
+func goSource(t *testing.T) []templates.File {
+	t.Helper()
+	files, err := templates.Source("go", templates.Values{ID: "ticker"})
+	require.NoError(t, err)
+	return files
+}
+
+func vet(t *testing.T, files []templates.File) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "vet", "./...")
 	cmd.Dir = write(t, files)
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "GOPROXY=off")

@@ -121,7 +121,6 @@ func TestBadInput(t *testing.T) {
 		{"action new Greet", 2, "pelton: \"Greet\" is no name of an action: give 3 to 24 of a-z, 0-9, - and ., starting with a letter or digit\n"},
 		{"action new ../up", 2, "pelton: \"../up\" is no name of an action: give 3 to 24 of a-z, 0-9, - and ., starting with a letter or digit\n"},
 		{"action new greet --lang python", 2, "pelton: --lang \"python\" is none of [python3 nodejs go] (did you mean python3?)\n"},
-		{"action new greet --lang go --source", 2, "pelton: --source needs --lang python3: sources are written in Python in this version\n"},
 		{"action new greet --source --workflow", 2, "pelton: --workflow calls a processor by HTTP: leave out --source\n"},
 		{"action check none", 2, "pelton: none is no folder: name the folder of an action, or one above\n"},
 		{"action check empty", 2, "pelton: empty holds no action.yaml and no ryax_metadata.yaml: make an action with `pelton action new NAME`\n"},

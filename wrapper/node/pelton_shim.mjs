@@ -2,6 +2,7 @@
 // other. Speaks length-prefixed JSON frames (4 bytes, big endian) with the wrapper over file
 // descriptor 3; executions ahead lie in a queue, file descriptor 4, of which one is taken at a time.
 // Standard library only, Node.js 20 and later.
+import { randomUUID } from "node:crypto";
 import { readFileSync, readSync, writeSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
@@ -13,6 +14,7 @@ const started = process.hrtime.bigint();
 const [bundle, , queued] = process.argv.slice(2);
 const codeDir = path.join(path.resolve(bundle ?? "."), "code") + path.sep;
 const config = JSON.parse(readFileSync(path.join(bundle, "bundle.json"), "utf8"));
+const isSource = config.kind === "Source";
 const shim = fileURLToPath(import.meta.url);
 const maxText = 64 * 1024 * 1024;
 const socket = new net.Socket({ fd: 3, readable: true, writable: true });
@@ -176,10 +178,71 @@ async function load() {
   process.chdir(path.dirname(file));
   globalThis.require ??= createRequire(pathToFileURL(file));
   const module = await import(pathToFileURL(file).href);
-  const candidates = [module.handle, module.default?.handle, module.default?.default, module.default];
-  const handle = candidates.find((c) => typeof c === "function");
-  if (!handle) throw new Error(`${path.basename(file)} exports no handler: export const handle = (inputs) => …, export default, or module.exports = fn`);
-  return handle;
+  const name = isSource ? "run" : "handle";
+  const candidates = [module[name], module.default?.[name], module.default?.default, module.default];
+  const found = candidates.find((c) => typeof c === "function");
+  if (!found && isSource) throw new Error(`${path.basename(file)} exports no source: export async function run(service, inputs) { … }`);
+  if (!found) throw new Error(`${path.basename(file)} exports no handler: export const handle = (inputs) => …, export default, or module.exports = fn`);
+  return found;
+}
+
+// Service is what a source gets as its first parameter: it tells events, each of which starts a run.
+class Service {
+  #id;
+  #seq = 0;
+  #stream = randomUUID();
+  #waiting = new Map();
+  #outputs;
+
+  constructor(start, signal) {
+    this.#id = start.id;
+    this.#outputs = [...(config.outputs ?? []), ...(start.outputs ?? [])];
+    this.cursor = start.cursor ?? null; // the last durable one, null at first
+    this.signal = signal;
+  }
+
+  get cancelled() {
+    return this.signal.aborted;
+  }
+
+  // createRun starts a run with these values, and gives its id once the run is durable. With a key, a second event of
+  // the same key finds the first one's run. The cursor comes back as service.cursor after a restart.
+  createRun(data = {}, { key, cursor } = {}) {
+    const seq = ++this.#seq;
+    // Without a key of the author's, one of this stream: a message that is told again after a broken connection is the
+    // same event.
+    const extra = { seq, key: key === undefined || key === null ? `${this.#stream}#${seq}` : String(key) };
+    if (cursor !== undefined && cursor !== null) extra.cursor = plain(cursor, "cursor");
+    const text = encodeOutputs("event", this.#id, [data], false);
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(seq, { resolve, reject });
+      sendText(`${text.slice(0, -1)},${JSON.stringify(extra).slice(1)}`);
+    });
+  }
+
+  createRunError(message = "the source reported an error") {
+    send({ t: "log", id: this.#id, s: "logger", l: "error", m: String(message) });
+  }
+
+  getOutputDefinitions() {
+    return this.#outputs.map((o) => ({ ...o }));
+  }
+
+  log(message, level = "info") {
+    send({ t: "log", id: this.#id, s: "logger", l: level, m: String(message) });
+  }
+
+  acknowledged(message) {
+    const told = this.#waiting.get(message.seq);
+    this.#waiting.delete(message.seq);
+    if (message.run_id) told?.resolve(message.run_id);
+    else told?.reject(new Error("the event was refused: the platform's log says why"));
+  }
+}
+
+// untilCancelled waits for a source; one that does not look at its signal is left where it waits.
+function untilCancelled(running, signal) {
+  return Promise.race([running, new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }))]);
 }
 
 // execute runs one execution and gives the next one, null when none is there.
@@ -201,7 +264,8 @@ async function execute(handle, start, wantsContext) {
       sendText(encodeOutputs("out", id, [value], true));
     },
   };
-  current = { id, cancel: () => controller.abort(new Error("the execution was cancelled")) };
+  const service = isSource ? new Service(start, controller.signal) : null;
+  current = { id, service, cancel: () => controller.abort(new Error("the execution was cancelled")) };
   if (c.workdir) {
     process.chdir(c.workdir);
     process.env.TMPDIR = path.join(path.dirname(c.workdir), "tmp");
@@ -212,10 +276,15 @@ async function execute(handle, start, wantsContext) {
   let frame;
   const before = process.cpuUsage();
   try {
-    let result = await (wantsContext ? handle(inputs, ctx) : handle(inputs));
-    if (result === undefined || result === null) result = emitted ? [] : {};
-    const list = Array.isArray(result);
-    frame = encodeOutputs("result", id, list ? result : [result], list);
+    if (service) {
+      await untilCancelled(handle(service, inputs), controller.signal);
+      frame = JSON.stringify({ t: "done", id });
+    } else {
+      let result = await (wantsContext ? handle(inputs, ctx) : handle(inputs));
+      if (result === undefined || result === null) result = emitted ? [] : {};
+      const list = Array.isArray(result);
+      frame = encodeOutputs("result", id, list ? result : [result], list);
+    }
   } catch (error) {
     frame = JSON.stringify(controller.signal.aborted ? { t: "fail", id, kind: "cancelled", m: "the execution was cancelled" } : failure(id, error));
   }
@@ -267,7 +336,8 @@ socket.on("data", (chunk) => {
         starts.push(next);
         wake?.();
       } else held ??= next; // that one was taken back meanwhile; this one is behind a start that is on its way
-    } else if (message.t === "cancel") current?.cancel();
+    } else if (message.t === "ack") current?.service?.acknowledged(message);
+    else if (message.t === "cancel") current?.cancel();
   }
 });
 socket.on("end", () => process.exit(0));

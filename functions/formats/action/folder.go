@@ -26,7 +26,12 @@ var handlers = map[string][]string{
 	"go":      {"go.mod"},
 }
 
-var sources = map[string][]string{"python3": {"source.py", "ryax_run.py", "handler.py"}}
+// sources are the files that may hold a source.
+var sources = map[string][]string{
+	"python3": {"source.py", "ryax_run.py", "handler.py"},
+	"nodejs":  {"source.js", "source.mjs", "source.cjs", "source.ts", "handler.js", "handler.mjs", "handler.cjs", "handler.ts", "index.js", "index.mjs", "index.ts"},
+	"go":      {"go.mod"},
+}
 
 // checkFolder finds the handler, checks its signature as far as text tells, and the logo.
 func checkFolder(fsys fs.FS, dir, name string, a *Action) problem.List {
@@ -37,7 +42,7 @@ func checkFolder(fsys fs.FS, dir, name string, a *Action) problem.List {
 		a.Export = "run"
 		candidates = sources[a.Runtime]
 		if a.Runtime != "" && candidates == nil {
-			return problem.List{{File: name, Path: "spec.runtime", Message: "sources are written in Python in this version", Remedy: "use runtime: python3"}}
+			return problem.List{{File: name, Path: "spec.runtime", Message: "a source is written in Python, JavaScript or Go", Remedy: "use runtime: python3, nodejs or go"}}
 		}
 	}
 	for _, c := range candidates {
@@ -54,7 +59,7 @@ func checkFolder(fsys fs.FS, dir, name string, a *Action) problem.List {
 		out = append(out, checkPython(fsys, dir, name, a)...)
 	case a.Runtime == "go":
 		a.Export = ""
-		out = append(out, checkGo(fsys, dir, name)...)
+		out = append(out, checkGo(fsys, dir, name, a.Kind)...)
 	}
 	if a.Logo != "" {
 		out = append(out, checkLogo(fsys, dir, name, a.Logo)...)
@@ -108,14 +113,20 @@ func checkPython(fsys fs.FS, dir, name string, a *Action) problem.List {
 
 var goHandle = regexp.MustCompile(`(?m)^func Handle\(\s*\w+\s+context\.Context,\s*\w+\s+Input\s*\)\s*\(\s*(\w+\s+)?Output,\s*(\w+\s+)?error\s*\)`)
 
-func checkGo(fsys fs.FS, dir, name string) problem.List {
+var goRun = regexp.MustCompile(`(?m)^func Run\(\s*\w+\s+context\.Context,\s*\w+\s+Source,\s*\w+\s+Input\s*\)\s*(error|\(\s*(\w+\s+)?error\s*\))`)
+
+func checkGo(fsys fs.FS, dir, name, kind string) problem.List {
+	function, form, text := goHandle, "Handle", "func Handle(ctx context.Context, in Input) (Output, error)"
+	if kind == "Source" {
+		function, form, text = goRun, "Run", "func Run(ctx context.Context, source Source, in Input) error"
+	}
 	files, err := fs.Glob(fsys, path.Join(dir, "*.go"))
 	if err != nil || len(files) == 0 {
-		return problem.List{{File: name, Message: "there is no Go file", Remedy: "add handler.go with package action and func Handle(ctx context.Context, in Input) (Output, error)"}}
+		return problem.List{{File: name, Message: "there is no Go file", Remedy: "add handler.go with package action and " + text}}
 	}
 	for _, f := range files {
 		data, err := fs.ReadFile(fsys, f)
-		if err != nil || !goHandle.Match(data) {
+		if err != nil || !function.Match(data) {
 			continue
 		}
 		if !regexp.MustCompile(`(?m)^package action\b`).Match(data) {
@@ -123,7 +134,7 @@ func checkGo(fsys fs.FS, dir, name string) problem.List {
 		}
 		return nil
 	}
-	return problem.List{{File: name, Message: "there is no function Handle of the right form", Remedy: "write func Handle(ctx context.Context, in Input) (Output, error)"}}
+	return problem.List{{File: name, Message: "there is no function " + form + " of the right form", Remedy: "write " + text}}
 }
 
 func checkLogo(fsys fs.FS, dir, name, logo string) problem.List {

@@ -28,7 +28,7 @@ func NewCmdNew(f *factory.Factory, runF func(context.Context, *NewOptions) error
 	o := &NewOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use: "new NAME", Short: "Write a new action that works, with a test", Args: factory.ExactArgs("NAME"),
-		Example: "  pelton action new greet --lang python3\n  pelton action new greet --lang nodejs --workflow",
+		Example: "  pelton action new greet --lang python3\n  pelton action new greet --lang nodejs --workflow\n  pelton action new ticker --lang go --source",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ID = args[0]
 			if !idPattern.MatchString(o.ID) {
@@ -36,9 +36,6 @@ func NewCmdNew(f *factory.Factory, runF func(context.Context, *NewOptions) error
 			}
 			if err := factory.OneOf("lang", o.Language, templates.Languages...); err != nil {
 				return err
-			}
-			if o.Source && o.Language != "python3" {
-				return factory.Usage("--source needs --lang python3: sources are written in Python in this version")
 			}
 			if o.Source && o.Workflow {
 				return factory.Usage("--workflow calls a processor by HTTP: leave out --source")
@@ -61,7 +58,7 @@ func create(o *NewOptions) error {
 	var files []templates.File
 	var err error
 	if o.Source {
-		files, err = templates.Source(values)
+		files, err = templates.Source(o.Language, values)
 	} else {
 		files, err = templates.Action(o.Language, values)
 	}

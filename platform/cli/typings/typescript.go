@@ -29,6 +29,30 @@ export interface Context {
 export type Handle = (inputs: Inputs, ctx: Context) => Outputs | Outputs[] | Promise<Outputs | Outputs[]>;
 `
 
+const typescriptSource = `
+/** Of an event: a second one of the same key finds the first one's run; the cursor comes back after a restart. */
+export interface EventOptions {
+  key?: string | number;
+  cursor?: unknown;
+}
+
+/** The first argument of a source. */
+export interface Service {
+  /** The last durable one, null at first. */
+  readonly cursor: unknown;
+  readonly signal: AbortSignal;
+  readonly cancelled: boolean;
+  /** Starts a run, and gives its id once the run is durable. */
+  createRun(data: Outputs, options?: EventOptions): Promise<string>;
+  createRunError(message?: string): void;
+  getOutputDefinitions(): Record<string, unknown>[];
+  log(message: unknown, level?: "debug" | "info" | "warn" | "error"): void;
+}
+
+/** In JavaScript: a comment of @type {import("./pelton_types").Run} before the function run. */
+export type Run = (service: Service, inputs: Inputs) => Promise<void>;
+`
+
 func typescript(a action.Action) string {
 	var b strings.Builder
 	b.WriteString("// " + mark + "\n")
@@ -50,7 +74,11 @@ func typescript(a action.Action) string {
 	} else {
 		structure(&b, "Outputs", "What the handler returns; files and directories are paths below the working directory.", a.Outputs, outputs)
 	}
-	b.WriteString(typescriptTail)
+	if a.Kind == "Source" {
+		b.WriteString(typescriptSource)
+	} else {
+		b.WriteString(typescriptTail)
+	}
 	return b.String()
 }
 

@@ -34,7 +34,7 @@ func Text(a action.Action) (string, error) {
 	case "nodejs":
 		return typescript(a), nil
 	case "go":
-		return golang.Types(goItems(a.Inputs), goItems(a.Outputs))
+		return golang.Types(a.Kind == "Source", goItems(a.Inputs), goItems(a.Outputs))
 	}
 	return "", fmt.Errorf("the runtime %s has no generated types: they are made for python3, nodejs and go", a.Runtime)
 }
