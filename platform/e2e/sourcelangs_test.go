@@ -76,7 +76,9 @@ func TestSourceLanguages(t *testing.T) {
 				write(t, filepath.Join(folder, name), text)
 			}
 			p := start(t)
-			deploy(t, p, dir, "counted")
+			building := deadline(t, 5*patience()/2) // the first Go build of a machine compiles the standard library
+			require.NoError(t, p.AddFolder(building, "counted", dir))
+			require.NoError(t, p.WaitLive(building, "counted"))
 			ctx := deadline(t, 2*time.Minute)
 			count := func() int { return countRuns(ctx, t, p) }
 			require.NoError(t, harness.Until(ctx, "some runs have started", func() (bool, error) { return count() >= 20, nil }))
