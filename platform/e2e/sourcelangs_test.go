@@ -60,8 +60,8 @@ func Run(ctx context.Context, source Source, in Input) error {
 }
 `
 
-// TestSourceLanguages: sources in JavaScript and Go start runs; a SIGKILL of the platform loses and doubles no event, and a
-// source that is no longer wanted ends.
+// TestSourceLanguages: sources in JavaScript and Go start runs; a SIGKILL of the platform and of the source loses and
+// doubles no event, the source gets its cursor back, and one that is no longer wanted ends.
 func TestSourceLanguages(t *testing.T) {
 	for language, files := range map[string]map[string]string{
 		"nodejs": {"source.mjs": nodeCounter},
@@ -83,9 +83,13 @@ func TestSourceLanguages(t *testing.T) {
 			count := func() int { return countRuns(ctx, t, p) }
 			require.NoError(t, harness.Until(ctx, "some runs have started", func() (bool, error) { return count() >= 20, nil }))
 			p.Kill()
+			killWrappers(t, p) // and the source with them; pods go on
 			require.NoError(t, p.Restart(ctx))
 			require.NoError(t, harness.Until(ctx, "every event has its run", func() (bool, error) { return count() >= 200, nil }))
 			eachOnce(ctx, t, p)
+			if !onCluster() { // the keys alone would hide a lost cursor
+				require.Regexp(t, `counting on from [1-9]`, p.LogTail(500))
+			}
 			program := map[string]string{"nodejs": "pelton_shim.mjs", "go": "/bin/action"}[language]
 			require.Equal(t, !onCluster(), runs(t, p.Home, program))
 			code, out := cli(t, p, "workflow", "undeploy", "counted")

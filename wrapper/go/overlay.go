@@ -111,8 +111,8 @@ type Event struct {
 type Source struct {
 	Cursor  json.RawMessage  // the last durable one, nil at first
 	Outputs []map[string]any // those that the workflow adds (dynamic_outputs), as the metadata would describe them
-	// CreateRun starts a run and gives its id once it is durable. An error says that it could not be started. Safe for
-	// concurrent use.
+	// CreateRun starts a run and gives its id once it is durable. An error says that it could not be started; once ctx is
+	// done it may have been. Safe for concurrent use.
 	CreateRun func(ctx context.Context, e Event) (runID string, err error)
 }
 `

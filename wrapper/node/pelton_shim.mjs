@@ -207,7 +207,7 @@ class Service {
 
   // createRun starts a run with these values, and gives its id once the run is durable. With a key, a second event of
   // the same key finds the first one's run. The cursor comes back as service.cursor after a restart.
-  createRun(data = {}, { key, cursor } = {}) {
+  async createRun(data = {}, { key, cursor } = {}) {
     const seq = ++this.#seq;
     // Without a key of the author's, one of this stream: a message that is told again after a broken connection is the
     // same event.

@@ -116,13 +116,13 @@ var goHandle = regexp.MustCompile(`(?m)^func Handle\(\s*\w+\s+context\.Context,\
 var goRun = regexp.MustCompile(`(?m)^func Run\(\s*\w+\s+context\.Context,\s*\w+\s+Source,\s*\w+\s+Input\s*\)\s*(error|\(\s*(\w+\s+)?error\s*\))`)
 
 func checkGo(fsys fs.FS, dir, name, kind string) problem.List {
-	function, form, text := goHandle, "Handle", "func Handle(ctx context.Context, in Input) (Output, error)"
+	file, function, form, text := "handler.go", goHandle, "Handle", "func Handle(ctx context.Context, in Input) (Output, error)"
 	if kind == "Source" {
-		function, form, text = goRun, "Run", "func Run(ctx context.Context, source Source, in Input) error"
+		file, function, form, text = "source.go", goRun, "Run", "func Run(ctx context.Context, source Source, in Input) error"
 	}
 	files, err := fs.Glob(fsys, path.Join(dir, "*.go"))
 	if err != nil || len(files) == 0 {
-		return problem.List{{File: name, Message: "there is no Go file", Remedy: "add handler.go with package action and " + text}}
+		return problem.List{{File: name, Message: "there is no Go file", Remedy: "add " + file + " with package action and " + text}}
 	}
 	for _, f := range files {
 		data, err := fs.ReadFile(fsys, f)
