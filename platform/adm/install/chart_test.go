@@ -140,6 +140,7 @@ func TestChartPullSecret(t *testing.T) {
 	var verbs []any
 	for _, rule := range objects["ClusterRole pelton-pelton-runner"].at("rules").([]any) {
 		if r := object(rule.(map[string]any)); slices.Contains(r.at("resources").([]any), any("secrets")) {
+			require.Equal(t, []any{"pelton-pull"}, r.at("resourceNames"), "no other secret")
 			verbs = append(verbs, r.at("verbs").([]any)...)
 		}
 	}
