@@ -105,17 +105,21 @@ func TestWrite(t *testing.T) {
 	require.Equal(t, "mine = 1\n", string(text))
 }
 
-// TestGoScaffold: what `action new` writes for Go is what is generated.
+// TestGoScaffold: what `action new` writes for Go is what is generated, of a processor and of a source.
 func TestGoScaffold(t *testing.T) {
-	files, err := templates.Action("go", templates.Values{ID: "greet"})
+	processor, err := templates.Action("go", templates.Values{ID: "greet"})
 	require.NoError(t, err)
-	dir := t.TempDir()
-	for _, f := range files {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, f.Path), f.Data, 0o644))
+	source, err := templates.Source("go", templates.Values{ID: "ticker"})
+	require.NoError(t, err)
+	for _, files := range [][]templates.File{processor, source} {
+		dir := t.TempDir()
+		for _, f := range files {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, f.Path), f.Data, 0o644))
+		}
+		a, problems := action.Load(os.DirFS(dir), ".", "scaffold")
+		require.Empty(t, problems)
+		_, state, err := typings.Write(dir, a)
+		require.NoError(t, err)
+		require.Equal(t, "unchanged", state)
 	}
-	a, problems := action.Load(os.DirFS(dir), ".", "greet")
-	require.Empty(t, problems)
-	_, state, err := typings.Write(dir, a)
-	require.NoError(t, err)
-	require.Equal(t, "unchanged", state)
 }
