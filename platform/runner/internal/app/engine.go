@@ -295,11 +295,11 @@ func (sh *shard) committed(q *queued, err error) {
 		sh.publish(r, q.Row)
 	}
 	if q.Start != nil && sh.e.feed.watched() {
-		sum := r.ended()
+		sum := r.told()
 		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "run_started", Run: &sum})
 	}
 	if len(q.Waits) > 0 && sh.e.feed.watched() {
-		sum := r.ended()
+		sum := r.told()
 		sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "waits_changed", Run: &sum})
 	}
 	sh.run(r, q.commands)
@@ -377,8 +377,7 @@ func (sh *shard) ask(r *liveRun, c domain.Command) {
 		return
 	}
 	_, step, _ := r.s.Target(c)
-	sum := r.ended()
-	sum.State = r.s.Shown()
+	sum := r.told()
 	sh.e.feed.tell(sum.Project, ProjectEvent{Kind: "decision_wanted", Run: &sum, Step: r.s.Plan.Nodes[step].Spec.ID, Text: r.s.Question(c), Reminder: c.Reason != ""})
 }
 
@@ -433,6 +432,17 @@ func (sh *shard) giveUp(r *liveRun, err error) {
 	sh.drop(r, nil)
 }
 
+// told is what people may hear of a run: an end counts once it is durable.
+func (r *liveRun) told() RunSummary {
+	if r.s.Status.Ended() && r.result == nil {
+		sum := r.summary
+		sum.State = domain.RunRunning
+		return sum
+	}
+	return r.ended()
+}
+
+// ended is a run as it stands in memory, which is ahead of what is durable.
 func (r *liveRun) ended() RunSummary {
 	sum := r.summary
 	sum.State = r.s.Shown()

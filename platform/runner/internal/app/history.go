@@ -95,7 +95,9 @@ func (s *Service) detailHere(ctx context.Context, project, runID string) (RunDet
 	var d RunDetail
 	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
 		if r.s.Nodes() < domain.LargeRun {
-			d = detail(r.ended(), r.s, r.sinks)
+			if d = detail(r.told(), r.s, r.sinks); !d.State.Ended() && r.s.Status.Ended() {
+				d.Result, d.Failed = nil, nil
+			}
 		}
 	})
 	if err != nil {

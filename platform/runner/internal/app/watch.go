@@ -63,7 +63,7 @@ func (sh *shard) publish(r *liveRun, row []byte) {
 		f := &facts[i]
 		switch f.Kind {
 		case domain.FactRunStarted, domain.FactCancelling, domain.FactRunQueued, domain.FactRunAdmitted, domain.FactPaused, domain.FactResumed, domain.FactConcluding:
-			sum := r.ended()
+			sum := r.told()
 			r.shown = sum.State
 			r.tell(RunEvent{Kind: "run", Run: &sum})
 		case domain.FactRunEnded: // told last, by drop
@@ -74,7 +74,7 @@ func (sh *shard) publish(r *liveRun, row []byte) {
 	}
 	if shown := r.s.Shown(); shown != r.shown && !shown.Ended() {
 		r.shown = shown
-		sum := r.ended()
+		sum := r.told()
 		r.tell(RunEvent{Kind: "run", Run: &sum})
 	}
 }

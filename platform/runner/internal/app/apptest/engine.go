@@ -84,6 +84,7 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("an incarnation that was taken over stops and writes nothing", func(t *testing.T) { fenced(t, open) })
 	t.Run("cancel stops attempts and keeps what they gave", func(t *testing.T) { cancelled(t, open) })
 	t.Run("a run of durability none answers at once and is written after its end", func(t *testing.T) { brief(t, open) })
+	t.Run("an end is told once it is durable", func(t *testing.T) { endTold(t, open) })
 	t.Run("retry waits and tries again", func(t *testing.T) { retried(t, open) })
 	t.Run("a step that takes too long fails with timeout", func(t *testing.T) { timedOut(t, open) })
 	t.Run("secrets reach the action and nothing else", func(t *testing.T) { secrets(t, open) })

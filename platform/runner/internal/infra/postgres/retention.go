@@ -130,8 +130,14 @@ func (s *Store) RemoveRun(ctx context.Context, project, run string) error {
 	return pg.Translate(pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		var ended, needed bool
 		var parent string
-		if err := tx.QueryRow(ctx, s.q["removable_run"], run, project).Scan(&ended, &needed, &parent); err != nil {
-			return err
+		// The row may have been waited for while the run ended: the first answer to whether it is needed is then of before.
+		for range 2 {
+			if err := tx.QueryRow(ctx, s.q["removable_run"], run, project).Scan(&ended, &needed, &parent); err != nil {
+				return err
+			}
+			if !needed {
+				break
+			}
 		}
 		switch {
 		case !ended:
