@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -100,6 +101,63 @@ func TestCrash(t *testing.T) {
 		lost += max(0, starts(m)-1)
 	}
 	t.Logf("%d runs of 5 steps, %d kills, %d attempts lost and made again", runs, kills, lost)
+}
+
+// TestCrashOfPure kills peltond while steps that only compute run ahead of its journal. They may be made again;
+// the runs come to the same results, and the step at their end, which writes, is judged as any other.
+func TestCrashOfPure(t *testing.T) {
+	unsplit(t, "it is one process")
+	const kills, runs, pure = 8, 40, 8
+	m := newMarks(t)
+	p := start(t)
+	add := "def handle(inputs):\n    print('one of many')\n    return {'n': inputs['n'] + 1}\n"
+	steps, from := "", "inputs.n"
+	for i := range pure {
+		steps += fmt.Sprintf("    - {id: p%d, uses: ./actions/add, effect: pure, with: {n: \"${%s}\"}}\n", i, from)
+		from = fmt.Sprintf("steps.p%d.n", i)
+	}
+	steps += "    - {id: mark, uses: ./actions/mark, needs: [p7], with: {file: \"${inputs.file}\"}}\n"
+	deploy(t, p, workspace(t, merge(python("actions/mark", "[{name: file, type: string}]", "[{name: file, type: string}]", markHandler),
+		python("actions/add", "[{name: n, type: integer}]", "[{name: n, type: integer}]", add),
+		map[string]string{"workflows/pure.yaml": workflowYAML("pure", "  inputs: [{name: file, type: string}, {name: n, type: integer}]\n  steps:\n"+steps+"  result: {n: \"${"+from+"}\", file: \"${steps.mark.file}\"}\n")})), "pure")
+	ctx := deadline(t, 5*time.Minute)
+	var ids []string
+	finished := map[string]int{}
+	database, err := p.Database("runner")
+	require.NoError(t, err)
+	for k := range kills {
+		for range runs / kills {
+			r, err := p.StartRun(ctx, "pure", map[string]any{"file": m.where, "n": len(ids)})
+			require.NoError(t, err)
+			ids = append(ids, r.ID)
+		}
+		wait(ctx, t, time.Duration(rand.IntN(300))*time.Millisecond)
+		p.Kill()
+		if k%4 == 3 {
+			killWrappers(t, p)
+		}
+		journal, err := runner.ReadJournal(ctx, database, "default")
+		require.NoError(t, err)
+		marks := readMarks(t, m.file)
+		for _, r := range journal {
+			for _, s := range r.Steps {
+				if s.Step == "mark" {
+					judgeStep(t, r.ID, s, marks[r.ID+" "+s.Step], finished)
+				}
+			}
+		}
+		require.NoError(t, p.Restart(ctx))
+	}
+	for i, id := range ids {
+		r, err := p.WaitRun(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, "completed", r.State, "run %s: %+v", id, r.Error)
+		require.Equal(t, strconv.Itoa(i+pure), string(r.Result["n"]))
+	}
+	final := readMarks(t, m.file)
+	for key, n := range finished {
+		require.Equal(t, n, len(final[key]), "%s has lines after it had finished", key)
+	}
 }
 
 // judgeStep holds what the journal says of a step at a kill against its lines. A finished step gets

@@ -176,7 +176,8 @@ func (s *Service) open(ctx context.Context, cfg Config, cipher *aead.Cipher) (er
 		}
 		others = s.peers
 	}
-	s.app = app.New(app.Config{Name: cfg.Replica, Lease: cfg.Lease, Beat: cfg.Beat, CancelGrace: cfg.CancelGrace, Retention: cfg.Retention}, app.Deps{
+	s.app = app.New(app.Config{Name: cfg.Replica, Lease: cfg.Lease, Beat: cfg.Beat, CancelGrace: cfg.CancelGrace, Retention: cfg.Retention,
+		Ahead: !strings.HasPrefix(cfg.Deployer, "knative:")}, app.Deps{
 		Store: store, Journal: func(fence int64) app.Journal { return store.NewJournal(fence, nil) },
 		Compiler: cel.New(), Deployer: s.proc, Executor: s.proc, Heir: s.proc, Peers: others, Files: s.files, Cipher: cipher, Announce: events.Announcer{}, Schemas: jsonschema.Schemas{}, Calendar: cron.Calendar{},
 		Now: deps.Now, NewID: id.New, Jitter: rand.Float64, Metrics: metrics(deps.Metrics), Log: deps.Log,

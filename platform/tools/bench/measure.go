@@ -112,10 +112,13 @@ func (b *bench) chains(d *floors.Durable, p *platform) []one {
 			cpu1 = float64((p.trees() - before).Microseconds()) / 1e3 / (n + n/10) / floors.Steps
 			return v, err
 		}},
+		{"any_chain_1", func(context.Context) (float64, error) { return latency(p.addr, path("anychain"), 80) }},
+		{"any_one_step", func(context.Context) (float64, error) { return latency(p.addr, path("anyone"), 200) }},
 		{"cpu_1", func(context.Context) (float64, error) { return cpu1, nil }},
 		{"one_step", func(context.Context) (float64, error) { return latency(p.addr, path("one"), 200) }},
 		{"floor_chain_32", func(ctx context.Context) (float64, error) { return d.Rate(ctx, 32, span) }},
 		{"chain_32", func(ctx context.Context) (float64, error) { return rate(ctx, p.addr, path("chain"), 32, span) }},
+		{"any_chain_32", func(ctx context.Context) (float64, error) { return rate(ctx, p.addr, path("anychain"), 32, span) }},
 		{"floor_steps_256", func(ctx context.Context) (float64, error) {
 			v, err := d.Rate(ctx, 256, span)
 			return v * floors.Steps, err

@@ -28,7 +28,7 @@ const handlerText = "VERSION = %d\n\n\ndef handle(inputs):\n    return {\"x\": i
 
 func action(runtime, isolation, outputs string) string {
 	return "apiVersion: pelton.dev/v1\nkind: Processor\nspec:\n  runtime: " + runtime + "\n  isolation: " + isolation +
-		"\n  inputs: [{name: x, type: integer}]\n  outputs: [{name: x, type: integer}" + outputs + "]\n"
+		"\n  effect: pure\n  inputs: [{name: x, type: integer}]\n  outputs: [{name: x, type: integer}" + outputs + "]\n"
 }
 
 // workflow is a chain of an action behind an HTTP trigger.
@@ -49,6 +49,8 @@ func files(reps int) map[string]string {
 	out := map[string]string{
 		"actions/noop/action.yaml":  action("python3", "reuse", ""),
 		"actions/noop/handler.py":   quick,
+		"actions/any/action.yaml":   strings.Replace(action("python3", "reuse", ""), "  effect: pure\n", "", 1),
+		"actions/any/handler.py":    quick,
 		"actions/saved/action.yaml": action("python3", "reuse", ", {name: version, type: integer}"),
 		"actions/saved/handler.py":  fmt.Sprintf(handlerText, 0),
 		"actions/timed/action.yaml": action("python3", "reuse", ", {name: at, type: float}"),
@@ -59,6 +61,8 @@ func files(reps int) map[string]string {
 		"actions/node/handler.mjs":  "export const handle = (inputs) => ({ x: inputs.x });\n",
 		"workflows/one.yaml":        workflow("one", "noop", 1, ""),
 		"workflows/chain.yaml":      workflow("chain", "noop", 10, ""),
+		"workflows/anyone.yaml":     workflow("anyone", "any", 1, ""),
+		"workflows/anychain.yaml":   workflow("anychain", "any", 10, ""),
 		"workflows/saved.yaml":      strings.Replace(workflow("saved", "saved", 1, ""), "result: {", "result: {version: \"${steps.s0.version}\", ", 1),
 		"workflows/timed.yaml":      strings.Replace(workflow("timed", "timed", 1, ""), "result: {", "result: {at: \"${steps.s0.at}\", ", 1),
 		"workflows/forked.yaml":     workflow("forked", "fork", 1, ""),
@@ -103,7 +107,7 @@ func start(ctx context.Context, reps int) (*platform, error) {
 	if err := p.AddFolder(ctx, "bench", filepath.Join(dir, "work")); err != nil {
 		return nil, err
 	}
-	wanted := []string{"one", "chain", "saved", "timed", "forked", "loop"}
+	wanted := []string{"one", "chain", "anyone", "anychain", "saved", "timed", "forked", "loop"}
 	for i := range reps {
 		wanted = append(wanted, fmt.Sprintf("cold%d", i))
 	}

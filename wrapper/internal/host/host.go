@@ -3,6 +3,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"log/slog"
@@ -146,12 +147,17 @@ func (h *Host) check(token, executionID string) error {
 	return nil
 }
 
-// begin starts an execution, or finds the one of the same id.
+// begin starts an execution, or finds the one of the same id. A runner that lost its memory asks anew for what
+// it does not know that it has asked for (ADR 0028); if what it was made of has changed since, or nobody has
+// been attached for the lease, that one does not count.
 func (h *Host) begin(id string, start *pb.Start) (x *execution, fresh bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if x, ok := h.runs[id]; ok {
-		return x, false
+		if !x.halted() && maps.EqualFunc(x.start.GetInputs(), start.GetInputs(), bytes.Equal) {
+			return x, false
+		}
+		x.halt()
 	}
 	x = &execution{
 		id: id, host: h, start: start, cancel: make(chan *pb.Cancel, 1), stop: make(chan struct{}), alone: time.Now(),

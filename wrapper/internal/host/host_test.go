@@ -332,6 +332,24 @@ func TestAttach(t *testing.T) {
 	require.NotNil(t, m.GetUnknown())
 }
 
+// TestStartAgain: a second order for one execution is the first one's, unless it asks for something else.
+func TestStartAgain(t *testing.T) {
+	a := pyEcho
+	a.isolation = "reuse"
+	i := a.start(t)
+	start := func(x string) string {
+		i.next = 0
+		o := i.collect(i.send(&pb.Start{Inputs: map[string][]byte{"x": []byte(x)}, Attempt: 1}))
+		require.Nil(t, o.failed)
+		return o.outputs[0]["x"] + " " + o.outputs[0]["count"]
+	}
+	require.Equal(t, "1 1", start("1"))
+	require.Equal(t, "1 1", start("1"), "it did not run again")
+	require.Equal(t, "2 2", start("2"))
+	require.Equal(t, "2 2", start("2"))
+	require.Equal(t, "1 3", start("1"), "only the last one is kept")
+}
+
 func TestListContextAsyncAndThreads(t *testing.T) {
 	i := action{runtime: "python3", isolation: "fork", handler: "import asyncio\n\nasync def handle(inputs, ctx):\n    await asyncio.sleep(0)\n    ctx.progress(0.5, 'half')\n    return [{'x': ctx.attempt}, {'x': 2}]\n", outputs: []map[string]any{item("x", "integer")}}.start(t)
 	o := i.run(nil)

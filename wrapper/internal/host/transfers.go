@@ -108,6 +108,15 @@ func (x *execution) halt() {
 	x.abortTransfers()
 }
 
+func (x *execution) halted() bool {
+	select {
+	case <-x.stop:
+		return true
+	default:
+		return false
+	}
+}
+
 // cutOff is the failure of an execution whose transfer was ended or cannot go on, nil for other errors.
 func cutOff(err error) error {
 	var down *blob.DownError

@@ -51,6 +51,7 @@ type engine struct {
 	node    atomic.Pointer[shared.Node]
 	bulk    sync.WaitGroup // bulk orders under way
 	caps    *capBook
+	ahead   bool // see Config.Ahead
 	// sleepAfter is how far off its next due time must be for a run to leave memory.
 	sleepAfter time.Duration
 
@@ -77,6 +78,7 @@ type shard struct {
 	runs    map[string]*liveRun
 	timers  timerHeap
 	pending []*Entry
+	early   []early
 }
 
 // message is one thing that a shard is told. Either do is set, or what it is about.
@@ -110,6 +112,7 @@ type liveRun struct {
 	shown    domain.RunState  // what watchers were told last
 	asleep   bool             // its newest row says that it only waits
 	waited   bool             // it has slept or waited for somebody, as far as is known here
+	unsaid   int              // its rows that are not durable yet
 	brief    bool             // durability none: nothing is written before its end
 	kept     []byte           // brief: its row so far
 	since    unsnapped
@@ -170,6 +173,7 @@ func (sh *shard) loop(ctx context.Context) {
 		}
 		next := sh.fire()
 		sh.flush()
+		sh.sendEarly()
 		if len(batch) > 0 {
 			continue
 		}
@@ -240,7 +244,10 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 	r.tail = q
 	q.Entry = Entry{Run: r.s.ID, Seq: r.seq, Row: tr.Row}
 	q.Committed = func(_ *Entry, err error) {
-		sh.post(message{do: func(sh *shard) { sh.committed(q, err) }})
+		sh.post(message{do: func(sh *shard) {
+			r.unsaid--
+			sh.committed(q, err)
+		}})
 	}
 	if r.s.Status.Ended() {
 		sum := r.ended()
@@ -259,6 +266,8 @@ func (sh *shard) step(r *liveRun, ev domain.Event, amend func(*queued)) {
 	}
 	sh.tell(r, &q.Entry, q.Row)
 	sh.pending = append(sh.pending, &q.Entry)
+	r.unsaid++
+	sh.hasten(r, q)
 }
 
 // hold keeps back cancels while a row of the run is being written: the start that a cancel is for may

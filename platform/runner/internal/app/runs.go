@@ -153,7 +153,7 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if limited(plan) {
 		state = domain.RunQueued
 	}
-	return StartedRun{ID: sum.ID, State: state, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt}, nil
+	return StartedRun{ID: sum.ID, State: state, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt, run: r}, nil
 }
 
 // event is what expressions see as trigger.
@@ -384,6 +384,17 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 		return false, err
 	}
 	return found, nil
+}
+
+// Outcome is Await for who has just started the run. See UseCases.
+func (s *Service) Outcome(ctx context.Context, project string, started StartedRun) (RunResult, error) {
+	if r := started.run; r != nil {
+		s.engine.shardOf(started.ID).post(message{do: func(*shard) { r.awaited++ }})
+		if res, err := s.awaitHere(ctx, r); err == nil && res != nil || ctx.Err() != nil {
+			return *res, err
+		}
+	}
+	return s.Await(ctx, project, started.ID)
 }
 
 // Await blocks until the run has ended, whoever acts for it. See UseCases.

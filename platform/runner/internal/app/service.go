@@ -33,6 +33,10 @@ type Config struct {
 	DedupTTL time.Duration
 	// MaxLiveRuns is how many runs of one project may be under way. Defaults to 10,000.
 	MaxLiveRuns int
+	// Ahead lets attempts of steps that are pure and hold no place start before the rows that say so are
+	// durable (ADR 0028). It is for an Executor whose executions outlive this process and which takes a
+	// second Start of one for the first, while no other process acts on the store.
+	Ahead bool
 	// SleepAfter is how far off its next due time must be for a run that only waits to leave
 	// memory. Defaults to 30 s.
 	SleepAfter time.Duration
@@ -141,7 +145,7 @@ func New(cfg Config, deps Deps) *Service {
 		byName: map[string]string{}, changed: make(chan struct{}), plans: map[string]*domain.Plan{}, starts: map[string]chan struct{}{}, under: map[string]int{}, sleepers: map[string]chan struct{}{}, carrying: map[string]bool{}, briefs: map[string]bool{}, rests: map[string]PausedWorkflow{}}
 	s.deps.Store = keptStore{deps.Store, s}
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
-		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter,
+		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter, ahead: cfg.Ahead && cfg.Lease == 0,
 		journal: s.book, stop: s.life, caps: newCapBook(cfg.MaxSteps)}
 	if deps.Now != nil {
 		s.tenure = newTenure(deps.Now())
@@ -433,7 +437,8 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	r.logged = map[string]int64{}
 	underWay := r.s.UnderWay()
 	for _, c := range l.Logged {
-		if id := domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt); underWay[id] {
+		// Of an attempt that ran ahead of the journal there may be records, too.
+		if id := domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt); underWay[id] || plan.Pure(c.Step) {
 			r.logged[id] = c.Lines
 		}
 	}

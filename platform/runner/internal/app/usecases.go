@@ -45,6 +45,8 @@ type UseCases interface {
 	StartRun(ctx context.Context, s StartRun) (StartedRun, error)
 	// Await blocks until the run has ended or ctx is done.
 	Await(ctx context.Context, project, runID string) (RunResult, error)
+	// Outcome is Await for a run that was just started; also when it has ended meanwhile it asks nobody.
+	Outcome(ctx context.Context, project string, started StartedRun) (RunResult, error)
 	// Result answers at once: State tells whether the run has ended.
 	Result(ctx context.Context, project, runID string) (RunResult, error)
 	// Render fills in JSON whose strings hold ${…} over an ended run (its inputs, steps, run,
@@ -221,6 +223,8 @@ type StartedRun struct {
 	Created    bool // false: the idempotency or event key was known, ID is that run
 	Deployment string
 	CreatedAt  time.Time
+
+	run *liveRun // as it was in memory, for Outcome
 }
 
 // RunResult is how far a run is, with its result once it has ended.

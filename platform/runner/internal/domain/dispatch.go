@@ -38,6 +38,21 @@ func (s *State) Target(c Command) (execution string, step int32, path []int32) {
 	return ExecutionID(s.ID, s.Plan.Nodes[n.step].Spec.ID, n.path, c.Attempt), n.step, n.path
 }
 
+// Harmless tells that the attempt of a CommandStart changes nothing in the world and holds no place: it
+// does no harm if it is forgotten and made again.
+func (s *State) Harmless(c Command) bool {
+	p := &s.Plan.Nodes[c.node.step]
+	return p.pure() && !c.node.holds && !c.node.granted && !c.node.undoes
+}
+
+// pure tells that the step is an action that only computes.
+func (p *PlanStep) pure() bool { return p.Effect == "pure" && p.Build != nil }
+
+// Pure tells whether a step of that name is an action that only computes.
+func (p *Plan) Pure(step string) bool {
+	return slices.ContainsFunc(p.Nodes, func(n PlanStep) bool { return n.Spec.ID == step && n.pure() })
+}
+
 // UnderWay are the executions of the attempts that are started and have not ended.
 func (s *State) UnderWay() map[string]bool {
 	ids := map[string]bool{}

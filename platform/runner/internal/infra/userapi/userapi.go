@@ -284,7 +284,7 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
-	res, err := a.UseCases.Await(ctx, project, started.ID)
+	res, err := a.UseCases.Outcome(ctx, project, started)
 	if err != nil {
 		if r.Context().Err() != nil {
 			return r.Context().Err() // the caller has gone; the run goes on

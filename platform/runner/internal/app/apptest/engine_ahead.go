@@ -1,0 +1,150 @@
+package apptest
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pelton-run/pelton/platform/runner/internal/app"
+	"github.com/pelton-run/pelton/platform/runner/internal/domain"
+)
+
+// valve is what lets so many rows through to the journals of a database, and keeps the others until it is let go.
+type valve struct {
+	mu   sync.Mutex
+	left int // -1: no limit
+	kept []func()
+}
+
+type valved struct {
+	app.Journal
+	v *valve
+}
+
+func (j valved) Append(es ...*app.Entry) {
+	j.v.mu.Lock()
+	defer j.v.mu.Unlock()
+	for _, e := range es {
+		if j.v.left == 0 {
+			j.v.kept = append(j.v.kept, func() { j.Journal.Append(e) })
+			continue
+		}
+		j.v.left = max(j.v.left-1, -1)
+		j.Journal.Append(e)
+	}
+}
+
+// open lets everything through from now on, and what was kept if that shall not be lost.
+func (v *valve) open(lose bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, write := range v.kept {
+		if !lose {
+			write()
+		}
+	}
+	v.left, v.kept = -1, nil
+}
+
+func (v *valve) waiting() int { v.mu.Lock(); defer v.mu.Unlock(); return len(v.kept) }
+
+// behind is a runner whose steps may run ahead of a journal that takes so many rows at first.
+func behind(t *testing.T, open func(t *testing.T) Database, rows int) (*Runner, *valve) {
+	db := open(t)
+	v := &valve{left: rows}
+	plain := db.Journal
+	db.Journal = func(fence int64) app.Journal { return valved{plain(fence), v} }
+	return StartReplica(t, db, NewExecutor(AddOne), app.Config{Ahead: true}, nil), v
+}
+
+// started is how many executions have begun.
+func (e *Executor) started() int { e.mu.Lock(); defer e.mu.Unlock(); return len(e.Log) }
+
+// pure is a chain of steps whose action only computes, but for those that are told.
+func pure(n int, but map[int]string) domain.Definition {
+	d := Chain(n)
+	for i := range d.Steps {
+		if d.Steps[i].Effect = "pure"; but[i] != "" {
+			d.Steps[i].Effect = but[i]
+		}
+	}
+	return d
+}
+
+// ahead: pure steps do not wait for the journal, so far and no further; what is told does.
+func ahead(t *testing.T, open func(t *testing.T) Database) {
+	r, v := behind(t, open, 0)
+	r.Deploy(pure(40, nil))
+	ordered := order(r, app.StartRun{Project: "p", Workflow: "chain", Inputs: Values("n", "1")})
+	require.Eventually(t, func() bool { return v.waiting() == 17 }, time.Minute, time.Millisecond)
+	require.Equal(t, 16, r.Exec.started(), "one for each row that may wait")
+	require.Empty(t, ordered, "a run is acknowledged once it is durable")
+	v.open(false)
+	s := <-ordered
+	require.NoError(t, s.err)
+	res, err := r.Outcome(t.Context(), "p", s.StartedRun)
+	require.NoError(t, err)
+	require.Equal(t, "41", string(res.Result["n"]))
+	require.Equal(t, 40, r.Exec.started())
+	again, err := r.Outcome(t.Context(), "p", s.StartedRun)
+	require.NoError(t, err)
+	require.Equal(t, res, again)
+}
+
+// aheadOfNothing: a step that may change something waits for the rows before it, and so does one that waits
+// for a place, and the first of a run whose start may turn out to be another's.
+func aheadOfNothing(t *testing.T, open func(t *testing.T) Database) {
+	for name, effect := range map[string]string{"it is not told": "none", "it reads": "read", "it writes": "write", "it holds a place": "place", "the start has a key": "key"} {
+		t.Run(name, func(t *testing.T) {
+			r, v := behind(t, open, 0)
+			d, o := pure(3, nil), app.StartRun{Project: "p", Workflow: "chain", Inputs: Values("n", "1")}
+			want := 1
+			switch effect {
+			case "none":
+				d.Steps[1].Effect = ""
+			case "place":
+				d.Steps[1].Concurrency = &domain.LimitSpec{Limit: 1}
+			case "key":
+				o.IdempotencyKey, want = "k", 0
+			default:
+				d.Steps[1].Effect = effect
+			}
+			r.Deploy(d)
+			ordered := order(r, o)
+			require.Eventually(t, func() bool { return v.waiting() == want+1 }, time.Minute, time.Millisecond)
+			require.Equal(t, want, r.Exec.started())
+			v.open(false)
+			s := <-ordered
+			require.NoError(t, s.err)
+			require.Equal(t, "4", string(r.Wait(s.ID).Result["n"]))
+			require.Equal(t, 3, r.Exec.started())
+		})
+	}
+}
+
+// aheadLost: what ran ahead of the journal is asked for again after a crash, and found.
+func aheadLost(t *testing.T, open func(t *testing.T) Database) {
+	r, v := behind(t, open, 3)
+	do := r.Exec.Do
+	r.Exec.Do = func(ctx context.Context, x app.Execution) Result {
+		res := do(ctx, x)
+		res.Logs = []string{"one", "two"}
+		return res
+	}
+	r.Deploy(pure(10, nil))
+	run := r.Begin("chain", Values("n", "1"))
+	require.Eventually(t, func() bool { return v.waiting() == 8 }, time.Minute, time.Millisecond)
+	require.Equal(t, 10, r.Exec.started())
+	v.open(true) // as if it had died now
+	require.ErrorIs(t, r.Usurp(func(old *app.Service) {
+		_, _ = old.StartRun(t.Context(), app.StartRun{Project: "p", Workflow: "chain", Inputs: Values("n", "1"), IdempotencyKey: "k"})
+	}), app.ErrFenced)
+	require.Equal(t, "11", string(r.Wait(run).Result["n"]))
+	require.Equal(t, 10, r.Exec.started(), "none was made again")
+	page, err := r.Logs(t.Context(), app.LogQuery{Project: "p", Run: run, Limit: 100})
+	require.NoError(t, err)
+	require.Len(t, page.Records, 20, "each record once")
+}
