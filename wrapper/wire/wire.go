@@ -11,10 +11,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // Suffix of the socket that speaks plain frames; it lies beside the one that speaks gRPC.
@@ -52,8 +51,15 @@ func Dial(socket string) (*Conn, error) {
 // Close ends the connection; a Read or Write under way returns an error.
 func (c *Conn) Close() error { return c.c.Close() }
 
-// Read reads the next message into m, which it resets.
-func (c *Conn) Read(m proto.Message) error {
+// Message is one that is coded without reflection.
+type Message interface {
+	SizeVT() int
+	MarshalToSizedBufferVT(b []byte) (int, error)
+	UnmarshalVT(b []byte) error
+}
+
+// Read reads the next message into m, which is empty.
+func (c *Conn) Read(m Message) error {
 	var head [4]byte
 	if _, err := io.ReadFull(c.r, head[:]); err != nil {
 		return err
@@ -69,14 +75,14 @@ func (c *Conn) Read(m proto.Message) error {
 	if _, err := io.ReadFull(c.r, b); err != nil {
 		return err
 	}
-	return proto.Unmarshal(b, m) // copies what it keeps of b
+	return m.UnmarshalVT(b) // copies what it keeps of b
 }
 
 // Buffered tells whether more has come already than was read.
 func (c *Conn) Buffered() bool { return c.r.Buffered() > 0 }
 
 // Write sends a message. It waits while the other end does not read.
-func (c *Conn) Write(m proto.Message) error {
+func (c *Conn) Write(m Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b, err := c.encode(m)
@@ -89,7 +95,7 @@ func (c *Conn) Write(m proto.Message) error {
 
 // Post sends a message and never waits: what the socket does not take at once is kept and sent as it
 // does. It is not to be mixed with Write. That the connection is gone shows in Read.
-func (c *Conn) Post(m proto.Message) error {
+func (c *Conn) Post(m Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b, err := c.encode(m)
@@ -110,13 +116,13 @@ func (c *Conn) Post(m proto.Message) error {
 }
 
 // encode makes the frame of a message, which is good until the next; needs mu.
-func (c *Conn) encode(m proto.Message) ([]byte, error) {
-	b := append(c.out[:0], 0, 0, 0, 0)
-	b, err := proto.MarshalOptions{}.MarshalAppend(b, m)
-	if err != nil {
+func (c *Conn) encode(m Message) ([]byte, error) {
+	n := m.SizeVT()
+	b := slices.Grow(c.out[:0], 4+n)[:4+n]
+	if _, err := m.MarshalToSizedBufferVT(b[4:]); err != nil {
 		return nil, err
 	}
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	binary.BigEndian.PutUint32(b, uint32(n))
 	if c.out = b; cap(b) > 1<<20 {
 		c.out = nil
 	}

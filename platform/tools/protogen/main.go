@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sort"
+	"strings"
 
 	"github.com/bufbuild/protocompile"
 	"github.com/bufbuild/protocompile/protoutil"
@@ -20,8 +21,9 @@ import (
 
 // plugins are the pinned generators.
 var plugins = map[string]string{
-	"protoc-gen-go":      "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
-	"protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0",
+	"protoc-gen-go":         "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
+	"protoc-gen-go-grpc":    "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0",
+	"protoc-gen-go-vtproto": "github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto@v0.6.0",
 }
 
 // patterns are the places of .proto files; services in them get gRPC code.
@@ -72,19 +74,24 @@ func generate(ctx context.Context, file string) error {
 		return err
 	}
 	fd := protoutil.ProtoFromFileDescriptor(files[0])
-	if err := plugin(ctx, "protoc-gen-go", fd); err != nil {
+	if err := plugin(ctx, "protoc-gen-go", fd, ""); err != nil {
 		return err
 	}
+	if strings.HasPrefix(file, "wrapper/") { // messages on the path of every step: coded without reflection
+		if err := plugin(ctx, "protoc-gen-go-vtproto", fd, ",features=marshal+unmarshal+size"); err != nil {
+			return err
+		}
+	}
 	if len(fd.GetService()) > 0 {
-		return plugin(ctx, "protoc-gen-go-grpc", fd)
+		return plugin(ctx, "protoc-gen-go-grpc", fd, "")
 	}
 	return nil
 }
 
-func plugin(ctx context.Context, name string, fd *descriptorpb.FileDescriptorProto) error {
+func plugin(ctx context.Context, name string, fd *descriptorpb.FileDescriptorProto, options string) error {
 	req, err := proto.Marshal(&pluginpb.CodeGeneratorRequest{
 		FileToGenerate: []string{fd.GetName()},
-		Parameter:      proto.String("module=" + module),
+		Parameter:      proto.String("module=" + module + options),
 		ProtoFile:      []*descriptorpb.FileDescriptorProto{fd},
 	})
 	if err != nil {

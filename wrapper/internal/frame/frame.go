@@ -76,6 +76,9 @@ func (r *Reader) Read() (*Message, error) {
 	if _, err := io.ReadFull(r.r, b); err != nil {
 		return nil, err
 	}
+	if m, ok := result(b); ok {
+		return m, nil
+	}
 	m := &Message{}
 	if err := json.Unmarshal(b, m); err != nil {
 		return nil, fmt.Errorf("message of the language process: %w", err)

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 
 	"github.com/pelton-run/pelton/wrapper/internal/mask"
@@ -85,7 +83,7 @@ func (x *execution) tell(m *pb.FromAction) {
 		x.alone = time.Now()
 	case *pb.FromAction_Log:
 		// A reader that does not keep up loses log lines, counted, and never results.
-		size := int64(proto.Size(m))
+		size := int64(m.SizeVT())
 		if (x.keptSize > keepBytes && (x.to == nil || x.seq-x.sent > 20000)) || (x.credited && x.logs < size) {
 			x.dropped++
 			x.mu.Unlock()
@@ -143,7 +141,7 @@ func (x *execution) append(m *pb.FromAction) {
 	x.seq++
 	m.Seq = x.seq
 	x.kept = append(x.kept, m)
-	x.keptSize += proto.Size(m)
+	x.keptSize += m.SizeVT()
 	if x.keptSize <= keepBytes {
 		return
 	}
@@ -152,7 +150,7 @@ func (x *execution) append(m *pb.FromAction) {
 	excess := x.keptSize - keepBytes*3/4
 	for _, k := range x.kept {
 		if _, isLog := k.Body.(*pb.FromAction_Log); isLog && excess > 0 && k.Seq <= x.sent {
-			n := proto.Size(k)
+			n := k.SizeVT()
 			excess -= n
 			x.keptSize -= n
 			continue
@@ -182,7 +180,7 @@ func (x *execution) next(s *stream, n int) (out []*pb.FromAction, more, ended bo
 			if m.GetOutput() == nil && m.GetResult() == nil {
 				continue
 			}
-			size := int64(proto.Size(m))
+			size := int64(m.SizeVT())
 			if x.outputs < size { // it and what follows it wait for the next credit
 				out = out[:k]
 				if k > 0 {
@@ -272,7 +270,7 @@ func (x *execution) settle(eventSeq uint64) {
 	defer x.mu.Unlock()
 	for i, k := range x.kept {
 		if o := k.GetOutput(); o != nil && o.GetEventSeq() == eventSeq && k.Seq <= x.sent {
-			x.keptSize -= proto.Size(k)
+			x.keptSize -= k.SizeVT()
 			x.kept = append(x.kept[:i], x.kept[i+1:]...)
 			return
 		}

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
@@ -342,7 +341,7 @@ func (s *stream) put(call caller, m *pb.FromAction, batched bool) error {
 	if !batched {
 		return call.Send(m)
 	}
-	size := proto.Size(m)
+	size := m.SizeVT()
 	if s.top+size > batchBytes {
 		if err := s.post(call); err != nil {
 			return err

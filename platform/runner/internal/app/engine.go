@@ -37,6 +37,7 @@ type engine struct {
 	shards  []*shard
 	journal Journal
 	exec    Executor
+	gather  Gatherer // exec, nil if it is none
 	files   Files
 	secrets *secretBook
 	logs    *logWriter
@@ -79,6 +80,7 @@ type shard struct {
 	timers  timerHeap
 	pending []*Entry
 	early   []early
+	unsent  int // attempts that were gathered
 }
 
 // message is one thing that a shard is told. Either do is set, or what it is about.
@@ -174,6 +176,7 @@ func (sh *shard) loop(ctx context.Context) {
 		next := sh.fire()
 		sh.flush()
 		sh.sendEarly()
+		sh.sendGathered()
 		if len(batch) > 0 {
 			continue
 		}
@@ -501,7 +504,24 @@ func (sh *shard) send(r *liveRun, c domain.Command) {
 		sh.e.exec.Attach(x, sink)
 		return
 	}
-	sh.e.exec.Start(x, sink)
+	if sh.e.gather == nil {
+		sh.e.exec.Start(x, sink)
+		return
+	}
+	sh.e.gather.Gather(x, sink)
+	if sh.unsent++; sh.unsent >= mostGathered {
+		sh.sendGathered()
+	}
+}
+
+// mostGathered is how many attempts of one turn leave together: later ones must not hold up the first.
+const mostGathered = 16
+
+func (sh *shard) sendGathered() {
+	if sh.unsent > 0 {
+		sh.unsent = 0
+		sh.e.gather.Send()
+	}
 }
 
 // load reads values from the filestore that expressions wait for.

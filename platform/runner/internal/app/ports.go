@@ -60,6 +60,13 @@ type Executor interface {
 	Forget(executionID string)
 }
 
+// Gatherer is an Executor that sends several attempts in one message.
+type Gatherer interface {
+	// Gather takes an attempt as Start does. It is sent with the next Send, whoever calls that.
+	Gather(x Execution, s Sink)
+	Send()
+}
+
 // Sink receives what happens to one execution.
 type Sink interface {
 	// Phase tells queued scheduled pulled launched booted loaded prepared started first_byte returned.

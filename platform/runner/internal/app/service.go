@@ -147,6 +147,7 @@ func New(cfg Config, deps Deps) *Service {
 	s.engine = &engine{exec: deps.Executor, files: deps.Files, secrets: newSecretBook(deps.Cipher), now: deps.Now,
 		jitter: deps.Jitter, metrics: deps.Metrics, log: deps.Log, grace: cfg.CancelGrace, logs: newLogWriter(deps.Store, deps.Log), svc: s, sleepAfter: cfg.SleepAfter, ahead: cfg.Ahead && cfg.Lease == 0,
 		journal: s.book, stop: s.life, caps: newCapBook(cfg.MaxSteps)}
+	s.engine.gather, _ = deps.Executor.(Gatherer)
 	if deps.Now != nil {
 		s.tenure = newTenure(deps.Now())
 	}

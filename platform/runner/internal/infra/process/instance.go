@@ -22,7 +22,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/pelton-run/pelton/wrapper/wire"
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
@@ -299,9 +298,9 @@ func (i *instance) flush() {
 		}
 	}
 	for from := 0; i.batch && from < len(i.outbox); {
-		to, size := from+1, proto.Size(i.outbox[from])
+		to, size := from+1, i.outbox[from].SizeVT()
 		for to < len(i.outbox) {
-			if size += proto.Size(i.outbox[to]); size > batchBytes {
+			if size += i.outbox[to].SizeVT(); size > batchBytes {
 				break
 			}
 			to++

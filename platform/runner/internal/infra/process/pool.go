@@ -53,7 +53,6 @@ func (p *pool) enqueue(run *running) {
 	p.mu.Lock()
 	p.queue = append(p.queue, run)
 	p.mu.Unlock()
-	p.dispatch()
 }
 
 // dispatch sends what may be sent, and starts the wrapper when there is none.

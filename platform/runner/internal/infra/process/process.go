@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ type Runner struct {
 	mu     sync.Mutex
 	pools  map[string]*pool    // project/digest
 	runs   map[string]*running // execution id -> where it is
+	unsent []*pool             // that have executions which were gathered
 	closed bool
 	estate estate
 	// unknown tells that wrappers of another machine are gone that may have had any execution.
@@ -62,6 +64,7 @@ type Runner struct {
 var (
 	_ app.Deployer = (*Runner)(nil)
 	_ app.Executor = (*Runner)(nil)
+	_ app.Gatherer = (*Runner)(nil)
 )
 
 // Open makes a Runner. Wrappers that others left, such as an earlier process of ours, it has by
@@ -148,6 +151,12 @@ func (r *Runner) pool(project string, b domain.Build) *pool {
 
 // Start implements app.Executor.
 func (r *Runner) Start(x app.Execution, s app.Sink) {
+	r.Gather(x, s)
+	r.Send()
+}
+
+// Gather implements app.Gatherer.
+func (r *Runner) Gather(x app.Execution, s app.Sink) {
 	run := &running{x: x, sink: s}
 	p := r.pool(x.Project, x.Build)
 	r.mu.Lock()
@@ -160,25 +169,45 @@ func (r *Runner) Start(x app.Execution, s app.Sink) {
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), storePatience)
 			defer cancel()
-			r.enqueue(ctx, run)
+			if r.enqueue(ctx, run) {
+				run.pool.dispatch()
+			}
 		}()
 		return
 	}
-	r.enqueue(context.Background(), run) // puts nothing anywhere
+	if r.enqueue(context.Background(), run) { // puts nothing anywhere
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !slices.Contains(r.unsent, p) {
+			r.unsent = append(r.unsent, p)
+		}
+	}
+}
+
+// Send implements app.Gatherer.
+func (r *Runner) Send() {
+	r.mu.Lock()
+	pools := r.unsent
+	r.unsent = nil
+	r.mu.Unlock()
+	for _, p := range pools {
+		p.dispatch()
+	}
 }
 
 // storePatience is how long the filestore may take to keep the inputs of an execution.
 const storePatience = 10 * time.Minute
 
-// enqueue puts large inputs into the filestore, then lets the execution wait for its turn.
-func (r *Runner) enqueue(ctx context.Context, run *running) {
+// enqueue puts large inputs into the filestore, then lets the execution wait for its turn. False: it has ended.
+func (r *Runner) enqueue(ctx context.Context, run *running) bool {
 	in, err := actiongrpc.EncodeInputs(ctx, r.cfg.Files, run.x.Project, run.x.Inputs)
 	if err != nil {
 		run.pool.end(run, app.Ended{Outcome: app.Failed, Error: &domain.StepError{Kind: "unavailable", Message: "an input could not be kept: " + err.Error(), Retryable: true}})
-		return
+		return false
 	}
 	run.inputs = in
 	run.pool.enqueue(run)
+	return true
 }
 
 // Attach implements app.Executor.
