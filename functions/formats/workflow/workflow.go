@@ -65,7 +65,7 @@ func Parse(file string, data []byte) (Workflow, problem.List) {
 	root.Need("apiVersion", "add apiVersion: pelton.dev/v1").OneOf("pelton.dev/v1")
 	root.Need("kind", "add kind: Workflow").OneOf("Workflow")
 	if m := root.Need("metadata", "add metadata: {name: …}"); m.Mapping() {
-		w.Name = m.Need("name", "name the workflow").Names(namePattern, nameAllowed)
+		w.Name = nameIn(m)
 		w.Title = m.Get("title").Text()
 		m.Get("labels")
 		m.Only()
@@ -84,6 +84,22 @@ func Parse(file string, data []byte) (Workflow, problem.List) {
 	spec.Only()
 	w.check()
 	return w, r.Problems
+}
+
+func nameIn(metadata *doc.Node) string {
+	return metadata.Need("name", "name the workflow").Names(namePattern, nameAllowed)
+}
+
+// NameOf is the name of a workflow, "" if it has none that is allowed. Nothing else of it is looked at.
+func NameOf(file string, data []byte) string {
+	root := doc.Parse(&doc.Reader{File: file}, data)
+	if root == nil {
+		return ""
+	}
+	if m := root.Get("metadata"); m.Mapping() {
+		return nameIn(m)
+	}
+	return ""
 }
 
 // settings reads what holds for runs as a whole.

@@ -80,6 +80,8 @@ type Service struct {
 	Now         func() time.Time
 	NewID       func() string
 	Log         *slog.Logger
+
+	stood standing
 }
 
 // Offered takes a build into the library, and deploys the workflows that waited for it.
@@ -93,7 +95,10 @@ func (s *Service) Offered(ctx context.Context, messageID string, b domain.Build)
 		return err
 	}
 	for _, w := range waiting {
-		if err := s.tryDeploy(ctx, w); err != nil {
+		if !w.MayUse(b) {
+			continue
+		}
+		if err := s.want(ctx, w); err != nil {
 			return err
 		}
 	}
@@ -110,7 +115,17 @@ func (s *Service) Found(ctx context.Context, want domain.Workflow, name string) 
 		return err
 	}
 	want.Name = name
-	return s.tryDeploy(ctx, want)
+	return s.want(ctx, want)
+}
+
+// want is tryDeploy for a workflow that may stand as it is wanted.
+func (s *Service) want(ctx context.Context, w domain.Workflow) error {
+	if number, ok := s.stood.of(&w); ok {
+		if deployed, err := s.deployed(ctx, w.Project, w.Name, number); err != nil || deployed {
+			return err
+		}
+	}
+	return s.tryDeploy(ctx, w)
 }
 
 // errWait says that a build is under way.
@@ -141,15 +156,25 @@ func (s *Service) tryDeploy(ctx context.Context, w domain.Workflow) error {
 	if made {
 		s.Publish(w.Project, Event{Type: "revision_created", Workflow: w.Name, Revision: saved.Number})
 	}
-	newest, err := s.Store.Deployments(ctx, w.Project, w.Name, 1)
+	deployed, err := s.deployed(ctx, w.Project, w.Name, saved.Number)
 	if err != nil {
 		return err
 	}
-	if len(newest) == 1 && newest[0].Split().Of(saved.Number) > 0 && newest[0].State != "failed" {
-		return nil // nothing changed
+	if !deployed {
+		if _, err = s.deploy(ctx, saved); err != nil {
+			return err
+		}
 	}
-	_, err = s.deploy(ctx, saved)
-	return err
+	if len(problems) == 0 {
+		s.stood.note(&w, r.uses, r.calls, saved.Number)
+	}
+	return nil
+}
+
+// deployed tells whether a revision is in the newest deployment of its workflow, and that has not failed.
+func (s *Service) deployed(ctx context.Context, project, name string, number int) (bool, error) {
+	newest, err := s.Store.Deployments(ctx, project, name, 1)
+	return len(newest) == 1 && newest[0].Split().Of(number) > 0 && newest[0].State != "failed", err
 }
 
 func (s *Service) note(ctx context.Context, w domain.Workflow, problems []domain.Problem) (changed bool, err error) {
@@ -167,6 +192,8 @@ func (s *Service) note(ctx context.Context, w domain.Workflow, problems []domain
 type candidate struct {
 	revision domain.Revision
 	def      Definition
+	uses     map[string]domain.Build // by what the workflow calls them
+	calls    bool                    // it calls other workflows
 }
 
 // compile checks a workflow and pins its builds. scan is what a scan says of ./folders, nil
@@ -188,7 +215,9 @@ func (s *Service) compile(ctx context.Context, project, file, yaml string, scan 
 		return a, json.Unmarshal([]byte(b.ActionJSON), &a)
 	}
 	var failure error
+	calls := false
 	siblings := func(name string) (workflow.Workflow, bool) {
+		calls = true
 		x, ok, err := s.sibling(ctx, project, name)
 		failure = errors.Join(failure, err)
 		return x, ok
@@ -206,7 +235,7 @@ func (s *Service) compile(ctx context.Context, project, file, yaml string, scan 
 	if found.Errors() {
 		return nil, problems, nil
 	}
-	c := &candidate{revision: domain.Revision{ID: s.NewID(), Project: project, Workflow: w.Name, YAML: yaml, CreatedAt: s.Now()}}
+	c := &candidate{uses: builds, calls: calls, revision: domain.Revision{ID: s.NewID(), Project: project, Workflow: w.Name, YAML: yaml, CreatedAt: s.Now()}}
 	var err error
 	if c.def, err = s.Definitions.Make(w, yaml, builds, c.revision.ID); err != nil {
 		return nil, nil, err
@@ -230,8 +259,7 @@ func (s *Service) sibling(ctx context.Context, project, name string) (workflow.W
 
 // resolve finds the build that `uses` means.
 func (s *Service) resolve(ctx context.Context, project, uses string, scan *domain.Workflow) (domain.Build, error) {
-	if dir, ok := strings.CutPrefix(uses, "./"); ok {
-		dir = strings.TrimSuffix(dir, "/")
+	if dir, ok := folderOf(uses); ok {
 		if scan == nil {
 			return domain.Build{}, fmt.Errorf("%s names a folder of a repository: give id or id@version for a workflow that is not in one", uses)
 		}

@@ -1,7 +1,10 @@
 // Package domain holds the action library, workflows, revisions and deployments.
 package domain
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Build is one build of an action that was offered.
 type Build struct {
@@ -41,6 +44,41 @@ type Workflow struct {
 	AutoDeploy bool
 	Problems   []Problem
 	CreatedAt  time.Time
+}
+
+// MayUse tells whether the workflow may have waited for a build: its text names the build's folder or the
+// action. It may be wrong in saying so, never in denying it. A scan offers every action of a repository again, and
+// compiling each of its workflows for each of them would take the square of their number.
+func (w *Workflow) MayUse(b Build) bool {
+	if strings.Contains(w.WantedYAML, "\\") { // a name may be written with escapes
+		return true
+	}
+	for dir, digest := range w.Builds {
+		if digest == b.Build && mentions(w.WantedYAML, "./"+dir) {
+			return true
+		}
+	}
+	return mentions(w.WantedYAML, b.Action)
+}
+
+// mentions tells whether a word is in a text and is not a part of another one, nor of a path.
+func mentions(text, word string) bool {
+	for at := 0; word != ""; at++ {
+		i := strings.Index(text[at:], word)
+		if i < 0 {
+			break
+		}
+		at += i
+		end := at + len(word)
+		if (at == 0 || !inName(text[at-1]) && text[at-1] != '/') && (end == len(text) || !inName(text[end])) {
+			return true
+		}
+	}
+	return false
+}
+
+func inName(c byte) bool {
+	return c == '-' || c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
 }
 
 // Revision is one immutable state of a workflow with pinned builds.

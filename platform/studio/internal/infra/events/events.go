@@ -59,13 +59,13 @@ func (c consumer) found(ctx context.Context, m bus.Message) error {
 	if err := proto.Unmarshal(m.Body, &e); err != nil {
 		return fault.Wrap(err, fault.Invalid, "message cannot be read")
 	}
-	w, _ := workflow.Parse(e.Path, []byte(e.Yaml))
-	if w.Name == "" {
+	name := workflow.NameOf(e.Path, []byte(e.Yaml))
+	if name == "" {
 		return nil
 	}
 	return c.service.Found(ctx, domain.Workflow{
 		Project: e.Project, Source: e.RepositoryId, Path: e.Path, WantedYAML: e.Yaml, Builds: e.Builds, Broken: e.Broken, AutoDeploy: e.AutoDeploy,
-	}, w.Name)
+	}, name)
 }
 
 func (c consumer) deployment(ctx context.Context, m bus.Message) error {
