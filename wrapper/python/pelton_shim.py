@@ -588,9 +588,6 @@ def fork(loaded, control):
                 os.close(got[1])
                 os.close(got[2])
                 sock.close()
-                import random
-
-                random.seed()
                 message = channel.recv()
                 if message is not None:
                     execute(loaded, channel, message)

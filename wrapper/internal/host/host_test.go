@@ -332,6 +332,19 @@ func TestAttach(t *testing.T) {
 	require.NotNil(t, m.GetUnknown())
 }
 
+// TestForksDiffer: forks of one parent draw different numbers, whoever imported the module.
+func TestForksDiffer(t *testing.T) {
+	for name, code := range map[string]string{
+		"imported before the fork": "import random\n\ndef handle(inputs):\n    return {'x': random.getrandbits(60)}\n",
+		"imported after it":        "def handle(inputs):\n    import random\n    return {'x': random.getrandbits(60)}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := action{runtime: "python3", isolation: "fork", handler: code, outputs: []map[string]any{item("x", "integer")}}.start(t)
+			require.NotEqual(t, i.run(nil).outputs[0]["x"], i.run(nil).outputs[0]["x"])
+		})
+	}
+}
+
 // TestStartAgain: a second order for one execution is the first one's, unless it asks for something else.
 func TestStartAgain(t *testing.T) {
 	a := pyEcho
