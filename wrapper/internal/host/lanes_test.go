@@ -19,7 +19,10 @@ import (
 const laneHandler = `import os
 import subprocess
 import sys
+import threading
 import time
+
+spawned, done = [], threading.Event()
 
 
 def handle(inputs):
@@ -40,6 +43,11 @@ def handle(inputs):
         open("left-behind", "w").close()
     if what == "spawn":
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)  # " + inputs["what"]])
+    if what == "thread":
+        t = threading.Thread(target=lambda: (spawned.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)  # " + inputs["what"]])), done.wait()))
+        t.start()
+        while not spawned:
+            time.sleep(0.001)
     if what == "list":
         return [{"out": "a"}, {"out": "b"}]
     if what == "print":
@@ -162,6 +170,10 @@ func TestLanes(t *testing.T) {
 			require.NotNil(t, o.done)
 			until(t, "no stray is left", func() bool { return len(processesOf("# spawn"))+len(processesOf("1000.25")) == 0 })
 		},
+		"thread": func(t *testing.T, o outcome) { // which is still there when the execution has ended
+			require.NotNil(t, o.done)
+			until(t, "no stray is left", func() bool { return len(processesOf("# thread"))+len(processesOf("1000.75")) == 0 })
+		},
 		"list": func(t *testing.T, o outcome) {
 			require.Equal(t, []map[string]string{{"out": `"a"`}, {"out": `"b"`}}, o.outputs)
 			require.True(t, o.done.GetList())
@@ -250,6 +262,7 @@ func recallInLanes(t *testing.T, l *lanesUnderTest) {
 // nodeLaneHandler does what laneHandler does.
 const nodeLaneHandler = `import { appendFileSync, existsSync, readdirSync, writeFileSync, writeSync } from "node:fs";
 import { spawn } from "node:child_process";
+import { Worker } from "node:worker_threads";
 import { setTimeout as sleep } from "node:timers/promises";
 export const handle = async ({ what: text, notes }) => {
   appendFileSync(notes, text + "\n");
@@ -261,6 +274,8 @@ export const handle = async ({ what: text, notes }) => {
   if (what === "raise") throw Object.assign(new Error("no"), { name: "ValueError" });
   if (what === "write") writeFileSync("left-behind", "");
   if (what === "spawn") spawn("sleep", ["1000.25"], { stdio: "ignore" });
+  if (what === "thread")
+    await new Promise((resolve) => new Worker('require("node:child_process").spawn("sleep", ["1000.75"], { stdio: "ignore" }); require("node:worker_threads").parentPort.postMessage(1); setTimeout(() => {}, 1e6)', { eval: true }).on("message", resolve));
   if (what === "list") return [{ out: "a" }, { out: "b" }];
   if (what === "print") console.log("said " + text);
   if (what === "raw") writeSync(1, "raw " + text + "\n");

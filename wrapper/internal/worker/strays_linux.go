@@ -142,21 +142,24 @@ func stat(pid int) (state byte, session int) {
 }
 
 // kin answers cheaply the question that is asked after every execution: has the process children?
-// It holds the process's list of threads and its main thread's list of children open.
+// It holds the process's list of threads and each thread's list of children open.
 type kin struct {
-	mu          sync.Mutex
-	tasks, kids int
-	ready       bool
+	mu    sync.Mutex
+	dir   string
+	tasks int
+	list  []byte // the threads when kids were opened, as the system lists them
+	kids  []int
+	ready bool
 }
 
+// mostThreads is how many bytes the list of a process's threads has at most to be looked at here; one
+// thread takes 24.
+const mostThreads = 4 << 10
+
 func (k *kin) open(pid int) {
-	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	k.dir = "/proc/" + strconv.Itoa(pid) + "/task"
 	var err error
-	if k.tasks, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return
-	}
-	if k.kids, err = unix.Open(dir+"/"+strconv.Itoa(pid)+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		_ = unix.Close(k.tasks)
+	if k.tasks, err = unix.Open(k.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return
 	}
 	k.ready = true
@@ -166,23 +169,69 @@ func (k *kin) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.ready {
+		k.closeKids()
 		_ = unix.Close(k.tasks)
-		_ = unix.Close(k.kids)
 		k.ready = false
 	}
 }
 
-// childless tells that the process has one thread, and that has no children. False is no answer:
-// another thread may have some.
+func (k *kin) closeKids() {
+	for _, fd := range k.kids {
+		_ = unix.Close(fd)
+	}
+	k.kids, k.list = k.kids[:0], k.list[:0]
+}
+
+// watchThreads opens the lists of children of the threads that there are now, unless they are the ones of
+// before; false when they cannot be had. The process of a language with one thread has no other for the most
+// part, which its number of links tells.
+func (k *kin) watchThreads() bool {
+	var st unix.Stat_t
+	if unix.Fstat(k.tasks, &st) != nil {
+		return false
+	}
+	if st.Nlink == 3 && len(k.kids) == 1 { // "." and ".." and one for each thread: the first one is never gone
+		return true
+	}
+	var buf [mostThreads]byte
+	if _, err := unix.Seek(k.tasks, 0, unix.SEEK_SET); err != nil {
+		return false
+	}
+	n, err := unix.ReadDirent(k.tasks, buf[:])
+	if err != nil || n <= 0 || n > len(buf)-64 { // there may be more
+		return false
+	}
+	list := buf[:n]
+	if bytes.Equal(list, k.list) {
+		return true
+	}
+	k.closeKids()
+	_, _, names := unix.ParseDirent(list, -1, nil)
+	for _, name := range names {
+		fd, err := unix.Open(k.dir+"/"+name+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			k.closeKids()
+			return false
+		}
+		k.kids = append(k.kids, fd)
+	}
+	k.list = append(k.list, list...)
+	return len(names) > 0
+}
+
+// childless tells that no thread of the process has children. False is no answer.
 func (p *proc) childless() bool {
 	k := &p.kin
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var st unix.Stat_t
-	if !k.ready || unix.Fstat(k.tasks, &st) != nil || st.Nlink != 3 { // "." and ".." and one for each thread
+	if !k.ready || !k.watchThreads() {
 		return false
 	}
 	var text [16]byte
-	n, err := unix.Pread(k.kids, text[:], 0)
-	return n == 0 && err == nil
+	for _, fd := range k.kids {
+		if n, err := unix.Pread(fd, text[:], 0); n != 0 || err != nil {
+			return false
+		}
+	}
+	return true
 }
