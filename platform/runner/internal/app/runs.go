@@ -390,8 +390,12 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 func (s *Service) Outcome(ctx context.Context, project string, started StartedRun) (RunResult, error) {
 	if r := started.run; r != nil {
 		s.engine.shardOf(started.ID).post(message{do: func(*shard) { r.awaited++ }})
-		if res, err := s.awaitHere(ctx, r); err == nil && res != nil || ctx.Err() != nil {
-			return *res, err
+		res, err := s.awaitHere(ctx, r)
+		if err == nil && res != nil {
+			return *res, nil
+		}
+		if ctx.Err() != nil {
+			return RunResult{}, ctx.Err()
 		}
 	}
 	return s.Await(ctx, project, started.ID)
