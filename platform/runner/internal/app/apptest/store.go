@@ -83,6 +83,7 @@ func Store(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("what has expired is removed, unless it is needed", func(t *testing.T) { storeRetention(t, open(t)) })
 	t.Run("whole days of history are dropped", func(t *testing.T) { storeDays(t, open(t)) })
 	t.Run("what mentions a blob is known", func(t *testing.T) { storeFiles(t, open(t)) })
+	t.Run("a run that is written at once is all there", func(t *testing.T) { storeShort(t, open(t)) })
 	t.Run("the mentions of a day go with it", func(t *testing.T) { storeDayFiles(t, open(t)) })
 	t.Run("one sweeps at a time, by settings", func(t *testing.T) { storeSettings(t, open(t)) })
 	t.Run("a row that is refused fails alone", func(t *testing.T) {

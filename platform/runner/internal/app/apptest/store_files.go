@@ -97,3 +97,48 @@ func storeDayFiles(t *testing.T, db Database) {
 	require.Zero(t, due(clock()))
 	require.Equal(t, 1, due(clock().Add(time.Second)))
 }
+
+// storeShort: what is written of a run at once, or starts and ends in one batch, is all there: an ended run that
+// nobody acts for, with its rows and what they mention.
+func storeShort(t *testing.T, db Database) {
+	j := begin(t, db)
+	ctx := t.Context()
+	var sums []app.Sum
+	mention := func(e *app.Entry) {
+		sums = append(sums, sumOf(byte(len(sums)+1)))
+		e.Row = []byte(fileMark(sums[len(sums)-1]))
+	}
+	whole := startEntry("p", "w")
+	whole.End = endEntry(whole, 1, domain.RunCompleted).End
+	one, two, slept := startEntry("p", "w"), startEntry("p", "w"), startEntry("p", "w")
+	for _, e := range []*app.Entry{whole, one, two, slept} {
+		mention(e)
+	}
+	oneEnd, twoEnd, sleptEnd := endEntry(one, 2, domain.RunCompleted), endEntry(two, 3, domain.RunFailed), endEntry(slept, 3, domain.RunCompleted)
+	mention(oneEnd)
+	sleptEnd.Waited = true
+	put(t, j, one, two, &app.Entry{Run: two.Run, Seq: 2, Row: []byte("middle")}, slept, whole, oneEnd, twoEnd,
+		&app.Entry{Run: slept.Run, Seq: 2, Row: []byte("middle"), State: domain.RunWaiting, Sleep: &app.Sleep{Due: clock().Add(time.Hour)}}, sleptEnd)
+
+	for run, want := range map[string]app.RunSummary{whole.Run: *whole.End, one.Run: *oneEnd.End, two.Run: *twoEnd.End, slept.Run: *sleptEnd.End} {
+		sum, err := db.Store.RunSummary(ctx, "p", run)
+		require.NoError(t, err)
+		require.Equal(t, want.State, sum.State)
+		require.Equal(t, want.FinishedAt, sum.FinishedAt)
+		require.Equal(t, want.ErrorStep, sum.ErrorStep)
+	}
+	require.NoError(t, db.Store.Unfinished(ctx, []string{whole.Run, one.Run, two.Run, slept.Run}, func(l app.LiveRun) error {
+		t.Errorf("%s is under way", l.ID)
+		return nil
+	}))
+	rows, err := db.Store.RunRows(ctx, two.Run)
+	require.NoError(t, err)
+	require.Len(t, rows, 3)
+	t0 := clock().Add(-time.Hour)
+	_, err = db.Store.Suspect(ctx, "p", sums, t0, t0)
+	require.NoError(t, err)
+	due, err := db.Store.Suspect(ctx, "p", sums, t0.Add(time.Minute), t0.Add(time.Second))
+	require.NoError(t, err)
+	require.Empty(t, due, "each is mentioned")
+	require.NoError(t, db.Store.RemoveRun(ctx, "p", one.Run))
+}

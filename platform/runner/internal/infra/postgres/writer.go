@@ -246,6 +246,7 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	var commands []string
 	var claims, cursors, rates []*app.Entry
 	plain = true
+	short := shortRuns(batch)
 	for _, e := range batch {
 		id, err := uuid.Parse(e.Run)
 		if err != nil {
@@ -263,6 +264,11 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		case e.Start != nil && e.End != nil:
 			whole.add(id, e.Start)
 			wholeEnds.add(id, e)
+		case e.Start != nil && short[e.Run] != nil:
+			whole.add(id, e.Start)
+			wholeEnds.add(id, short[e.Run])
+		case e.End != nil && short[e.Run] == e:
+			// written with its start
 		case e.Start != nil:
 			starts.add(id, e.Start)
 		case e.End != nil:
@@ -303,7 +309,8 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 		b.Queue(insert, pgtype.FlatArray[pgtype.UUID](j.ids), j.seqs, j.rows)
 	}
 	starts.queue(b, q, j.fence)
-	refs.queue(b, q)
+	whole.queueEnded(b, q, &wholeEnds)
+	refs.queue(b, q) // of runs that are there
 	for _, e := range cursors {
 		b.Queue(q["put_cursor"], e.Cursor.Deployment, e.Cursor.Trigger, nonNil(e.Cursor.Cursor))
 	}
@@ -320,9 +327,41 @@ func (j *Journal) fill(b *pgx.Batch, batch []*app.Entry, resend bool) (plain boo
 	if len(commands) > 0 {
 		b.Queue(q["delete_commands"], commands)
 	}
-	whole.queueEnded(b, q, &wholeEnds)
 	ends.queue(b, q)
 	return false, nil
+}
+
+// shortRuns are the ends of the runs that start and end in one batch with nothing of note in between: one row
+// of each is written, instead of one that is changed right away and another that comes and goes.
+func shortRuns(batch []*app.Entry) map[string]*app.Entry {
+	var ends map[string]*app.Entry
+	for _, e := range batch {
+		if e.End != nil && e.Start == nil && !e.Waited {
+			if ends == nil {
+				ends = map[string]*app.Entry{}
+			}
+			ends[e.Run] = e
+		}
+	}
+	if ends == nil {
+		return nil
+	}
+	started := map[string]bool{}
+	for _, e := range batch {
+		switch {
+		case ends[e.Run] == nil:
+		case e.Sleep != nil || e.Wake || e.State != "" || e.Waits != nil || e.Snapshot != nil:
+			delete(ends, e.Run)
+		case e.Start != nil:
+			started[e.Run] = true
+		}
+	}
+	for run := range ends {
+		if !started[run] {
+			delete(ends, run)
+		}
+	}
+	return ends
 }
 
 // endColumns gathers ended runs by column.
