@@ -199,7 +199,11 @@ func (s session) run(ctx context.Context, workspaces []workspace) error {
 		fmt.Fprintln(s.Out, "\nstopping")
 		return nil
 	case <-s.server.Done():
-		return fmt.Errorf("the platform has ended (%w); its log is %s", s.server.Err(), filepath.Join(s.home, "log", "peltond.log"))
+		log := filepath.Join(s.home, "log", "peltond.log")
+		if err := s.server.Err(); err != nil {
+			return fmt.Errorf("the platform has ended (%w); its log is %s", err, log)
+		}
+		return fmt.Errorf("somebody else has stopped the platform; its log is %s", log)
 	}
 }
 
