@@ -19,7 +19,7 @@ type early struct {
 
 // hasten takes those starts out of an entry that need not wait for it.
 func (sh *shard) hasten(r *liveRun, q *queued) {
-	if !sh.e.ahead || r.unsaid > mostAhead || len(r.watchers) > 0 || q.Dedup != nil || q.Cursor != nil || q.Rate != nil || sh.e.journal.Stalled() != nil {
+	if !sh.e.ahead || r.unsaid > mostAhead || len(r.watchers) > 0 || limited(r.s.Plan) || q.Dedup != nil || q.Cursor != nil || q.Rate != nil || sh.e.journal.Stalled() != nil {
 		return
 	}
 	var now, later []domain.Command

@@ -109,6 +109,7 @@ func (s *Service) Offered(ctx context.Context, messageID string, b domain.Build)
 func (s *Service) Found(ctx context.Context, want domain.Workflow, name string) error {
 	err := s.Store.UpdateWorkflow(ctx, want.Project, name, true, s.Now(), func(w *domain.Workflow) error {
 		w.Source, w.Path, w.WantedYAML, w.Builds, w.Broken, w.AutoDeploy = want.Source, want.Path, want.WantedYAML, want.Builds, want.Broken, want.AutoDeploy
+		want.Problems = w.Problems
 		return nil
 	})
 	if err != nil || !want.AutoDeploy {
@@ -118,9 +119,10 @@ func (s *Service) Found(ctx context.Context, want domain.Workflow, name string) 
 	return s.want(ctx, want)
 }
 
-// want is tryDeploy for a workflow that may stand as it is wanted.
+// want is tryDeploy for a workflow that may stand as it is wanted. Problems that are kept with it are of something
+// else that was wanted meanwhile: tryDeploy takes them away.
 func (s *Service) want(ctx context.Context, w domain.Workflow) error {
-	if number, ok := s.stood.of(&w); ok {
+	if number, ok := s.stood.of(&w); ok && len(w.Problems) == 0 {
 		if deployed, err := s.deployed(ctx, w.Project, w.Name, number); err != nil || deployed {
 			return err
 		}

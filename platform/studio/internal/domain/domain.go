@@ -2,6 +2,7 @@
 package domain
 
 import (
+	"path"
 	"strings"
 	"time"
 )
@@ -54,7 +55,8 @@ func (w *Workflow) MayUse(b Build) bool {
 		return true
 	}
 	for dir, digest := range w.Builds {
-		if digest == b.Build && mentions(w.WantedYAML, "./"+dir) {
+		// By its folder's name alone nobody finds it; that has to be told, too, once it is built.
+		if digest == b.Build && (mentions(w.WantedYAML, "./"+dir) || mentions(w.WantedYAML, path.Base(dir))) {
 			return true
 		}
 	}

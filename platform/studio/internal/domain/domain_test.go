@@ -11,7 +11,7 @@ import (
 // TestMayUse: a workflow that names a build's folder or its action may wait for it.
 func TestMayUse(t *testing.T) {
 	b := domain.Build{Build: "sha256:1", Action: "greet"}
-	builds := map[string]string{"actions/greet": "sha256:1", "actions/greet-two": "sha256:2", "other/greet": "sha256:3", "x": "sha256:1"}
+	builds := map[string]string{"actions/greet": "sha256:1", "actions/greet-two": "sha256:2", "other/greet": "sha256:3", "x": "sha256:1", "actions/folder": "sha256:1"}
 	for text, want := range map[string]bool{
 		"steps: [{uses: ./actions/greet}]":            true,
 		"steps: [{uses: ./actions/greet/}]":           true,
@@ -20,6 +20,7 @@ func TestMayUse(t *testing.T) {
 		"steps: [{uses: greet}]":                      true,
 		"steps: [{uses: greet@1.0}]":                  true,
 		"steps: [{uses: greet@sha256:1}]":             true,
+		"uses: folder":                                true,
 		"uses: greet":                                 true,
 		"steps: [{uses: ./actions/greet-two}]":        false,
 		"steps: [{uses: ./other/greet}]":              false,
