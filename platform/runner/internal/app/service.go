@@ -439,7 +439,7 @@ func (s *Service) takeUp(ctx context.Context, l LiveRun, orders []InboxCommand) 
 	underWay := r.s.UnderWay()
 	for _, c := range l.Logged {
 		// Of an attempt that ran ahead of the journal there may be records, too.
-		if id := domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt); underWay[id] || plan.Pure(c.Step) {
+		if id := domain.ExecutionID(l.ID, c.Step, c.Path, c.Attempt); underWay[id] || r.s.Unheard(c.Step, c.Path, c.Attempt) {
 			r.logged[id] = c.Lines
 		}
 	}

@@ -48,9 +48,26 @@ func (s *State) Harmless(c Command) bool {
 // pure tells that the step is an action that only computes.
 func (p *PlanStep) pure() bool { return p.Effect == "pure" && p.Build != nil }
 
-// Pure tells whether a step of that name is an action that only computes.
-func (p *Plan) Pure(step string) bool {
-	return slices.ContainsFunc(p.Nodes, func(n PlanStep) bool { return n.Spec.ID == step && n.pure() })
+// Unheard tells that an attempt is not of those that the state knows as started: it ran ahead of its row,
+// which was lost.
+func (s *State) Unheard(step string, path []int32, attempt int32) bool {
+	for i := range s.Plan.Nodes {
+		if s.Plan.Nodes[i].Spec.ID != step || !s.Plan.Nodes[i].pure() || i >= len(s.roots) {
+			continue
+		}
+		n := s.roots[i]
+		for _, at := range path {
+			if n == nil || !n.results.has(at) && int(at) >= len(n.children) {
+				return true
+			}
+			if n.results.has(at) {
+				return false
+			}
+			n = n.children[at]
+		}
+		return n == nil || n.attempt < attempt
+	}
+	return false
 }
 
 // UnderWay are the executions of the attempts that are started and have not ended.

@@ -87,6 +87,7 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("an end is told once it is durable", func(t *testing.T) { endTold(t, open) })
 	t.Run("pure steps go ahead of the journal", func(t *testing.T) { ahead(t, open) })
 	t.Run("others do not", func(t *testing.T) { aheadOfNothing(t, open) })
+	t.Run("nor do those of a run that is watched", func(t *testing.T) { aheadWatched(t, open) })
 	t.Run("what ran ahead of the journal is found after a crash", func(t *testing.T) { aheadLost(t, open) })
 	t.Run("retry waits and tries again", func(t *testing.T) { retried(t, open) })
 	t.Run("a step that takes too long fails with timeout", func(t *testing.T) { timedOut(t, open) })
