@@ -110,8 +110,11 @@ func (s *scanner) number() (n int64, ok bool) {
 
 func (s *scanner) values() ([]map[string]json.RawMessage, bool) {
 	all := []map[string]json.RawMessage{}
-	if !s.take('[') || s.take(']') {
-		return all, s.at > 0 && s.b[s.at-1] == ']'
+	if !s.take('[') {
+		return nil, false
+	}
+	if s.take(']') {
+		return all, true
 	}
 	for {
 		one, ok := s.set()

@@ -150,6 +150,7 @@ type kin struct {
 	list  []byte // the threads when kids were opened, as the system lists them
 	kids  []int
 	ready bool
+	buf   [mostThreads]byte // not on the stack: the system call would move it to the heap each time
 }
 
 // mostThreads is how many bytes the list of a process's threads has at most to be looked at here; one
@@ -193,15 +194,14 @@ func (k *kin) watchThreads() bool {
 	if st.Nlink == 3 && len(k.kids) == 1 { // "." and ".." and one for each thread: the first one is never gone
 		return true
 	}
-	var buf [mostThreads]byte
 	if _, err := unix.Seek(k.tasks, 0, unix.SEEK_SET); err != nil {
 		return false
 	}
-	n, err := unix.ReadDirent(k.tasks, buf[:])
-	if err != nil || n <= 0 || n > len(buf)-64 { // there may be more
+	n, err := unix.ReadDirent(k.tasks, k.buf[:])
+	if err != nil || n <= 0 || n > len(k.buf)-64 { // there may be more
 		return false
 	}
-	list := buf[:n]
+	list := k.buf[:n]
 	if bytes.Equal(list, k.list) {
 		return true
 	}

@@ -12,11 +12,12 @@ import (
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
 
-// valve is what lets so many rows through to the journals of a database, and keeps the others until it is let go.
+// valve keeps rows from the journals of a database until it is opened.
 type valve struct {
-	mu   sync.Mutex
-	left int // -1: no limit
-	kept []func()
+	mu    sync.Mutex
+	keeps func(e *app.Entry) bool // nil: none any more
+	kept  []func()
+	rows  int
 }
 
 type valved struct {
@@ -24,16 +25,23 @@ type valved struct {
 	v *valve
 }
 
+// on puts the valve before the journals of a database.
+func (v *valve) on(db Database) Database {
+	plain := db.Journal
+	db.Journal = func(fence int64) app.Journal { return valved{plain(fence), v} }
+	return db
+}
+
 func (j valved) Append(es ...*app.Entry) {
 	j.v.mu.Lock()
 	defer j.v.mu.Unlock()
+	j.v.rows += len(es)
 	for _, e := range es {
-		if j.v.left == 0 {
+		if j.v.keeps != nil && j.v.keeps(e) {
 			j.v.kept = append(j.v.kept, func() { j.Journal.Append(e) })
-			continue
+		} else {
+			j.Journal.Append(e)
 		}
-		j.v.left = max(j.v.left-1, -1)
-		j.Journal.Append(e)
 	}
 }
 
@@ -46,18 +54,18 @@ func (v *valve) open(lose bool) {
 			write()
 		}
 	}
-	v.left, v.kept = -1, nil
+	v.keeps, v.kept = nil, nil
 }
 
 func (v *valve) waiting() int { v.mu.Lock(); defer v.mu.Unlock(); return len(v.kept) }
 
+// taken is how many rows came, kept or not.
+func (v *valve) taken() int { v.mu.Lock(); defer v.mu.Unlock(); return v.rows }
+
 // behind is a runner whose steps may run ahead of a journal that takes so many rows at first.
 func behind(t *testing.T, open func(t *testing.T) Database, rows int) (*Runner, *valve) {
-	db := open(t)
-	v := &valve{left: rows}
-	plain := db.Journal
-	db.Journal = func(fence int64) app.Journal { return valved{plain(fence), v} }
-	return StartReplica(t, db, NewExecutor(AddOne), app.Config{Ahead: true}, nil), v
+	v := &valve{keeps: func(*app.Entry) bool { rows--; return rows < 0 }}
+	return StartReplica(t, v.on(open(t)), NewExecutor(AddOne), app.Config{Ahead: true}, nil), v
 }
 
 // started is how many executions have begun.
