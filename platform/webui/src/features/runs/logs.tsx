@@ -10,6 +10,9 @@ import type { RunView } from "./use-run";
 
 const PAGE = 5000;
 const AHEAD = 20_000; // lines that are fetched without being asked for
+const MORE = 100_000; // lines that are fetched for being asked once
+
+const newReader = () => ({ after: 0, left: 0, busy: false, again: false, abort: new AbortController() });
 
 // Colours of terminals say nothing here.
 // eslint-disable-next-line no-control-regex
@@ -33,7 +36,9 @@ export function Logs(props: {
   const [search, setSearch] = useState("");
   const [follow, setFollow] = useState(true);
   const box = useRef<HTMLDivElement>(null);
-  const reader = useRef({ after: 0, busy: false, again: false });
+  // What is being read: the cursor of the last record, how many more are wanted, whether a reading
+  // is on its way and whether something came up meanwhile. Each list has its own.
+  const reader = useRef(newReader());
 
   const mine = useCallback(
     (l: LogRecord) =>
@@ -41,68 +46,63 @@ export function Logs(props: {
     [step, attempt, item],
   );
 
-  // Reads what there is after the last record; one reading at a time.
+  // Reads up to so many records after the last one; one reading at a time, which is told when more
+  // is wanted than it set out for.
   const read = useCallback(
-    async (upTo: number, signal: AbortSignal) => {
+    async (upTo: number) => {
       const r = reader.current;
-      if (r.busy) {
-        r.again = true;
-        return;
-      }
+      r.left = Math.max(r.left, upTo);
+      r.again = true;
+      if (r.busy) return;
       r.busy = true;
       try {
-        for (let n = 0; n < upTo;) {
+        while (r.again || r.left > 0) {
+          r.again = false;
           const page = await get<LogPage>(
             query(path("runner", project, "runs", run, "logs"), { after: r.after, limit: PAGE, step, attempt }),
-            signal,
+            r.abort.signal,
           );
-          const fresh = page.items.filter(mine);
           if (page.next > r.after) {
             r.after = page.next;
+            const fresh = page.items.filter(mine);
             setRecords((old) => [...old, ...fresh.filter((l) => l.cursor > (old.at(-1)?.cursor ?? 0))]);
           }
-          n += page.items.length;
+          r.left = page.more ? r.left - page.items.length : 0;
           setMore(page.more);
           setLoading(false);
-          if (!page.more) break;
         }
       } catch (e) {
-        if (!signal.aborted) setError(e);
+        if (!r.abort.signal.aborted) setError(e);
       } finally {
         r.busy = false;
-        if (r.again && !signal.aborted) {
-          r.again = false;
-          void read(upTo, signal);
-        }
       }
     },
     [project, run, step, attempt, mine],
   );
 
   useEffect(() => {
-    const abort = new AbortController();
-    reader.current = { after: 0, busy: false, again: false };
+    const r = newReader();
+    reader.current = r;
     setRecords([]);
     setLoading(true);
     setError(undefined);
-    void read(AHEAD, abort.signal);
+    void read(AHEAD);
     const stop = onLog((l) => {
-      const r = reader.current;
       if (l === "gap" || r.busy) {
-        void read(AHEAD, abort.signal);
+        void read(AHEAD);
         return;
       }
       if (l.cursor <= r.after) return;
       // Cursors count without gaps over the whole run; another step's record is only counted.
       if (l.cursor > r.after + 1 && !step) {
-        void read(AHEAD, abort.signal);
+        void read(AHEAD);
         return;
       }
       r.after = l.cursor;
       if (mine(l)) setRecords((old) => [...old, l]);
     });
     return () => {
-      abort.abort();
+      r.abort.abort();
       stop();
     };
   }, [read, onLog, mine, step]);
@@ -142,11 +142,7 @@ export function Logs(props: {
             {more && " so far"}
           </Text>
           {more && (
-            <Button
-              size="compact-xs"
-              variant="default"
-              onClick={() => void read(100_000, new AbortController().signal)}
-            >
+            <Button size="compact-xs" variant="default" onClick={() => void read(MORE)}>
               Load more
             </Button>
           )}
