@@ -63,7 +63,7 @@ func (t *tool) root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(t.backupCommand(), t.restoreCommand(), t.setupCommand(),
-		t.installCommand("install"), t.installCommand("upgrade"), t.uninstallCommand(), t.doctorCommand(), t.probeCommand(), t.holdCommand())
+		t.installCommand("install"), t.installCommand("upgrade"), t.uninstallCommand(), t.doctorCommand(), t.probeCommand(), t.holdCommand(), t.mayRestoreCommand())
 	return root
 }
 

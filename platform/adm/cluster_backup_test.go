@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -59,6 +60,7 @@ func (p *place) allRuns(ctx context.Context, t *testing.T) map[string]keptRun {
 // kept is a backup, and what the installation had when it had come to rest after it.
 type kept struct {
 	file, password string
+	before         map[string]keptRun // that had ended when it was begun
 	runs           map[string]keptRun
 	asked          []string // runs that waited for the test
 }
@@ -76,6 +78,8 @@ func backUp(t *testing.T, p *place, k *kept) {
 	for range 5 {
 		k.asked = append(k.asked, begin("asks", map[string]any{"big": big}))
 	}
+	k.before = p.allRuns(ctx, t)
+	maps.DeleteFunc(k.before, func(_ string, r keptRun) bool { return r.State != "completed" && r.State != "failed" })
 	k.file = filepath.Join(t.TempDir(), "installation.pelton")
 	made := make(chan error, 1)
 	begun := time.Now()
@@ -123,6 +127,13 @@ func restoreElsewhere(t *testing.T, p *place, k *kept) {
 	require.NoError(t, err)
 	_, err = p.adm("restore", k.file, "-n", p.ns, "--installation", "again")
 	require.ErrorContains(t, err, "is not empty: restore into an empty platform, or say --replace")
+	require.ErrorContains(t, err, "nothing was changed")
+	running, err := p.kube.AppsV1().Deployments(p.ns).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=again"})
+	require.NoError(t, err)
+	require.Len(t, running.Items, 7)
+	for _, d := range running.Items {
+		require.Positive(t, d.Status.AvailableReplicas, "%s goes on: a restore that is refused stops nothing", d.Name)
+	}
 	begun := time.Now()
 	said, err := p.adm("restore", k.file, "-n", p.ns, "--installation", "again", "--replace")
 	require.NoError(t, err)
@@ -131,6 +142,10 @@ func restoreElsewhere(t *testing.T, p *place, k *kept) {
 	p.signIn(k.password)
 
 	after := p.allRuns(ctx, t)
+	require.Greater(t, len(k.before), 100)
+	for id, r := range k.before {
+		require.Equal(t, r, after[id], "run %s had ended before the backup was begun", id)
+	}
 	var paused []string
 	for id, r := range after {
 		old, ok := k.runs[id]

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,9 +17,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
+	"github.com/pelton-run/pelton/platform/adm/install"
 	"github.com/pelton-run/pelton/platform/e2e/harness"
 )
 
@@ -65,9 +71,12 @@ func TestClusterInstall(t *testing.T) {
 	p.serve(map[string]string{"marks/actions/marker/action.yaml": markerAction, "marks/actions/marker/handler.py": markerHandler, "marks/workflows/marks.yaml": marksWorkflow, "marks/workflows/asks.yaml": asksWorkflow},
 		filepath.Join(examples, "hello"), filepath.Join(examples, "weather-report"))
 	values := p.values(nil)
+	_, err := p.kube.CoreV1().ConfigMaps("knative-serving").Patch(t.Context(), "config-features", types.MergePatchType, []byte(`{"data":{"kubernetes.podspec-affinity":null}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
 	begun := time.Now()
 	said, err := p.adm("install", "pelton", "-n", p.ns, "-f", values)
 	require.NoError(t, err)
+	require.Regexp(t, "features of Knative Serving turned on: .*kubernetes.podspec-affinity", said)
 	require.Contains(t, said, "Pelton pelton is ready at http://"+p.ns+".example.com")
 	p.figure("ready %s after install was called", time.Since(begun))
 	p.login()
@@ -76,7 +85,7 @@ func TestClusterInstall(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *place)
-	}{{"examples", examplesWork}, {"zero", scaleToZero}, {"doctor", doctorIsPleased}, {"kill", killRunner}, {"upgrade", upgradeKeepsAnswering(values)}, {"backup", func(t *testing.T, p *place) { backUp(t, p, &k) }},
+	}{{"examples", examplesWork}, {"fence", runnerIsFenced}, {"zero", scaleToZero}, {"doctor", doctorIsPleased}, {"faults", doctorTellsFaults}, {"first rights", nothingForbidden}, {"kill", killRunner}, {"upgrade", upgradeKeepsAnswering(values)}, {"backup", func(t *testing.T, p *place) { backUp(t, p, &k) }},
 		{"rights", nothingForbidden}, {"uninstall", uninstallLeavesKeys}, {"restore", func(t *testing.T, p *place) { restoreElsewhere(t, p, &k) }}} {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, p) }) {
 			return
@@ -218,6 +227,79 @@ func doctorIsPleased(t *testing.T, p *place) {
 	require.NotRegexp(t, `(?m)^(wrong|skipped)`, said)
 	_, err = p.kube.BatchV1().Jobs(p.ns).Get(t.Context(), "pelton-doctor", metav1.GetOptions{})
 	require.Error(t, err, "doctor leaves nothing")
+}
+
+// runnerIsFenced: what the runner's token lets do, it lets do in namespaces of projects alone, and it reads no secret.
+func runnerIsFenced(t *testing.T, p *place) {
+	ctx := deadline(t, time.Minute)
+	cfg, err := install.Access{Kubeconfig: env(t, "PELTON_CLUSTER_KUBECONFIG")}.Config()
+	require.NoError(t, err)
+	cfg.Impersonate.UserName = "system:serviceaccount:" + p.ns + ":pelton-runner"
+	runner, err := kubernetes.NewForConfig(cfg)
+	require.NoError(t, err)
+	job := func(namespace string) error {
+		_, err := runner.BatchV1().Jobs(namespace).Create(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "fence"}, Spec: batchv1.JobSpec{Suspend: new(bool),
+			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "none"}}}}}}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	require.NoError(t, job(p.ns+"-default"))
+	for _, namespace := range []string{"default", "kube-system", p.ns, p.ns + "-builds"} {
+		require.ErrorContains(t, job(namespace), "change what is in namespaces of its projects alone", namespace)
+	}
+	label := map[string]string{"pelton.dev/installation": "pelton"}
+	_, err = runner.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "elsewhere", Labels: label}}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	require.ErrorContains(t, err, "make namespaces of projects alone: "+p.ns+"-{project}")
+	for _, namespace := range []string{"kube-system", p.ns + "-builds"} {
+		_, err = runner.CoreV1().Namespaces().Patch(ctx, namespace, types.MergePatchType, []byte(`{"metadata":{"labels":{"pelton.dev/installation":"pelton"}}}`), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		require.True(t, apierrors.IsForbidden(err) || apierrors.IsInvalid(err), "%v", err)
+	}
+	for _, namespace := range []string{p.ns, p.ns + "-default", "kube-system"} {
+		_, err = runner.CoreV1().Secrets(namespace).List(ctx, metav1.ListOptions{})
+		require.True(t, apierrors.IsForbidden(err), "%v", err)
+	}
+	_, err = runner.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	require.True(t, apierrors.IsForbidden(err), "%v", err)
+}
+
+// doctorTellsFaults: what is wrong is told by name, each with what mends it, and the rest is well.
+func doctorTellsFaults(t *testing.T, p *place) {
+	ctx := deadline(t, 5*time.Minute)
+	secrets, features := p.kube.CoreV1().Secrets(p.ns), p.kube.CoreV1().ConfigMaps("knative-serving")
+	spoil := func(name, key string) {
+		s, err := secrets.Get(ctx, name, metav1.GetOptions{})
+		require.NoError(t, err)
+		old := s.Data[key]
+		u, err := url.Parse(string(old))
+		require.NoError(t, err)
+		u.User = url.UserPassword(u.User.Username(), "wrong")
+		s.Data[key] = []byte(u.String())
+		_, err = secrets.Update(ctx, s, metav1.UpdateOptions{})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			s, err := secrets.Get(p.t.Context(), name, metav1.GetOptions{})
+			require.NoError(t, err)
+			s.Data[key] = old
+			_, err = secrets.Update(p.t.Context(), s, metav1.UpdateOptions{})
+			require.NoError(t, err)
+		})
+	}
+	spoil("pelton-studio", "PELTON_STORES_STUDIO")
+	spoil("pelton-runner", "PELTON_BUS")
+	const flag = "kubernetes.podspec-affinity"
+	set := func(ctx context.Context, value string) {
+		_, err := features.Patch(ctx, "config-features", types.MergePatchType, []byte(`{"data":{"`+flag+`":`+value+`}}`), metav1.PatchOptions{})
+		require.NoError(t, err)
+	}
+	set(ctx, "null")
+	t.Cleanup(func() { set(p.t.Context(), `"enabled"`) })
+	said, err := p.adm("doctor", "pelton", "-n", p.ns)
+	require.ErrorContains(t, err, "exit code 1")
+	t.Log(said)
+	require.Regexp(t, `(?m)^warn\S* +features of Knative Serving +off: `+flag, said)
+	require.Regexp(t, `(?m)^wrong +database of studio +.*does not let \S+pelton_studio in`, said)
+	require.Regexp(t, `(?m)^wrong +broker as runner `, said)
+	require.Regexp(t, `(?m)^ok +database of runner `, said)
+	require.Regexp(t, `(?m)^ok +ingress: 300 calls at once `, said)
 }
 
 // killRunner: a runner dies with 200 runs under way; the other takes them over, and no step is done twice.

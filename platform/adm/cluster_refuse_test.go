@@ -156,7 +156,7 @@ func TestClusterInstallRefuses(t *testing.T) {
 		t.Skip("needs a cluster: make test-cluster")
 	}
 	p := newPlace(t)
-	ctx := deadline(t, 5*time.Minute)
+	ctx := deadline(t, 10*time.Minute)
 	_, err := p.kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: p.ns}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	values := p.values(nil)
@@ -176,6 +176,10 @@ func TestClusterInstallRefuses(t *testing.T) {
 	missing := env(t, "PELTON_CLUSTER_REGISTRY") + "/" + p.ns + "/none@sha256:" + strings.Repeat("0", 64)
 	refused("there is no image "+missing+": see image.reference", "image.reference="+missing)
 	refused("no node takes the pod: ", "nodeSelector.disk=none")
+	refused(" does not let "+p.db.User.Username()+" in (", "postgresql.adminPassword=wrong")
+	refused("rabbitmq: the broker at ", "rabbitmq.adminPassword=wrong")
+	refused("s3: ", "s3.secretKey=wrong")
+	refused(`secret "nobodys" not found`, "s3.existingSecret=nobodys")
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("0")}}}
 	_, err = p.kube.CoreV1().ResourceQuotas(p.ns).Create(ctx, quota, metav1.CreateOptions{})
 	require.NoError(t, err)

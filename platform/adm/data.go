@@ -83,6 +83,36 @@ filestore, the secrets get the backup's keys, and the services are started again
 	return cmd
 }
 
+// mayRestoreCommand is what restore asks on a cluster before it stops services: a restore that is refused must
+// not stop anything.
+func (t *tool) mayRestoreCommand() *cobra.Command {
+	var o backup.Options
+	cmd := &cobra.Command{
+		Use: "may-restore ID", Short: "Tell whether a backup may be restored", Hidden: true,
+		Long: "Tell whether databases and filestore would take the backup of that id. It changes nothing.",
+		Args: exactly(1, "may-restore ID --config FILE [--replace]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := t.settings()
+			if err != nil {
+				return err
+			}
+			d, err := server.OpenData(cmd.Context(), cfg, false, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			p, err := t.platform(d)
+			if err != nil {
+				return err
+			}
+			return p.Check(cmd.Context(), backup.Head{ID: args[0]}, o)
+		},
+	}
+	t.data(cmd)
+	cmd.Flags().BoolVar(&o.Replace, "replace", false, "remove what the databases hold first")
+	return cmd
+}
+
 // platform is what the settings name, as a backup sees it.
 func (t *tool) platform(d *server.Data) (*backup.Platform, error) {
 	p := &backup.Platform{Home: d.Config.Home, Lock: runner.Collection, LockIn: "runner", Own: d.Own, Builds: builds, Say: t.say}

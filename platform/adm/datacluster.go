@@ -99,6 +99,10 @@ func (t *tool) restoreCluster(ctx context.Context, i *installation, file string,
 		return err
 	}
 	inside := insideOf(i, values)
+	replace := "--replace=" + strconv.FormatBool(o.Replace)
+	if err := c.WithData(ctx, inside, false, install.Streams{Out: t.stdout, Err: t.stderr}, "may-restore", head.ID, "--config", install.SettingsFile, replace); err != nil {
+		return fmt.Errorf("%w; nothing was changed", err)
+	}
 	t.say("stopping the services")
 	if err := c.Scale(ctx, i.Name, nil, t.say); err != nil {
 		return err
@@ -106,7 +110,7 @@ func (t *tool) restoreCluster(ctx context.Context, i *installation, file string,
 	if _, err := in.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	args := []string{"restore", "-", "--config", install.SettingsFile, "--replace=" + strconv.FormatBool(o.Replace)}
+	args := []string{"restore", "-", "--config", install.SettingsFile, replace}
 	if err := c.WithData(ctx, inside, false, install.Streams{In: in, Out: t.stdout, Err: t.stderr}, args...); err != nil {
 		return fmt.Errorf("%w; the services are stopped: mend it and restore again, or start them with pelton-adm upgrade", err)
 	}

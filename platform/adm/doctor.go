@@ -18,6 +18,7 @@ import (
 
 	"github.com/pelton-run/pelton/platform/adm/backup"
 	"github.com/pelton-run/pelton/platform/adm/checks"
+	"github.com/pelton-run/pelton/platform/adm/install"
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/kit/pg"
 	"github.com/pelton-run/pelton/platform/kit/s3"
@@ -98,9 +99,7 @@ func (t *tool) checkData(ctx context.Context, table *checks.Table) error {
 		})
 		table.Add("database of "+db.Service, detail, "see that the server runs and that the role and the database exist: platform/docs/split.md", err)
 	}
-	if is, err := d.Broker(ctx); is || err != nil {
-		table.Add("broker", "it answers", "see that RabbitMQ runs, and bus in the settings: platform/docs/split.md", err)
-	}
+	t.checkBroker(ctx, d, table)
 	dir, bucket, err := d.Files()
 	if err != nil {
 		table.Add("filestore", "", "see files and s3.credentials in the settings: platform/docs/files.md", err)
@@ -119,6 +118,33 @@ func (t *tool) checkData(ctx context.Context, table *checks.Table) error {
 	}
 	checkBuilds(ctx, table, d.Config, mentioned)
 	return nil
+}
+
+// checkBroker has each service's user of the broker let in.
+func (t *tool) checkBroker(ctx context.Context, d *server.Data, table *checks.Table) {
+	const remedy = "see that RabbitMQ runs, and bus in the settings: platform/docs/split.md"
+	users, refused := 0, false
+	for _, kv := range t.environ {
+		name, url, _ := strings.Cut(kv, "=")
+		service, ok := strings.CutPrefix(name, install.BusOf)
+		if !ok || url == "" {
+			continue
+		}
+		if err := server.BrokerAnswers(ctx, url); err != nil {
+			table.Add("broker as "+strings.ToLower(service), "", remedy, err)
+			refused = true
+		}
+		users++
+	}
+	if users > 0 {
+		if !refused {
+			table.Add("broker", fmt.Sprintf("it answers, and lets %d services in", users), remedy, nil)
+		}
+		return
+	}
+	if is, err := d.Broker(ctx); is || err != nil {
+		table.Add("broker", "it answers", remedy, err)
+	}
 }
 
 func checkDatabase(ctx context.Context, url string, look func(pgx.Tx) error) (string, error) {

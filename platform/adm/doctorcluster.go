@@ -97,6 +97,7 @@ func insideOf(i *installation, v map[string]any) install.Inside {
 		Name: i.Name, Namespace: i.Access.Namespace, Image: install.Text(v, "image", "reference"), PullPolicy: install.Text(v, "image", "pullPolicy"), PullSecret: install.Text(v, "image", "pullSecret"),
 		S3Secret: install.Text(v, "s3", "existingSecret"), Gateway: install.Text(v, "knative", "gateway"),
 		RegistrySecret: install.Text(v, "registry", "credentialsSecret"), CABundle: install.Text(v, "caBundle") != "",
+		Proxy: install.Proxy{HTTP: install.Text(v, "proxy", "http"), HTTPS: install.Text(v, "proxy", "https"), No: install.Text(v, "proxy", "no")},
 	}
 	if in.S3Secret == "" {
 		in.S3Secret = i.Name + "-s3"

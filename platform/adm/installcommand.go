@@ -30,8 +30,11 @@ func (i *installation) access(cmd *cobra.Command) {
 func (i *installation) values(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&i.Files, "values", "f", nil, "YAML file with values of the chart; several, later ones count")
-	f.StringArrayVar(&i.Set, "set", nil, "a value, such as --set runner.replicas=3; several")
+	f.StringArrayVar(&i.Set, "set", nil, "a value, such as --set services.runner.replicas=3; several")
 }
+
+// longestName is how many characters the name of an installation has at most, as the chart checks.
+const longestName = 40
 
 // named takes the name of the installation from the arguments.
 func (i *installation) named(usage string) cobra.PositionalArgs {
@@ -41,6 +44,9 @@ func (i *installation) named(usage string) cobra.PositionalArgs {
 		}
 		if i.Name = "pelton"; len(args) == 1 {
 			i.Name = args[0]
+		}
+		if len(i.Name) > longestName {
+			return &usageError{fault.New(fault.Invalid, "the name %s has %d characters: give one of at most %d, since names are made of it", i.Name, len(i.Name), longestName)}
 		}
 		return nil
 	}

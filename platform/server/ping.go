@@ -13,13 +13,18 @@ func (d *Data) Broker(ctx context.Context) (is bool, err error) {
 	if d.Config.local() {
 		return false, nil
 	}
-	b, err := rabbitbus.New(ctx, rabbitbus.Config{URL: d.Config.Bus, Name: "pelton-adm doctor", Log: slog.New(slog.DiscardHandler)})
+	return true, BrokerAnswers(ctx, d.Config.Bus)
+}
+
+// BrokerAnswers tells whether the broker of an amqp:// URL answers and lets its user in.
+func BrokerAnswers(ctx context.Context, url string) error {
+	b, err := rabbitbus.New(ctx, rabbitbus.Config{URL: url, Name: "pelton-adm doctor", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return true, err
+		return err
 	}
 	defer b.Close()
 	if err := b.Ready(); err != nil {
-		return true, fault.Wrap(err, fault.Unavailable, "the broker does not answer: %s", err)
+		return fault.Wrap(err, fault.Unavailable, "the broker does not answer: %s", err)
 	}
-	return true, nil
+	return nil
 }

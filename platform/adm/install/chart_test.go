@@ -76,7 +76,17 @@ func TestChart(t *testing.T) {
 		} else {
 			require.Equal(t, false, pod.at("automountServiceAccountToken"), "only what speaks to the cluster has a token")
 		}
-		require.NotNil(t, objects["PodDisruptionBudget pelton-"+s])
+		budget := objects["PodDisruptionBudget pelton-"+s]
+		require.Equal(t, 1, budget.at("spec", "maxUnavailable"))
+		require.Equal(t, s, budget.at("spec", "selector", "matchLabels", "app.kubernetes.io/component"))
+		require.Equal(t, "/healthz", c.at("startupProbe", "httpGet", "path"))
+		require.Equal(t, "/healthz", c.at("livenessProbe", "httpGet", "path"))
+		require.Equal(t, "/readyz", c.at("readinessProbe", "httpGet", "path"))
+		require.NotEmpty(t, c.at("resources", "requests", "cpu"))
+		require.NotEmpty(t, c.at("resources", "requests", "memory"))
+		require.NotEmpty(t, c.at("resources", "limits", "memory"))
+		require.Equal(t, "FallbackToLogsOnError", c.at("terminationMessagePolicy"))
+		require.Equal(t, "$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local,pelton-authorization,pelton-repository,pelton-studio,pelton-runner,pelton-bridge,pelton-webui,db.example.com", variable(c, "NO_PROXY"))
 		for _, v := range pod.at("volumes").([]any) {
 			secret, _ := object(v.(map[string]any)).at("secret", "secretName").(string)
 			if strings.HasSuffix(secret, "-keys") {
@@ -103,6 +113,78 @@ func TestChart(t *testing.T) {
 	}
 	require.NotNil(t, render(t, "ingress.kind=IngressRoute")["IngressRoute pelton"])
 	require.NotContains(t, render(t, "ingress.kind=none"), "Ingress pelton")
+}
+
+// TestChartFence: what a cluster role lets runner and bridge change in every namespace, a policy keeps to projects'.
+func TestChartFence(t *testing.T) {
+	objects := render(t, "knative.namespace=fn-{project}-x")
+	spec := objects["ValidatingAdmissionPolicy pelton-pelton-projects"].at("spec").(map[string]any)
+	fence := object(spec)
+	require.Equal(t, "Fail", fence.at("failurePolicy"))
+	require.Equal(t, "request.userInfo.username in ['system:serviceaccount:pelton:pelton-runner', 'system:serviceaccount:pelton:pelton-bridge']", fence.at("matchConditions", 0, "expression"))
+	require.Contains(t, fence.at("validations", 0, "expression"), "object.metadata.name.startsWith('fn-') && object.metadata.name.endsWith('-x')")
+	require.Equal(t, []any{"Deny"}, objects["ValidatingAdmissionPolicyBinding pelton-pelton-projects"].at("spec", "validationActions"))
+	// Every kind that they may change is in it.
+	fenced := map[any]bool{}
+	for _, r := range fence.at("matchConstraints", "resourceRules").([]any) {
+		for _, name := range object(r.(map[string]any)).at("resources").([]any) {
+			fenced[name] = true
+		}
+	}
+	all := render(t, "events.brokers.enabled=true", "registry.pullSecret=p")
+	for _, role := range []string{"runner", "bridge"} {
+		for _, r := range all["ClusterRole pelton-pelton-"+role].at("rules").([]any) {
+			rule := object(r.(map[string]any))
+			for _, verb := range rule.at("verbs").([]any) {
+				if !slices.Contains([]any{"get", "list", "watch"}, verb) {
+					for _, name := range rule.at("resources").([]any) {
+						require.True(t, fenced[name], "%s may %s %s", role, verb, name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// variable is the value of a container's variable, nil without one.
+func variable(c object, name string) any {
+	list, _ := c.at("env").([]any)
+	for _, v := range list {
+		if o := object(v.(map[string]any)); o.at("name") == name {
+			return o.at("value")
+		}
+	}
+	return nil
+}
+
+// TestChartProxy: doctor's pods leave by the same way as the services, and the cluster's own names never by a proxy.
+func TestChartProxy(t *testing.T) {
+	of := func(objects map[string]object, kind string) object {
+		return object(objects[kind].at("spec", "template", "spec", "containers", 0).(map[string]any))
+	}
+	objects := render(t, "proxy.http=http://proxy:3128")
+	want := Proxy{HTTP: "http://proxy:3128"}.env("pelton")
+	require.Len(t, want, 2)
+	for _, kind := range []string{"Deployment pelton-runner", "Deployment pelton-webui", "Job pelton-setup-1"} {
+		for _, v := range want {
+			require.Equal(t, v.Value, variable(of(objects, kind), v.Name), kind)
+		}
+		require.Nil(t, variable(of(objects, kind), "HTTPS_PROXY"))
+	}
+	require.Nil(t, variable(of(render(t, "proxy.no=a"), "Deployment pelton-runner"), "NO_PROXY"))
+	require.Empty(t, Proxy{No: "a"}.env("pelton"))
+}
+
+// TestChartRestarts: pods start anew when what they connect to changes, and not when an administrator's password does.
+func TestChartRestarts(t *testing.T) {
+	of := func(set ...string) any {
+		return render(t, set...)["Deployment pelton-studio"].at("spec", "template", "metadata", "annotations", "pelton.org/credentials")
+	}
+	same := of()
+	require.Equal(t, same, of("postgresql.adminPassword=new", "rabbitmq.adminPassword=new"))
+	for _, set := range []string{"postgresql.host=other", "postgresql.sslmode=disable", "rabbitmq.host=other", "s3.secretKey=new", "builds.env.npmrc=registry=x", "postgresql.urls.studio=postgres://x"} {
+		require.NotEqual(t, same, of(set), set)
+	}
 }
 
 // TestChartBrokers: the bridge speaks to the cluster only where projects may have Brokers.
@@ -157,7 +239,11 @@ func TestChartRefuses(t *testing.T) {
 		require.ErrorContains(t, err, section, name)
 		require.NotContains(t, err.Error(), "template:", "in words")
 	}
-	_, err := (Release{Set: []string{"imgae.reference=x"}}).Effective("")
+	_, err := (Release{Name: strings.Repeat("n", 41), Set: enough, Access: Access{Namespace: "pelton"}}).Render(t.Context(), "")
+	require.ErrorContains(t, err, "has 41 characters: give one of at most 40")
+	_, err = (Release{Name: "pelton", Set: append([]string{"builds.namespace=here", "builds.create=false"}, enough...), Access: Access{Namespace: "here"}}).Render(t.Context(), "")
+	require.ErrorContains(t, err, "builds.namespace is here, where the platform runs: give another one")
+	_, err = (Release{Set: []string{"imgae.reference=x"}}).Effective("")
 	require.ErrorContains(t, err, "imgae")
 	require.ErrorContains(t, err, "did you mean image?")
 }

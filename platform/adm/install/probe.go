@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -27,7 +28,40 @@ type Inside struct {
 	Gateway           string // that takes calls to services of the cluster, "" = their own names
 	RegistrySecret    string
 	CABundle          bool // the settings hold certificate authorities
+	Proxy             Proxy
 }
+
+// Proxy is by which requests leave the cluster, "" = directly.
+type Proxy struct{ HTTP, HTTPS, No string }
+
+// env is as the chart gives it to the services.
+func (p Proxy) env(release string) (out []corev1.EnvVar) {
+	if p.HTTP == "" && p.HTTPS == "" {
+		return nil
+	}
+	if p.HTTP != "" {
+		out = append(out, corev1.EnvVar{Name: "HTTP_PROXY", Value: p.HTTP})
+	}
+	if p.HTTPS != "" {
+		out = append(out, corev1.EnvVar{Name: "HTTPS_PROXY", Value: p.HTTPS})
+	}
+	no := []string{"$(KUBERNETES_SERVICE_HOST)", ".svc", ".cluster.local"}
+	for _, s := range Services {
+		if s != "builder" { // which nobody calls
+			no = append(no, release+"-"+s)
+		}
+	}
+	if p.No != "" {
+		no = append(no, p.No)
+	}
+	return append(out, corev1.EnvVar{Name: "NO_PROXY", Value: strings.Join(no, ",")})
+}
+
+// BusOf begins the names of the variables by which doctor has each service's URL of the broker.
+const BusOf = "DOCTOR_BUS_"
+
+// bused are the services that use the broker, each with a user of its own.
+var bused = []string{"authorization", "repository", "builder", "studio", "runner", "bridge"}
 
 // SettingsFile is where pods of the platform have their settings.
 const SettingsFile = "/etc/pelton/settings/settings.yaml"
@@ -83,11 +117,17 @@ func podOf(i Inside, name string, command ...string) corev1.PodSpec {
 		Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("50m"), "memory": resource.MustParse("64Mi")}},
 		VolumeMounts: []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}, {Name: "home", MountPath: "/var/lib/pelton"}, {Name: "settings", MountPath: "/etc/pelton/settings", ReadOnly: true}, {Name: "s3", MountPath: "/etc/pelton/s3", ReadOnly: true}},
 	}
+	c.Env = append(c.Env, i.Proxy.env(i.Name)...)
 	if i.CABundle {
 		c.Env = append(c.Env, corev1.EnvVar{Name: "SSL_CERT_DIR", Value: "/etc/ssl/certs:/etc/pelton/settings"})
 	}
 	for _, s := range []string{"authorization", "repository", "studio", "bridge", "runner"} { // the runner's is last: its user of the broker counts
 		c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: i.Name + "-" + s}}})
+	}
+	for _, s := range bused {
+		yes := true // an installation may be older than the service
+		c.Env = append(c.Env, corev1.EnvVar{Name: BusOf + strings.ToUpper(s), ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: i.Name + "-" + s}, Key: "PELTON_BUS", Optional: &yes}}})
 	}
 	volumes := []corev1.Volume{
 		{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},

@@ -22,7 +22,7 @@ type Observed struct {
 	Jobs        []batchv1.Job
 	Pods        []corev1.Pod
 	Unready     map[string]string // pod name: what its /readyz waits for
-	Events      []corev1.Event
+	Events      []corev1.Event    // of pods that wait for a volume
 }
 
 // Wait is one thing that a release waits for.
@@ -31,6 +31,7 @@ type Wait struct {
 	Why  string // in words
 	// Hopeless tells that it will not come by itself.
 	Hopeless bool
+	Tried    bool // it has been tried again, in vain: nobody has to wait longer
 }
 
 // Waits tells what a release waits for, nothing when it is ready. Pure.
@@ -43,6 +44,9 @@ func Waits(o Observed, revision int) []Wait {
 		w := Wait{What: "setup", Why: "databases, users and the bucket are being made"}
 		if why, hopeless := podTrouble(o, "setup"); why != "" {
 			w.Why, w.Hopeless = why, hopeless
+		}
+		if ended, tried := crashed(o, "setup"); ended != "" { // a server that is away it waits for by itself
+			w.Why, w.Hopeless, w.Tried = ended, tried, tried
 		}
 		for _, c := range j.Status.Conditions {
 			if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
@@ -106,8 +110,8 @@ func podTrouble(o Observed, component string) (why string, hopeless bool) {
 				case "CrashLoopBackOff":
 					if t := c.LastTerminationState.Terminated; t != nil {
 						why = fmt.Sprintf("it ends with code %d again and again", t.ExitCode)
-						if t.Message != "" {
-							why += ": " + strings.TrimSpace(t.Message)
+						if last := lastLine(t.Message); last != "" {
+							why += ": " + last
 						}
 						continue
 					}
@@ -117,8 +121,53 @@ func podTrouble(o Observed, component string) (why string, hopeless bool) {
 				why = r
 			}
 		}
+		if m := unmounted(o, p); m != "" {
+			why = m
+		}
 	}
 	return why, false
+}
+
+// crashed tells why a pod of a component ended, and whether it had been tried again by then.
+func crashed(o Observed, component string) (why string, tried bool) {
+	for _, p := range o.Pods {
+		for _, c := range p.Status.ContainerStatuses {
+			t := c.State.Terminated
+			if w := c.State.Waiting; w != nil && w.Reason == "CrashLoopBackOff" {
+				t = c.LastTerminationState.Terminated
+			}
+			if p.Labels["app.kubernetes.io/component"] != component || t == nil || t.ExitCode == 0 {
+				continue
+			}
+			if last := lastLine(t.Message); last != "" {
+				return strings.TrimPrefix(last, "pelton-adm: "), c.RestartCount > 0
+			}
+		}
+	}
+	return "", false
+}
+
+// lastLine is the last line of what a container printed at its end, where programs say why, at most 500 bytes.
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	last := strings.TrimSpace(lines[len(lines)-1])
+	if len(last) > 500 {
+		last = strings.ToValidUTF8(last[:500], "") + "…"
+	}
+	return last
+}
+
+// unmounted tells what a pod that has not begun lacks: a secret that is not there shows in its events alone.
+func unmounted(o Observed, p corev1.Pod) string {
+	if p.Status.Phase != corev1.PodPending {
+		return ""
+	}
+	for _, e := range slices.Backward(o.Events) {
+		if e.InvolvedObject.UID == p.UID && e.Reason == "FailedMount" {
+			return "a volume of the pod cannot be had: " + e.Message
+		}
+	}
+	return ""
 }
 
 // refusedPull tells that a registry wants other credentials, in the words of container runtimes.
@@ -152,6 +201,12 @@ func (c *Cluster) observe(ctx context.Context, release string) (o Observed, err 
 			if s.State.Running != nil && !s.Ready && p.Labels["app.kubernetes.io/component"] != "setup" {
 				o.Unready[p.Name] = c.unready(ctx, p.Name)
 			}
+		}
+	}
+	if slices.ContainsFunc(o.Pods, func(p corev1.Pod) bool { return p.Status.Phase == corev1.PodPending }) {
+		// Whoever may not read events is told less.
+		if list, err := c.Kube.CoreV1().Events(c.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Pod,reason=FailedMount"}); err == nil {
+			o.Events = list.Items
 		}
 	}
 	return o, nil
@@ -211,7 +266,8 @@ func (c *Cluster) Await(ctx context.Context, release string, revision int, say f
 					delete(since, w.What)
 				} else if since[w.What].IsZero() {
 					since[w.What] = time.Now()
-				} else if time.Since(since[w.What]) > hope {
+				}
+				if w.Tried || (w.Hopeless && time.Since(since[w.What]) > hope) {
 					return fault.New(fault.Conflict, "%s: %s", w.What, w.Why)
 				}
 			}

@@ -32,6 +32,13 @@ func TestWaits(t *testing.T) {
 	noNode.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/1 nodes are available: 1 Insufficient memory."}}
 	crash := pod("b", "builder", waiting("CrashLoopBackOff", ""))
 	crash.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 2}
+	refused := pod("setup", "setup", waiting("CrashLoopBackOff", ""))
+	refused.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 1, Message: "  waiting: something\npelton-adm: postgresql: the server at db does not let root in\n"}
+	refused.Status.ContainerStatuses[0].RestartCount = 1
+	once := pod("setup", "setup", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "pelton-adm: rabbitmq: no\n"}})
+	mounting := pod("rep", "repository", waiting("ContainerCreating", ""))
+	mounting.UID, mounting.Status.Phase = "u1", corev1.PodPending
+	noSecret := []corev1.Event{{InvolvedObject: corev1.ObjectReference{UID: "u1"}, Reason: "FailedMount", Message: `MountVolume.SetUp failed for volume "s3" : secret "none" not found`}}
 	old := deployment("runner", 2, 2)
 	old.Generation = 3
 	failed := batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "pelton-setup-2"}, Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "BackoffLimitExceeded"}}}}
@@ -52,6 +59,9 @@ func TestWaits(t *testing.T) {
 		"crash":           {Observed{Deployments: []appsv1.Deployment{deployment("builder", 0, 1)}, Pods: []corev1.Pod{crash}}, "it ends with code 2 again and again", false},
 		"database away":   {Observed{Deployments: []appsv1.Deployment{deployment("studio", 0, 1)}, Pods: []corev1.Pod{pod("s", "studio", corev1.ContainerState{})}, Unready: map[string]string{"s": "studio store: the database does not answer"}}, "studio store: the database does not answer", false},
 		"setup under way": {Observed{Jobs: []batchv1.Job{{ObjectMeta: metav1.ObjectMeta{Name: "pelton-setup-2"}}}}, "databases, users and the bucket are being made", false},
+		"setup refused":   {Observed{Jobs: []batchv1.Job{{ObjectMeta: metav1.ObjectMeta{Name: "pelton-setup-2"}}}, Pods: []corev1.Pod{refused}}, "postgresql: the server at db does not let root in", true},
+		"setup once":      {Observed{Jobs: []batchv1.Job{{ObjectMeta: metav1.ObjectMeta{Name: "pelton-setup-2"}}}, Pods: []corev1.Pod{once}}, "rabbitmq: no", false},
+		"no secret":       {Observed{Deployments: []appsv1.Deployment{deployment("repository", 0, 1)}, Pods: []corev1.Pod{mounting}, Events: noSecret}, `a volume of the pod cannot be had: MountVolume.SetUp failed for volume "s3" : secret "none" not found`, false},
 		"setup failed":    {Observed{Jobs: []batchv1.Job{failed}}, "the Job has failed (BackoffLimitExceeded)", true},
 		"setup of before": {Observed{Jobs: []batchv1.Job{{ObjectMeta: metav1.ObjectMeta{Name: "pelton-setup-1"}}}}, "", false},
 	} {

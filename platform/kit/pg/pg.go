@@ -50,9 +50,28 @@ func Open(ctx context.Context, url string, o Options) (*Pool, error) {
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fault.Wrap(err, fault.Unavailable, "the database does not answer")
+		return nil, fault.Wrap(err, fault.Unavailable, "%s", unanswered(err, cfg.ConnConfig))
 	}
 	return pool, nil
+}
+
+// unanswered says why a database does not answer, as far as the server tells; the codes are those of
+// https://www.postgresql.org/docs/current/errcodes-appendix.html.
+func unanswered(err error, c *pgx.ConnConfig) string {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		switch pgErr.Code {
+		case "28P01", "28000":
+			return fmt.Sprintf("the database server at %s does not let %s in: see user, password and sslmode of its URL", c.Host, c.User)
+		case "3D000":
+			return fmt.Sprintf("the database server at %s has no database %s", c.Host, c.Database)
+		case "42501":
+			return fmt.Sprintf("the database server at %s does not let %s into the database %s", c.Host, c.User, c.Database)
+		case "53300":
+			return fmt.Sprintf("the database server at %s has no connection left: see its max_connections", c.Host)
+		}
+	}
+	return "the database does not answer"
 }
 
 // Migrate brings the database to the newest migration in dir of fsys. Several processes may

@@ -1,5 +1,5 @@
 {{- define "pelton.name" -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Release.Name -}}
 {{- end -}}
 
 {{- define "pelton.labels" -}}
@@ -30,6 +30,27 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "pelton.host" -}}
 {{- (urlParse .Values.publicURL).host | splitList ":" | first -}}
+{{- end -}}
+
+{{/* By which proxy a container's requests leave; the cluster's own names and its API server are asked directly. */}}
+{{- define "pelton.proxy" -}}
+{{- if or .Values.proxy.http .Values.proxy.https -}}
+{{- with .Values.proxy.http }}
+- {name: HTTP_PROXY, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.proxy.https }}
+- {name: HTTPS_PROXY, value: {{ . | quote }}}
+{{- end }}
+{{- $no := list "$(KUBERNETES_SERVICE_HOST)" ".svc" ".cluster.local" }}
+{{- range $s := list "authorization" "repository" "studio" "runner" "bridge" "webui" }}{{ $no = append $no (printf "%s-%s" (include "pelton.name" $) $s) }}{{ end }}
+{{- with .Values.proxy.no }}{{ $no = append $no . }}{{ end }}
+- {name: NO_PROXY, value: {{ join "," $no | quote }}}
+{{- end -}}
+{{- end -}}
+
+{{/* What services have of the values beside the settings: they start anew when it changes. An administrator's password is not theirs. */}}
+{{- define "pelton.credentials" -}}
+{{- toJson (list (omit .Values.postgresql "adminUser" "adminPassword" "adminSecret" "adminDatabase") (omit .Values.rabbitmq "adminUser" "adminPassword" "adminSecret" "managementURL") .Values.s3 .Values.builds.env) | sha256sum -}}
 {{- end -}}
 
 {{- define "pelton.vhost" -}}
