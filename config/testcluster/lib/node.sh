@@ -215,6 +215,7 @@ dns_up() {
 }
 
 policy_up() {
-	spawn policy "$(readlink -f "$BIN/current/policy")/policy" -kubeconfig "$ADMIN" -table "${TABLE}_policy" -bridge "$PELTON_CLUSTER_BRIDGE" -dns "$PELTON_CLUSTER_NODE_IP"
+	spawn policy "$(readlink -f "$BIN/current/policy")/policy" -kubeconfig "$ADMIN" -table "${TABLE}_policy" -bridge "$PELTON_CLUSTER_BRIDGE" -dns "$PELTON_CLUSTER_NODE_IP" \
+		-proxy "$PELTON_CLUSTER_PROXY_PORT" -proxy-pods app.kubernetes.io/component=builder
 	WAIT_ON=policy wait_for 20 "the network policies" nft list table inet "${TABLE}_policy"
 }

@@ -126,8 +126,10 @@ smoke_eventing() {
 # The stores answer on the node's address, from a pod too.
 smoke_stores() {
 	local port got
-	for port in "PostgreSQL $PELTON_CLUSTER_POSTGRES_PORT" "RabbitMQ $PELTON_CLUSTER_RABBITMQ_PORT" "MinIO $PELTON_CLUSTER_MINIO_PORT" "proxy $PELTON_CLUSTER_PROXY_PORT"; do
+	for port in "PostgreSQL $PELTON_CLUSTER_POSTGRES_PORT" "RabbitMQ $PELTON_CLUSTER_RABBITMQ_PORT" "MinIO $PELTON_CLUSTER_MINIO_PORT"; do
 		got=$(fetch "neighbour.smoke-other.$PELTON_CLUSTER_DOMAIN" "/dial?to=$PELTON_CLUSTER_NODE_IP:${port##* }")
 		case $got in connected*) ok "${port% *} can be reached from a pod" ;; *) bad "${port% *} cannot be reached from a pod: $got" ;; esac
 	done
+	got=$(fetch "neighbour.smoke-other.$PELTON_CLUSTER_DOMAIN" "/dial?to=$PELTON_CLUSTER_NODE_IP:$PELTON_CLUSTER_PROXY_PORT")
+	case $got in *"context deadline exceeded"* | *[Tt]imeout*) ok "the proxy to package hosts is for builds alone" ;; *) bad "a pod that is no build's reached the proxy: $got" ;; esac
 }

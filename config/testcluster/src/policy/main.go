@@ -1,5 +1,6 @@
 // Command policy carries out the NetworkPolicy objects of a cluster of one node whose pods share a
-// bridge: policy -kubeconfig FILE -table NAME -bridge NAME -dns ADDRESS. It keeps one nftables table
+// bridge: policy -kubeconfig FILE -table NAME -bridge NAME -dns ADDRESS
+// [-proxy PORT -proxy-pods SELECTOR]. It keeps one nftables table
 // and replaces it whole, in one transaction, whenever pods, namespaces or policies change. The table
 // stays when it ends. What the node itself sends to pods is never held up.
 package main
@@ -35,10 +36,16 @@ func main() {
 	flag.StringVar(&n.table, "table", "", "name of the nftables table (family inet) to keep")
 	flag.StringVar(&n.bridge, "bridge", "", "bridge that the pods hang on")
 	flag.StringVar(&n.dns, "dns", "", "the node's address, where every pod may ask for names")
+	flag.IntVar(&n.proxy, "proxy", 0, "port of the node that leads out of the cluster, for the pods of -proxy-pods alone")
+	selector := flag.String("proxy-pods", "", "label selector of these pods")
 	flag.Parse()
 	if flag.NArg() > 0 || *kubeconfig == "" || n.table == "" || n.bridge == "" || n.dns == "" {
 		flag.Usage()
 		os.Exit(2)
+	}
+	var err error
+	if n.proxyPods, err = labels.Parse(*selector); err != nil {
+		log.Fatalf("-proxy-pods: %v", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

@@ -16,7 +16,12 @@ import (
 )
 
 // node is what the rules are made for.
-type node struct{ table, bridge, dns string }
+type node struct {
+	table, bridge, dns string
+
+	proxy     int // a port of the node that the pods of proxyPods reach and no others; 0 = none
+	proxyPods labels.Selector
+}
 
 // state is what the cluster says at a moment.
 type state struct {
@@ -62,8 +67,27 @@ func render(n node, s state) (string, error) {
 	out.chain(&b, "egress")
 	// Bridged packets between pods pass the forward hook too (br_netfilter), behind kube-proxy's rewriting.
 	fmt.Fprintf(&b, "\tchain forward {\n\t\ttype filter hook forward priority -5;\n\t\tiifname != %q accept\n\t\tct state established,related accept\n\t\tjump egress\n\t\tjump ingress\n\t}\n", n.bridge)
-	fmt.Fprintf(&b, "\tchain input {\n\t\ttype filter hook input priority -5;\n\t\tiifname != %q accept\n\t\tct state established,related accept\n\t\tip daddr %s meta l4proto { tcp, udp } th dport 53 accept\n\t\tjump egress\n\t}\n}\n", n.bridge, n.dns)
+	fmt.Fprintf(&b, "\tchain input {\n\t\ttype filter hook input priority -5;\n\t\tiifname != %q accept\n\t\tct state established,related accept\n\t\tip daddr %s meta l4proto { tcp, udp } th dport 53 accept\n%s\t\tjump egress\n\t}\n}\n", n.bridge, n.dns, n.fence(s))
 	return b.String(), nil
+}
+
+// fence keeps pods from the way out but for those that may take it.
+func (n node) fence(s state) string {
+	if n.proxy == 0 {
+		return ""
+	}
+	var may []*core.Pod
+	for _, p := range s.pods {
+		if n.proxyPods.Matches(labels.Set(p.Labels)) {
+			may = append(may, p)
+		}
+	}
+	from := ""
+	if set := addresses(may); set != "" {
+		from = " ip saddr != " + set
+	}
+	// Dropped, not refused: a pod that has just begun is not known for a moment, and asks again.
+	return fmt.Sprintf("\t\tip daddr %s tcp dport %d%s counter drop\n", n.dns, n.proxy, from)
 }
 
 // direction gathers the rules of ingress or egress: self is the selected pods' side of a packet.

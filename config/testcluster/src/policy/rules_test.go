@@ -8,6 +8,7 @@ import (
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -129,5 +130,27 @@ func TestRender(t *testing.T) {
 				t.Errorf("nft: %v: %s\n%s", err, out, got)
 			}
 		})
+	}
+}
+
+// TestFence: the way out is for the pods that may take it, and for none where there are none.
+func TestFence(t *testing.T) {
+	n := node{table: "t", bridge: "br0", dns: "10.90.0.1", proxy: 3128, proxyPods: labels.SelectorFromSet(labels.Set{"app": "db"})}
+	for want, s := range map[string]state{
+		"\t\tip daddr 10.90.0.1 tcp dport 3128 ip saddr != { 10.0.0.2 } counter drop\n": cluster(),
+		"\t\tip daddr 10.90.0.1 tcp dport 3128 counter drop\n":                          {},
+	} {
+		got, err := render(n, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s\nlacks %s", got, want)
+		}
+		cmd := exec.Command("unshare", "-n", "nft", "-c", "-f", "-")
+		cmd.Stdin = strings.NewReader(got)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("nft: %v: %s\n%s", err, out, got)
+		}
 	}
 }
