@@ -48,6 +48,25 @@ stop_servers() {
 	stop registry
 }
 
+# elsewhere removes what kubelet, containerd and the CNI plugins write to places that no setting moves; what is another program's stays.
+elsewhere() {
+	local f id results=/var/lib/cni/results
+	for f in "$results/$PELTON_CLUSTER_NAME"-*; do
+		[ -e "$f" ] || continue
+		id=${f#"$results/$PELTON_CLUSTER_NAME"-}
+		id=${id%-*}
+		rm -f "$f" "$results/cni-loopback-$id"-*
+	done
+	if ! pgrep -x kubelet >/dev/null; then
+		rm -f /var/lib/kubelet/device-plugins/kubelet.sock /var/lib/kubelet/device-plugins/kubelet_internal_checkpoint /var/lib/kubelet/device-plugins/DEPRECATION
+		rmdir /var/lib/kubelet/device-plugins /var/lib/kubelet 2>/dev/null
+		rmdir -p /usr/libexec/kubernetes/kubelet-plugins/volume/exec 2>/dev/null
+	fi
+	if ! pgrep -x containerd >/dev/null && [ -d /run/containerd ]; then find /run/containerd -depth -type d -exec rmdir {} + 2>/dev/null; fi
+	rmdir "$results" /var/lib/cni 2>/dev/null
+	return 0
+}
+
 # prune_registry: what installations and tests pushed goes as their other data does; else it would heap up.
 prune_registry() {
 	local r
@@ -73,6 +92,7 @@ undo() {
 	[ -z "$m" ] || die "still mounted: $m"
 	[ -z "$d" ] || die "control groups in use: $d"
 	net_down
+	elsewhere
 	rm -rf "${STATE:?}" "${RUN:?}" "${CONF:?}" "${PKI:?}" "${SECRETS:?}" "${LOG:?}" "${DATA:?}"
 	for d in "$BIN"/*-*; do # programs that no longer are what the sources say
 		[ -d "$d" ] && [ "$(readlink -f "$BIN/current/$(basename "${d%-*}")")" != "$d" ] && rm -rf "$d"
