@@ -1,13 +1,13 @@
 #!/bin/sh
 # Runs what needs a cluster, on that of config/testcluster, part by part, each with its time; a part that
 # fails does not keep the next from running. The cluster is brought up where it is not, and stays up.
-# Usage: testcluster.sh [PART...]; parts: programs kaniko knative platform install brokers events rabbitmqbroker (default: all).
+# Usage: testcluster.sh [PART...]; parts: programs smoke kaniko knative platform install brokers events rabbitmqbroker (default: all).
 # PELTON_CLUSTER_RUN is what `go test -run` takes. What tests print is kept in build/testcluster.
 set -eu
 out=build/testcluster
 run=${PELTON_CLUSTER_RUN:-^TestCluster}
 cluster() { config/testcluster/cluster "$@"; }
-all="programs kaniko knative platform install brokers events rabbitmqbroker"
+all="programs smoke kaniko knative platform install brokers events rabbitmqbroker"
 # End-to-end tests that say the same of actions as local processes and as pods. The others either have nothing to do with how
 # actions run, or look into folders and processes of this machine, which pods have not.
 scripts=TestClusterPlatform,TestClusterPrivateRegistry,TestHello,TestGraph,TestPatterns,TestHistory,TestTrace,TestTraffic,TestCompat
@@ -69,6 +69,7 @@ echo "== the cluster, the programs and the image $PELTON_CLUSTER_EXECUTOR are th
 for p in ${*:-$all}; do
   case $p in
   programs) part programs make --no-print-directory cluster-check ;;
+  smoke) part smoke config/testcluster/cluster smoke ;;
   kaniko) part kaniko tests 30m ./builder/internal/infra/kaniko ;;
   knative) part knative tests 40m ./platform/runner/internal/infra/knative ;;
   platform) part platform env PELTON_E2E=cluster go test -count=1 -v -timeout 70m -run "${PELTON_CLUSTER_RUN:-$scripts}" ./platform/e2e ;;
