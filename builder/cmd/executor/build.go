@@ -18,6 +18,7 @@ import (
 	"github.com/GoogleContainerTools/kaniko/pkg/config"
 	"github.com/GoogleContainerTools/kaniko/pkg/constants"
 	"github.com/GoogleContainerTools/kaniko/pkg/executor"
+	"github.com/GoogleContainerTools/kaniko/pkg/image"
 	"github.com/GoogleContainerTools/kaniko/pkg/util"
 	"github.com/sirupsen/logrus"
 
@@ -67,6 +68,9 @@ func build(ctx context.Context, env func(string) (string, bool)) (r spec.Result,
 
 // kaniko builds the image into a tar.
 func kaniko(b spec.Build) error {
+	if b.Base != "" {
+		image.RetrieveRemoteImage = there(spec.Base, b.Base, image.RetrieveRemoteImage)
+	}
 	logrus.SetFormatter(plain{})
 	logrus.SetOutput(os.Stdout)
 	logrus.SetLevel(logrus.InfoLevel)

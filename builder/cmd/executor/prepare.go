@@ -75,11 +75,11 @@ func prepare(ctx context.Context, b spec.Build) error {
 	return nil
 }
 
-// trust keeps the certificates that this image brings, and those of builder.build_env, where kaniko does not
-// delete them.
+// trust keeps the certificates that this image brings, and those of builder.build_env and builder.registry_ca, where
+// kaniko does not delete them.
 func trust() error {
 	var all []byte
-	for _, p := range []string{"/etc/ssl/certs/ca-certificates.crt", spec.Settings + "/ca.crt"} {
+	for _, p := range []string{"/etc/ssl/certs/ca-certificates.crt", spec.Settings + "/ca.crt", spec.Pull + "/ca.crt"} {
 		pem, err := os.ReadFile(p)
 		if errors.Is(err, os.ErrNotExist) {
 			continue

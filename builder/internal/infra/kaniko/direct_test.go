@@ -2,22 +2,33 @@ package kaniko
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	ktesting "k8s.io/client-go/testing"
 
 	"github.com/pelton-run/pelton/builder/internal/app"
 	"github.com/pelton-run/pelton/builder/internal/infra/kaniko/images"
+	"github.com/pelton-run/pelton/builder/internal/infra/kaniko/spec"
 	"github.com/pelton-run/pelton/platform/kit/id"
 	"github.com/pelton-run/pelton/platform/kit/registrytest"
 )
@@ -155,6 +166,69 @@ func TestDirectEnds(t *testing.T) {
 	_, err := r.b.Build(stopping, r.order(plainPython("")))
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorAs(t, err, &e, "this process stops: the order is delivered again")
+}
+
+const goHandler = "package action\n\nimport \"context\"\n\nfunc Handle(_ context.Context, in Input) (Output, error) { return Output{}, nil }\n"
+
+// refusing is a cluster that takes all but Jobs, and keeps the first that it was given.
+func refusing(r *rig) (*fake.Clientset, func() *batchv1.Job) {
+	kube := fake.NewClientset()
+	var mu sync.Mutex
+	var got *batchv1.Job
+	kube.PrependReactor("create", "jobs", func(a ktesting.Action) (bool, runtime.Object, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if j, ok := a.(ktesting.CreateAction).GetObject().(*batchv1.Job); ok && got == nil {
+			got = j
+		}
+		return true, nil, apierrors.NewForbidden(batchv1.Resource("jobs"), "", errors.New("enough"))
+	})
+	r.b.cluster.client = kube
+	return kube, func() *batchv1.Job { mu.Lock(); defer mu.Unlock(); return got }
+}
+
+// TestDirectGuarded: where the registry wants credentials, the image that a Go action is compiled with is fetched by the
+// container that has them; where it wants none, there is no such container.
+func TestDirectGuarded(t *testing.T) {
+	guarded, shared := registrytest.Guarded(t), registrytest.Shared(t)
+	for title, c := range map[string]struct {
+		server *registrytest.Server
+		auth   authn.Authenticator
+		want   []string
+	}{
+		"credentials": {guarded, &authn.Basic{Username: guarded.User, Password: guarded.Password}, []string{"fetch", "build"}},
+		"none":        {shared, authn.Anonymous, []string{"build"}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			r := direct(t, c.server, func(s *Settings) {
+				if c.server.User != "" {
+					s.RegistryCredentials = c.server.Credentials(t, "")
+				}
+			})
+			for _, image := range []string{r.s.Images.Go, r.s.Images.GoBuild} {
+				ref, err := name.ParseReference(image, name.Insecure)
+				require.NoError(t, err)
+				require.NoError(t, remote.Write(ref, empty.Image, remote.WithAuth(c.auth)))
+			}
+			kube, job := refusing(r)
+			r.failure(r.order(map[string]string{"action.yaml": meta("go"), "go.mod": goMod, "handler.go": goHandler}))
+			require.NotNil(t, job())
+			var names []string
+			for _, i := range job().Spec.Template.Spec.InitContainers {
+				names = append(names, i.Name)
+			}
+			require.Equal(t, c.want, names)
+			var b spec.Build
+			for _, e := range job().Spec.Template.Spec.InitContainers[len(names)-1].Env {
+				if e.Name == spec.BuildVariable {
+					require.NoError(t, spec.Decode(e.Value, &b))
+				}
+			}
+			require.Equal(t, len(names) == 2, b.Base != "" && strings.HasPrefix(b.Dockerfile, "FROM "+b.Base+"\n"), b.Base)
+			pull, err := kube.CoreV1().Secrets(r.s.Namespace).Get(t.Context(), secretPull, metav1.GetOptions{})
+			require.True(t, apierrors.IsNotFound(err) || pull.Data["config.json"] == nil, "the build has no credentials")
+		})
+	}
 }
 
 // TestDirectAgain: what was dropped is made again with all that belongs to it.

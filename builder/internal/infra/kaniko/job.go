@@ -26,6 +26,7 @@ const (
 	secretPull = "builder-pull" //nolint:gosec // a name
 	secretEnv  = "builder-env"  //nolint:gosec // a name
 
+	fetchContainer = "fetch"
 	buildContainer = "build"
 	pushContainer  = "push"
 )
@@ -38,6 +39,7 @@ type task struct {
 	Kind    string // deps | code | tools
 	build   string // the build container's order, packed
 	push    string // the push container's order, packed
+	fetch   string // the fetch container's order, packed; "" = the build pulls by itself
 	args    map[string]string
 }
 
@@ -45,7 +47,8 @@ type task struct {
 func (t task) name() string { return "build-" + strings.ToLower(t.Order) + "-" + t.Kind }
 
 // makeJob is the Job of a task: a container that builds, as root, with no credentials and with code of
-// an author, and after it one that pushes, which has credentials and runs none of that code.
+// an author, and after it one that pushes, which has credentials and runs none of that code. Where the image that the
+// build starts from wants credentials, too, a first one like that fetches it.
 func makeJob(t task, s Settings) *batchv1.Job {
 	labels := map[string]string{"app.kubernetes.io/name": "pelton", labelPart: partOf, labelOrder: strings.ToLower(t.Order)}
 	pod := corev1.PodSpec{
@@ -62,6 +65,10 @@ func makeJob(t task, s Settings) *batchv1.Job {
 			secret("env", secretEnv), secret("pull", secretPull), secret("push", secretPush),
 		},
 	}
+	if t.fetch != "" {
+		pod.InitContainers = append([]corev1.Container{makeFetch(t, s)}, pod.InitContainers...)
+		pod.Volumes = append(pod.Volumes, scratch("base", s.Limits.Disk))
+	}
 	if len(s.Nameservers) > 0 {
 		pod.DNSPolicy, pod.DNSConfig = corev1.DNSNone, &corev1.PodDNSConfig{Nameservers: s.Nameservers}
 	}
@@ -74,7 +81,7 @@ func makeJob(t task, s Settings) *batchv1.Job {
 			ActiveDeadlineSeconds:   new(int64(limit.Seconds()) + 60),
 			TTLSecondsAfterFinished: new(int32(600)),
 			BackoffLimit:            new(int32(3)),
-			PodFailurePolicy:        retries(),
+			PodFailurePolicy:        retries(&pod),
 			Template:                corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
 		},
 	}
@@ -82,15 +89,14 @@ func makeJob(t task, s Settings) *batchv1.Job {
 
 // retries: a pod that a node lost is made again, as is one that somebody deleted; one whose program
 // came to an end of its own is not.
-func retries() *batchv1.PodFailurePolicy {
-	fail := func(container string) batchv1.PodFailurePolicyRule {
-		return batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionFailJob,
-			OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{ContainerName: &container, Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{1, 2}}}
+func retries(pod *corev1.PodSpec) *batchv1.PodFailurePolicy {
+	rules := []batchv1.PodFailurePolicyRule{
+		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}}}
+	for _, c := range append(append([]corev1.Container{}, pod.InitContainers...), pod.Containers...) { // a rule names only what is there
+		rules = append(rules, batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionFailJob,
+			OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{ContainerName: &c.Name, Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{1, 2}}})
 	}
-	return &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
-		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}},
-		fail(buildContainer), fail(pushContainer),
-	}}
+	return &batchv1.PodFailurePolicy{Rules: rules}
 }
 
 // makeBuild: kaniko unpacks images over its own root and becomes their users, which takes root and
@@ -106,16 +112,20 @@ func makeBuild(t task, s Settings) corev1.Container {
 		corev1.ResourceCPU: resource.MustParse(s.Limits.CPU), corev1.ResourceMemory: resource.MustParse(s.Limits.Memory),
 		corev1.ResourceEphemeralStorage: resource.MustParse(s.Limits.Disk),
 	}
+	mounts := []corev1.VolumeMount{
+		{Name: "kaniko", MountPath: "/kaniko"}, {Name: "out", MountPath: spec.Out},
+		{Name: "env", MountPath: spec.Settings, ReadOnly: true}, {Name: "pull", MountPath: spec.Pull, ReadOnly: true},
+	}
+	if t.fetch != "" {
+		mounts = append(mounts, corev1.VolumeMount{Name: "base", MountPath: spec.Base, ReadOnly: true})
+	}
 	return corev1.Container{
 		Name: buildContainer, Image: s.Executor, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command: []string{"/usr/local/bin/executor", "build"}, WorkingDir: "/", Env: env,
 		// It waits for a quarter of the processors, and may use more; what it may need of the disk has to be there.
 		Resources: corev1.ResourceRequirements{Limits: limits, Requests: corev1.ResourceList{
 			corev1.ResourceCPU: quarter(s.Limits.CPU), corev1.ResourceMemory: eighth(s.Limits.Memory)}},
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: "kaniko", MountPath: "/kaniko"}, {Name: "out", MountPath: spec.Out},
-			{Name: "env", MountPath: spec.Settings, ReadOnly: true}, {Name: "pull", MountPath: spec.Pull, ReadOnly: true},
-		},
+		VolumeMounts: mounts,
 		SecurityContext: &corev1.SecurityContext{
 			RunAsUser: new(int64(0)), RunAsGroup: new(int64(0)), RunAsNonRoot: new(false), Privileged: new(false), AllowPrivilegeEscalation: new(false),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT"}},
@@ -124,21 +134,28 @@ func makeBuild(t task, s Settings) corev1.Container {
 }
 
 func makePush(t task, s Settings) corev1.Container {
-	env := []corev1.EnvVar{{Name: spec.PushVariable, Value: t.push}}
+	return makeTrusted(t, s, pushContainer, corev1.EnvVar{Name: spec.PushVariable, Value: t.push}, corev1.VolumeMount{Name: "out", MountPath: spec.Out, ReadOnly: true})
+}
+
+func makeFetch(t task, s Settings) corev1.Container {
+	return makeTrusted(t, s, fetchContainer, corev1.EnvVar{Name: spec.FetchVariable, Value: t.fetch}, corev1.VolumeMount{Name: "base", MountPath: spec.Base})
+}
+
+// makeTrusted is a container that runs no code of authors, and has the registry's credentials.
+func makeTrusted(t task, s Settings, command string, order corev1.EnvVar, data corev1.VolumeMount) corev1.Container {
+	env := []corev1.EnvVar{order}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
 		if v := t.args[name]; v != "" {
 			env = append(env, corev1.EnvVar{Name: name, Value: v})
 		}
 	}
 	return corev1.Container{
-		Name: pushContainer, Image: s.Executor, ImagePullPolicy: corev1.PullIfNotPresent,
-		Command: []string{"/usr/local/bin/executor", "push"}, WorkingDir: "/", Env: env,
+		Name: command, Image: s.Executor, ImagePullPolicy: corev1.PullIfNotPresent,
+		Command: []string{"/usr/local/bin/executor", command}, WorkingDir: "/", Env: env,
 		Resources: corev1.ResourceRequirements{
 			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(s.Limits.CPU), corev1.ResourceMemory: resource.MustParse("1Gi")},
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")}},
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: "out", MountPath: spec.Out, ReadOnly: true}, {Name: "push", MountPath: spec.Credentials, ReadOnly: true},
-		},
+		VolumeMounts: []corev1.VolumeMount{data, {Name: "push", MountPath: spec.Credentials, ReadOnly: true}},
 		SecurityContext: &corev1.SecurityContext{
 			RunAsUser: new(int64(65532)), RunAsGroup: new(int64(65532)), RunAsNonRoot: new(true), AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},

@@ -64,6 +64,22 @@ func TestMakeJob(t *testing.T) {
 	}
 	require.Equal(t, []string{spec.BuildVariable, "HTTPS_PROXY", "https_proxy"}, names)
 
+	in.fetch = "F"
+	j = makeJob(in, usual())
+	p = j.Spec.Template.Spec
+	require.Len(t, p.InitContainers, 2)
+	fetch := p.InitContainers[0]
+	require.Equal(t, []string{"/usr/local/bin/executor", "fetch"}, fetch.Command)
+	require.Equal(t, []string{"base", "push"}, mounted(fetch))
+	require.True(t, *fetch.SecurityContext.RunAsNonRoot)
+	require.Equal(t, []string{"kaniko", "out", "env", "pull", "base"}, mounted(p.InitContainers[1]), "the image, and still no credentials")
+	require.True(t, p.InitContainers[1].VolumeMounts[4].ReadOnly)
+	var ruled []string
+	for _, r := range j.Spec.PodFailurePolicy.Rules[1:] {
+		ruled = append(ruled, *r.OnExitCodes.ContainerName)
+	}
+	require.Equal(t, []string{"fetch", "build", "push"}, ruled)
+
 	s := usual()
 	s.HostNetwork, s.Nameservers = true, []string{"192.0.2.1"}
 	p = makeJob(in, s).Spec.Template.Spec

@@ -152,7 +152,14 @@ func (j *build) job(ctx context.Context, s *stage, layers int) (string, error) {
 	if s.UV {
 		order.Installer = j.env.index
 	}
-	t := task{Order: j.o.ID, Project: j.o.Project, Build: j.o.Build, Kind: s.Kind, args: args}
+	fetch := ""
+	if j.reg.Guarded(s.Base) {
+		order.Base = s.Base
+		if fetch, err = spec.Encode(spec.Fetch{Registry: j.s.Registry, Insecure: j.s.RegistryInsecure, Image: s.Base}); err != nil {
+			return "", err
+		}
+	}
+	t := task{Order: j.o.ID, Project: j.o.Project, Build: j.o.Build, Kind: s.Kind, fetch: fetch, args: args}
 	if s.Tools { // a Go action may need both: packages to run on, caches to compile with
 		t.Kind = "tools"
 	}
@@ -240,7 +247,8 @@ func (b *Builder) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pull, err := readAll(map[string]string{"config.json": b.s.PullCredentials})
+	// Certificates are no secret: what authors' Dockerfiles begin from may lie in the same registry.
+	pull, err := readAll(map[string]string{"config.json": b.s.PullCredentials, "ca.crt": b.s.RegistryCA})
 	if err != nil {
 		return err
 	}

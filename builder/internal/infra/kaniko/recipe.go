@@ -26,6 +26,7 @@ type stage struct {
 	Kind       string            // deps | code
 	Key        string            // of what it makes: "sha256:<hex>"
 	Dockerfile string            // "" = the author's own
+	Base       string            // image by digest that the Dockerfile begins from, "" = the author knows
 	Below      string            // folder of the context that the source is put into
 	Files      map[string]string // further files of the context
 	Rename     map[string]string
@@ -90,7 +91,7 @@ func dependencies(m material) (*stage, error) {
 	if lock == "" && len(packages) == 0 {
 		return nil, nil
 	}
-	s := &stage{Kind: "deps", Below: src, Args: map[string]string{},
+	s := &stage{Kind: "deps", Base: m.ground, Below: src, Args: map[string]string{},
 		Key: keyOf("deps", m.action.Runtime, m.ground, lock, strings.Join(packages, " "))}
 	s.Dockerfile = "FROM " + m.ground + "\nUSER root\n" + aptLine(packages)
 	if lock == "" {
@@ -199,7 +200,7 @@ func goCaches(m material) (*stage, error) {
 		return nil, err
 	}
 	wants := goModule.ReplaceAllString(string(mod), "module action")
-	return &stage{Kind: "deps", Tools: true, Key: keyOf("go", m.tools, wants, string(sum)),
+	return &stage{Kind: "deps", Tools: true, Base: m.tools, Key: keyOf("go", m.tools, wants, string(sum)),
 		Files: map[string]string{"mod/go.mod": wants + "\n", "mod/go.sum": string(sum)},
 		Dockerfile: "FROM " + m.tools + "\nUSER root\nENV GOCACHE=/pelton/go/cache GOMODCACHE=/pelton/go/mod CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOWORK=off\n" +
 			"RUN cd " + spec.Context + "/mod && go mod download && go build -trimpath '-ldflags=-s -w' std\n"}, nil
@@ -232,7 +233,7 @@ func goCompile(m material, build string) (*stage, error) {
 		return nil, err
 	}
 	files["overlay.json"] = string(data)
-	return &stage{Kind: "code", Key: build, Below: src, Files: files,
+	return &stage{Kind: "code", Key: build, Base: m.tools, Below: src, Files: files,
 		Dockerfile: "FROM " + m.tools + " AS build\nUSER root\n" +
 			"RUN mkdir -p " + made + "/bin && cd " + spec.Context + "/" + src + " && go build -trimpath '-ldflags=-s -w' -overlay " + spec.Context + "/overlay.json -o " + made + "/bin/action ./" + main +
 			" && cp " + spec.Context + "/bundle.json " + made + "/bundle.json\n" + onlyBundle}, nil
@@ -250,7 +251,7 @@ func typescript(m material, build string) (*stage, error) {
 	if npmDependencies(m.files) && !ownDockerfile(m.files) {
 		link = " && ln -s /" + images.Deps + "/node_modules node_modules"
 	}
-	return &stage{Kind: "code", Key: build, Below: src, Files: map[string]string{"bundle.json": string(manifest)},
+	return &stage{Kind: "code", Key: build, Base: m.tools, Below: src, Files: map[string]string{"bundle.json": string(manifest)},
 		Rename: map[string]string{src + "/packages.json": src + "/package.json"},
 		Args:   map[string]string{"HANDLER": m.action.Handler},
 		Dockerfile: "FROM " + m.tools + " AS build\nUSER root\n" +

@@ -75,6 +75,10 @@ func recipe(t *testing.T, m material) string {
 	t.Helper()
 	var out strings.Builder
 	show := func(s *stage) {
+		if s.Dockerfile != "" {
+			first, _, _ := strings.Cut(s.Dockerfile, "\n")
+			require.Equal(t, "FROM "+s.Base, strings.TrimSuffix(first, " AS build"), "what is fetched is what the build starts from")
+		}
 		fmt.Fprintf(&out, "== %s below=%q uv=%t\n%s", s.Kind, s.Below, s.UV, s.Dockerfile)
 		if s.Dockerfile == "" {
 			out.WriteString("(the author's Dockerfile)\n")

@@ -46,6 +46,7 @@ type Config struct {
 type Registry struct {
 	config Config
 	opts   []remote.Option
+	keys   authn.Keychain
 	bases  *bases
 	pull   *remote.Puller
 	push   *remote.Pusher
@@ -98,14 +99,14 @@ func Open(c Config) (*Registry, error) {
 		return nil, err
 	}
 	opts := []remote.Option{remote.WithTransport(t), remote.WithAuthFromKeychain(keys), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}), remote.WithUserAgent("pelton-builder")}
-	r := &Registry{config: c, opts: opts, bases: &bases{of: map[string]base{}}}
+	r := &Registry{config: c, opts: opts, keys: keys, bases: &bases{of: map[string]base{}}}
 	return r.Anew()
 }
 
 // Anew is the same registry for one build or drop. Its clients remember to their end a first contact that failed,
 // or that a caller gave up, and what they once uploaded, although it may be deleted meanwhile.
 func (r *Registry) Anew() (*Registry, error) {
-	n := &Registry{config: r.config, opts: r.opts, bases: r.bases}
+	n := &Registry{config: r.config, opts: r.opts, keys: r.keys, bases: r.bases}
 	var err error
 	if n.pull, err = remote.NewPuller(r.opts...); err != nil {
 		return nil, err
@@ -224,6 +225,32 @@ func (r *Registry) Image(ctx context.Context, ref name.Reference) (v1.Image, err
 		return nil, r.words(ref.Context(), err)
 	}
 	return img, nil
+}
+
+// Exactly is the image of a digest; that there is none is an error.
+func (r *Registry) Exactly(ctx context.Context, digest string) (v1.Image, error) {
+	ref, err := name.NewDigest(digest, r.options(digest)...)
+	if err != nil {
+		return nil, err
+	}
+	img, err := r.Image(ctx, ref)
+	if err == nil && img == nil {
+		err = fmt.Errorf("the image %s is not in its registry any more", digest)
+	}
+	return img, err
+}
+
+// Guarded tells whether an image lies where only this registry's credentials or authority lead.
+func (r *Registry) Guarded(image string) bool {
+	ref, err := name.ParseReference(image)
+	if image == "" || err != nil {
+		return false
+	}
+	if own, _, _ := strings.Cut(r.config.Registry, "/"); r.config.CA != "" && own == ref.Context().RegistryStr() {
+		return true
+	}
+	a, err := r.keys.Resolve(ref.Context())
+	return err == nil && a != authn.Anonymous
 }
 
 // Base is a base image, for this builder's processor. setting is where its name comes from.

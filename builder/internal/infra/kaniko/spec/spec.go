@@ -19,6 +19,7 @@ import (
 const (
 	BuildVariable = "PELTON_BUILD" // a Build
 	PushVariable  = "PELTON_PUSH"  // a Push
+	FetchVariable = "PELTON_FETCH" // a Fetch
 )
 
 // Folders of a Job's pod. kaniko leaves alone what lies below /kaniko and what is mounted.
@@ -28,10 +29,11 @@ const (
 	Cache       = "/kaniko/cache"       // of package managers; ends with the pod
 	Tools       = "/kaniko/tools"       // programs that RUN lines use
 	Settings    = "/kaniko/buildenv"    // files of builder.build_env, read only
-	Pull        = "/kaniko/pull"        // config.json for pulling, read only; need not be there
+	Pull        = "/kaniko/pull"        // config.json for pulling and ca.crt, read only; need not be there
+	Base        = "/kaniko/base"        // an OCI layout with the image that the build starts from; written by the fetch container
 	Out         = "/out"                // of both containers, a volume of its own
 	Image       = Out + "/image.tar"    // what kaniko made
-	Credentials = "/pelton/credentials" // of the push container alone: config.json, ca.crt
+	Credentials = "/pelton/credentials" // of the containers fetch and push, never of build: config.json, ca.crt
 	Termination = "/dev/termination-log"
 )
 
@@ -48,6 +50,14 @@ type Build struct {
 	Insecure   []string          `json:"insecure,omitempty"`  // registries that speak plain HTTP
 	Single     bool              `json:"single,omitempty"`    // all lines make one layer
 	Installer  string            `json:"installer,omitempty"` // address of the package index that uv is fetched from, "" = uv is not needed
+	Base       string            `json:"base,omitempty"`      // image by digest that lies at Base and is not pulled, "" = all are pulled
+}
+
+// Fetch is the order of the fetch container.
+type Fetch struct {
+	Registry string   `json:"registry"` // HOST[:PORT]/PREFIX
+	Insecure []string `json:"insecure,omitempty"`
+	Image    string   `json:"image"` // by digest
 }
 
 // Push is the order of the push container.
@@ -135,8 +145,13 @@ func Report(r Result) error {
 }
 
 // Open opens the push container's registry.
-func (p Push) Open() (*images.Registry, error) {
-	c := images.Config{Registry: p.Registry, Insecure: p.Insecure}
+func (p Push) Open() (*images.Registry, error) { return open(p.Registry, p.Insecure) }
+
+// Open opens the fetch container's registry.
+func (f Fetch) Open() (*images.Registry, error) { return open(f.Registry, f.Insecure) }
+
+func open(registry string, insecure []string) (*images.Registry, error) {
+	c := images.Config{Registry: registry, Insecure: insecure}
 	if there(Credentials + "/config.json") {
 		c.Credentials = Credentials + "/config.json"
 	}
