@@ -21,6 +21,7 @@ type builderConfig struct {
 	Kubeconfig          string        `yaml:"kubeconfig"`
 	Namespace           string        `yaml:"namespace"`
 	Executor            string        `yaml:"executor"`
+	ExecutorCredentials string        `yaml:"executor_credentials"`
 	Images              struct {
 		Python3 string `yaml:"python3"`
 		Nodejs  string `yaml:"nodejs"`
@@ -78,7 +79,7 @@ func (c Config) kaniko() (*builder.Kaniko, error) {
 	b := c.Builder
 	return &builder.Kaniko{
 		Registry: b.Registry, RegistryInsecure: b.RegistryInsecure, RegistryCredentials: b.RegistryCredentials, RegistryCA: b.RegistryCA, PullCredentials: b.PullCredentials,
-		Kubeconfig: b.Kubeconfig, Namespace: b.Namespace, Executor: b.Executor,
+		Kubeconfig: b.Kubeconfig, Namespace: b.Namespace, Executor: b.Executor, ExecutorCredentials: b.ExecutorCredentials,
 		Images: builder.KanikoImages{Python3: b.Images.Python3, Nodejs: b.Images.Nodejs, Go: b.Images.Go, GoBuild: b.Images.GoBuild},
 		Proxy:  b.Proxy, NoProxy: b.NoProxy, BuildEnv: b.BuildEnv, HostNetwork: b.HostNetwork, Nameservers: b.Nameservers,
 		NetworkPolicy: b.NetworkPolicy, NetworkAllow: b.NetworkAllow,

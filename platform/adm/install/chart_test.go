@@ -229,6 +229,33 @@ func TestChartPullSecret(t *testing.T) {
 	require.Equal(t, []any{"create", "patch"}, verbs)
 }
 
+// TestChartImageSecret: build Jobs run the platform's image in a namespace of their own; the builder gets what it is pulled
+// with, and no other service does.
+func TestChartImageSecret(t *testing.T) {
+	for _, secret := range []string{"", "of-image"} {
+		objects := render(t, "image.pullSecret="+secret)
+		var raw map[string]any
+		require.NoError(t, yaml.Unmarshal([]byte(objects["ConfigMap pelton-settings"].at("data", "settings.yaml").(string)), &raw))
+		path, _ := object(raw).at("builder", "executor_credentials").(string)
+		require.Equal(t, secret != "", path == "/etc/pelton/executor/config.json", path)
+		for _, s := range []string{"authorization", "repository", "builder", "studio", "runner", "bridge", "webui"} {
+			pod := object(objects["Deployment pelton-"+s].at("spec", "template", "spec").(map[string]any))
+			mounted := ""
+			for _, v := range pod.at("volumes").([]any) {
+				if v := object(v.(map[string]any)); v.at("secret", "secretName") == "of-image" {
+					mounted = v.at("name").(string)
+				}
+			}
+			require.Equal(t, secret != "" && s == "builder", mounted != "", s)
+			for _, m := range pod.at("containers", 0, "volumeMounts").([]any) {
+				if m := object(m.(map[string]any)); mounted != "" && m.at("name") == mounted {
+					require.Equal(t, "/etc/pelton/executor", m.at("mountPath"))
+				}
+			}
+		}
+	}
+}
+
 // TestChartRefuses: what is missing is told by name.
 func TestChartRefuses(t *testing.T) {
 	for i := range enough {

@@ -99,6 +99,9 @@ func (c *cluster) ensureSecret(ctx context.Context, name string, data map[string
 		return nil
 	}
 	want := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: c.namespace, Labels: map[string]string{"app.kubernetes.io/name": "pelton", labelPart: partOf}}, Data: data}
+	if data[corev1.DockerConfigJsonKey] != nil { // nodes pull with no other type
+		want.Type = corev1.SecretTypeDockerConfigJson
+	}
 	_, err := secrets.Create(ctx, want, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		_, err = secrets.Update(ctx, want, metav1.UpdateOptions{})

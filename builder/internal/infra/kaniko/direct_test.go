@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/require"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -168,6 +169,8 @@ func TestDirectEnds(t *testing.T) {
 	require.NotErrorAs(t, err, &e, "this process stops: the order is delivered again")
 }
 
+var needsJob = map[string]string{"action.yaml": meta("python3"), "requirements.txt": "six\n", "handler.py": "def handle(inputs):\n    return {'words': 1}\n"}
+
 const goHandler = "package action\n\nimport \"context\"\n\nfunc Handle(_ context.Context, in Input) (Output, error) { return Output{}, nil }\n"
 
 // refusing is a cluster that takes all but Jobs, and keeps the first that it was given.
@@ -228,6 +231,25 @@ func TestDirectGuarded(t *testing.T) {
 			pull, err := kube.CoreV1().Secrets(r.s.Namespace).Get(t.Context(), secretPull, metav1.GetOptions{})
 			require.True(t, apierrors.IsNotFound(err) || pull.Data["config.json"] == nil, "the build has no credentials")
 		})
+	}
+}
+
+// TestDirectExecutor: nodes pull the executor with a secret of the right type, which the builder keeps.
+func TestDirectExecutor(t *testing.T) {
+	const login = `{"auths": {"registry.example.com": {"auth": "YTpi"}}}`
+	r := direct(t, registrytest.Shared(t), func(s *Settings) {
+		s.ExecutorCredentials = filepath.Join(s.Home, "executor.json")
+		require.NoError(t, os.WriteFile(s.ExecutorCredentials, []byte(login), 0o600))
+	})
+	kube, job := refusing(r)
+	r.failure(r.order(needsJob))
+	require.Equal(t, secretExecutor, job().Spec.Template.Spec.ImagePullSecrets[0].Name)
+	s, err := kube.CoreV1().Secrets(r.s.Namespace).Get(t.Context(), secretExecutor, metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Equal(t, corev1.SecretTypeDockerConfigJson, s.Type)
+	require.Equal(t, login, string(s.Data[corev1.DockerConfigJsonKey]))
+	for _, v := range job().Spec.Template.Spec.Volumes {
+		require.False(t, v.Secret != nil && v.Secret.SecretName == secretExecutor, "no container sees it")
 	}
 }
 

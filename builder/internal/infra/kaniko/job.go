@@ -22,9 +22,10 @@ const (
 
 // Names of secrets that the builder keeps in the namespace of its Jobs, and of a Job's containers.
 const (
-	secretPush = "builder-push" //nolint:gosec // a name
-	secretPull = "builder-pull" //nolint:gosec // a name
-	secretEnv  = "builder-env"  //nolint:gosec // a name
+	secretPush     = "builder-push"     //nolint:gosec // a name
+	secretPull     = "builder-pull"     //nolint:gosec // a name
+	secretEnv      = "builder-env"      //nolint:gosec // a name
+	secretExecutor = "builder-executor" //nolint:gosec // a name
 
 	fetchContainer = "fetch"
 	buildContainer = "build"
@@ -68,6 +69,9 @@ func makeJob(t task, s Settings) *batchv1.Job {
 	if t.fetch != "" {
 		pod.InitContainers = append([]corev1.Container{makeFetch(t, s)}, pod.InitContainers...)
 		pod.Volumes = append(pod.Volumes, scratch("base", s.Limits.Disk))
+	}
+	if s.ExecutorCredentials != "" {
+		pod.ImagePullSecrets = []corev1.LocalObjectReference{{Name: secretExecutor}}
 	}
 	if len(s.Nameservers) > 0 {
 		pod.DNSPolicy, pod.DNSConfig = corev1.DNSNone, &corev1.PodDNSConfig{Nameservers: s.Nameservers}

@@ -81,6 +81,11 @@ func TestMakeJob(t *testing.T) {
 	require.Equal(t, []string{"fetch", "build", "push"}, ruled)
 
 	s := usual()
+	require.Empty(t, p.ImagePullSecrets)
+	s.ExecutorCredentials = "/some/file"
+	require.Equal(t, []corev1.LocalObjectReference{{Name: "builder-executor"}}, makeJob(in, s).Spec.Template.Spec.ImagePullSecrets)
+
+	s = usual()
 	s.HostNetwork, s.Nameservers = true, []string{"192.0.2.1"}
 	p = makeJob(in, s).Spec.Template.Spec
 	require.True(t, p.HostNetwork)
@@ -186,16 +191,18 @@ func TestSettings(t *testing.T) {
 		change func(*Settings)
 		field  string
 	}{
-		"registry":    {func(s *Settings) { s.Registry = "" }, "builder.registry"},
-		"executor":    {func(s *Settings) { s.Executor = "" }, "builder.executor"},
-		"namespace":   {func(s *Settings) { s.Namespace = "" }, "builder.namespace"},
-		"image":       {func(s *Settings) { s.Images.GoBuild = "" }, "builder.images.go_build"},
-		"memory":      {func(s *Settings) { s.Limits.Memory = "lots" }, "builder.limits.memory"},
-		"cpu":         {func(s *Settings) { s.Limits.CPU = "-1" }, "builder.limits.cpu"},
-		"proxy":       {func(s *Settings) { s.Proxy = "proxy:3128" }, "builder.proxy"},
-		"build_env":   {func(s *Settings) { s.BuildEnv = "/nonexistent" }, "builder.build_env"},
-		"credentials": {func(s *Settings) { s.RegistryCredentials = "/nonexistent" }, "builder.registry_credentials"},
-		"kubeconfig":  {func(s *Settings) { s.Kubeconfig = "/nonexistent" }, "builder.kubeconfig"},
+		"registry":     {func(s *Settings) { s.Registry = "" }, "builder.registry"},
+		"executor":     {func(s *Settings) { s.Executor = "" }, "builder.executor"},
+		"namespace":    {func(s *Settings) { s.Namespace = "" }, "builder.namespace"},
+		"image":        {func(s *Settings) { s.Images.GoBuild = "" }, "builder.images.go_build"},
+		"memory":       {func(s *Settings) { s.Limits.Memory = "lots" }, "builder.limits.memory"},
+		"cpu":          {func(s *Settings) { s.Limits.CPU = "-1" }, "builder.limits.cpu"},
+		"proxy":        {func(s *Settings) { s.Proxy = "proxy:3128" }, "builder.proxy"},
+		"build_env":    {func(s *Settings) { s.BuildEnv = "/nonexistent" }, "builder.build_env"},
+		"credentials":  {func(s *Settings) { s.RegistryCredentials = "/nonexistent" }, "builder.registry_credentials"},
+		"executor's":   {func(s *Settings) { s.ExecutorCredentials = "job_test.go" }, "builder.executor_credentials"},
+		"no such file": {func(s *Settings) { s.ExecutorCredentials = "/nonexistent" }, "builder.executor_credentials"},
+		"kubeconfig":   {func(s *Settings) { s.Kubeconfig = "/nonexistent" }, "builder.kubeconfig"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := usual()

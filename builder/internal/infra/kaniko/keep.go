@@ -17,6 +17,7 @@ import (
 	"github.com/pelton-run/pelton/builder/internal/infra/kaniko/spec"
 	"github.com/pelton-run/pelton/builder/local"
 	"github.com/pelton-run/pelton/functions/formats/action"
+	"github.com/pelton-run/pelton/platform/kit/fault"
 )
 
 // keep puts the image together and pushes it, with what is in it attached before anybody can find it.
@@ -252,10 +253,14 @@ func (b *Builder) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	executor, err := b.s.executorPull()
+	if err != nil {
+		return fault.InvalidField("builder.executor_credentials", err.Error(), "give a file as `docker login` writes it")
+	}
 	if err := b.cluster.ensureNamespace(ctx); err != nil {
 		return err
 	}
-	for name, data := range map[string]map[string][]byte{secretPush: push, secretPull: pull, secretEnv: b.env.files} {
+	for name, data := range map[string]map[string][]byte{secretPush: push, secretPull: pull, secretEnv: b.env.files, secretExecutor: executor} {
 		if err := b.cluster.ensureSecret(ctx, name, data); err != nil {
 			return err
 		}

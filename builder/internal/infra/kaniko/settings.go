@@ -3,6 +3,7 @@ package kaniko
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/pelton-run/pelton/builder/internal/infra/kaniko/images"
@@ -32,6 +34,7 @@ type Settings struct {
 	Kubeconfig          string
 	Namespace           string
 	Executor            string
+	ExecutorCredentials string
 	Images              Images
 	Proxy               string
 	NoProxy             []string
@@ -105,6 +108,9 @@ func (s *Settings) check() error {
 			field(c.path, err.Error(), "give the path of a file, or leave it out")
 		}
 	}
+	if _, err := s.executorPull(); err != nil {
+		field("executor_credentials", err.Error(), "give a file as `docker login` writes it: {\"auths\": {\"HOST\": {\"auth\": …}}}")
+	}
 	for i, a := range s.NetworkAllow {
 		if _, _, err := allowed(a); err != nil {
 			field(fmt.Sprintf("network_allow[%d]", i), err.Error(), "give HOST:PORT or NETWORK:PORT, such as mirror.example.com:443 or 10.1.0.0/16:443")
@@ -114,6 +120,22 @@ func (s *Settings) check() error {
 		return fault.InvalidFields(bad...)
 	}
 	return nil
+}
+
+// executorPull is what nodes pull the executor with, read anew each time, for whoever renews credentials replaces the
+// file; nil without one.
+func (s *Settings) executorPull() (map[string][]byte, error) {
+	data, err := readAll(map[string]string{corev1.DockerConfigJsonKey: s.ExecutorCredentials})
+	if err != nil || len(data) == 0 {
+		return nil, err
+	}
+	var config struct {
+		Auths map[string]json.RawMessage `json:"auths"`
+	}
+	if err := json.Unmarshal(data[corev1.DockerConfigJsonKey], &config); err != nil || len(config.Auths) == 0 {
+		return nil, fmt.Errorf("%s names no registry under auths", s.ExecutorCredentials)
+	}
+	return data, nil
 }
 
 func (s *Settings) images() images.Config {

@@ -87,6 +87,9 @@ builder:
   registry_insecure: {{ .Values.registry.insecure | toJson }}
   namespace: {{ .Values.builds.namespace }}
   executor: {{ .Values.image.reference | quote }}
+  {{- if .Values.image.pullSecret }}
+  executor_credentials: /etc/pelton/executor/config.json
+  {{- end }}
   {{- if .Values.registry.credentialsSecret }}
   registry_credentials: /etc/pelton/registry/config.json
   {{- end }}
