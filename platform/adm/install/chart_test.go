@@ -256,6 +256,20 @@ func TestChartImageSecret(t *testing.T) {
 	}
 }
 
+// TestChartBuilds: the builder may give up the pods of a node that does not answer, and reads no secrets.
+func TestChartBuilds(t *testing.T) {
+	may := map[any]any{}
+	for _, rule := range render(t)["Role pelton-builder"].at("rules").([]any) {
+		r := object(rule.(map[string]any))
+		for _, of := range r.at("resources").([]any) {
+			may[of] = r.at("verbs")
+		}
+	}
+	require.Equal(t, []any{"list", "watch", "delete"}, may["pods"])
+	require.Equal(t, []any{"patch"}, may["pods/status"])
+	require.Equal(t, []any{"create", "update", "delete"}, may["secrets"])
+}
+
 // TestChartRefuses: what is missing is told by name.
 func TestChartRefuses(t *testing.T) {
 	for i := range enough {

@@ -2,6 +2,7 @@ package kaniko
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -176,6 +178,27 @@ func (c *cluster) removeOrder(ctx context.Context, order string) error {
 		errs = append(errs, c.remove(ctx, j.Name))
 	}
 	return errors.Join(errs...)
+}
+
+// giveUp ends a pod whose node does not answer. The Job makes another only once this one has failed, which its node
+// cannot say any more: it is said in its place, as Kubernetes does once the node is removed.
+func (c *cluster) giveUp(ctx context.Context, p *corev1.Pod) error {
+	status := corev1.PodStatus{Phase: corev1.PodFailed, Reason: "NodeLost", Message: "the node " + p.Spec.NodeName + " does not answer",
+		Conditions: []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "NodeLost", Message: "the node " + p.Spec.NodeName + " does not answer", LastTransitionTime: metav1.Now()}}}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.UID}, "status": map[string]any{
+		"phase": status.Phase, "reason": status.Reason, "message": status.Message, "conditions": status.Conditions}})
+	if err != nil {
+		return err
+	}
+	pods := c.client.CoreV1().Pods(c.namespace)
+	if _, err := pods.Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return c.words("say that a lost pod failed", err)
+	}
+	err = pods.Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0)), Preconditions: metav1.NewUIDPreconditions(string(p.UID))})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // gone, or another of its name
+		return nil
+	}
+	return c.words("remove a lost pod", err)
 }
 
 // refusals is what the cluster last said about a Job that gets no pod, "" when it said nothing.

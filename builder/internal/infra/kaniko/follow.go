@@ -35,8 +35,9 @@ type follower struct {
 
 	reading map[types.UID]map[string]*reading
 	lost    map[types.UID]bool
-	said    string    // the last reason for waiting that was told
-	since   time.Time // that nothing has run
+	given   map[types.UID]bool // pods that were given up
+	said    string             // the last reason for waiting that was told
+	since   time.Time          // that nothing has run
 }
 
 // reading is a container's log being read.
@@ -50,7 +51,7 @@ const glance = time.Second
 
 // run returns when the Job has ended, or ctx has. A result with an Error is the build's own end.
 func (f *follower) run(ctx context.Context) (spec.Result, error) {
-	f.reading, f.lost, f.since = map[types.UID]map[string]*reading{}, map[types.UID]bool{}, time.Now()
+	f.reading, f.lost, f.given, f.since = map[types.UID]map[string]*reading{}, map[types.UID]bool{}, map[types.UID]bool{}, time.Now()
 	reads, stop := context.WithCancel(ctx)
 	defer stop()
 	tick := time.NewTicker(glance)
@@ -189,6 +190,9 @@ func (f *follower) look(ctx context.Context, now map[types.UID]*corev1.Pod) (*sp
 	waits := ""
 	live := 0
 	for _, p := range now {
+		if !f.given[p.UID] && overdue(p, time.Now()) {
+			f.giveUp(ctx, p)
+		}
 		if f.lost[p.UID] {
 			continue
 		}
@@ -225,6 +229,22 @@ func (f *follower) look(ctx context.Context, now map[types.UID]*corev1.Pod) (*sp
 		return failed("timeout", "builder.pending", "the build did not start within "+f.pending.String()+": "+waits), nil
 	}
 	return nil, nil
+}
+
+// giveUp ends a pod that its node does not end. What the cluster refuses is not asked for again: the build may go on when
+// the node does.
+func (f *follower) giveUp(ctx context.Context, p *corev1.Pod) {
+	err := f.c.giveUp(ctx, p)
+	var final *app.Error
+	switch {
+	case err == nil:
+		f.tell("the node " + p.Spec.NodeName + " does not answer: its pod is given up")
+	case errors.As(err, &final) && final.Kind != "network":
+		f.tell("the node " + p.Spec.NodeName + " does not answer, and its pod stays: " + err.Error())
+	default:
+		return
+	}
+	f.given[p.UID] = true
 }
 
 // readLog reads a container's log, once.

@@ -58,6 +58,7 @@ func makeJob(t task, s Settings) *batchv1.Job {
 		EnableServiceLinks:            new(false),
 		TerminationGracePeriodSeconds: new(int64(5)),
 		HostNetwork:                   s.HostNetwork,
+		Tolerations:                   []corev1.Toleration{away(corev1.TaintNodeNotReady), away(corev1.TaintNodeUnreachable)},
 		SecurityContext:               &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 		InitContainers:                []corev1.Container{makeBuild(t, s)},
 		Containers:                    []corev1.Container{makePush(t, s)},
@@ -89,6 +90,11 @@ func makeJob(t task, s Settings) *batchv1.Job {
 			Template:                corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
 		},
 	}
+}
+
+// away bounds how long a node may be silent before its pod is given up: Kubernetes would wait for 5 minutes.
+func away(taint string) corev1.Toleration {
+	return corev1.Toleration{Key: taint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(30))}
 }
 
 // retries: a pod that a node lost is made again, as is one that somebody deleted; one whose program

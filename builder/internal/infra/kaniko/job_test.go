@@ -64,6 +64,10 @@ func TestMakeJob(t *testing.T) {
 	}
 	require.Equal(t, []string{spec.BuildVariable, "HTTPS_PROXY", "https_proxy"}, names)
 
+	require.Len(t, p.Tolerations, 2)
+	for i, key := range []string{"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"} {
+		require.Equal(t, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(30))}, p.Tolerations[i])
+	}
 	in.fetch = "F"
 	j = makeJob(in, usual())
 	p = j.Spec.Template.Spec

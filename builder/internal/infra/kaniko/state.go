@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -59,6 +60,16 @@ func read(p *corev1.Pod) (s state) {
 	}
 	return s
 }
+
+// overdue tells whether a pod that is being deleted should have been gone for a while: its node does not answer. Its
+// DeletionTimestamp is the end of its grace.
+func overdue(p *corev1.Pod, now time.Time) bool {
+	return p.DeletionTimestamp != nil && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded && now.Sub(p.DeletionTimestamp.Time) > maxOverdue
+}
+
+// maxOverdue is how long a node may take to end a pod after its grace. One that only was slow costs a build that runs
+// twice, and makes the same.
+const maxOverdue = 30 * time.Second
 
 // ended is the end of the build that a container's end is, nil when it goes on or the end is not its own.
 func ended(container string, t *corev1.ContainerStateTerminated, taken bool) *spec.Result {
