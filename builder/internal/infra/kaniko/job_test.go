@@ -146,6 +146,8 @@ func TestRead(t *testing.T) {
 		"failed":         {pod: ends(exit(1, "Error", `{"error": {"kind": "run", "message": "a command failed"}}`)), kind: "run", says: "a command failed"},
 		"memory":         {pod: ends(exit(137, "OOMKilled", "")), kind: "limit", says: "builder.limits.memory"},
 		"killed":         {pod: ends(exit(137, "Error", ""))},
+		"node rebooted":  {pod: ends(exit(255, "Unknown", ""))},
+		"its own 255":    {pod: ends(exit(255, "Error", "")), kind: "internal", says: "status 255"},
 		"no words":       {pod: ends(exit(3, "Error", "")), kind: "internal", says: "status 3"},
 		"no program":     {pod: ends(exit(128, "StartError", "exec: not found")), kind: "internal", says: "builder.executor"},
 		"pushed":         {pod: pushed(exit(0, "Completed", `{"digest": "sha256:1"}`)), digest: "sha256:1"},

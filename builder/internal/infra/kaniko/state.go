@@ -89,6 +89,8 @@ func ended(container string, t *corev1.ContainerStateTerminated, taken bool) *sp
 		return &r
 	case taken, t.ExitCode == 137, t.ExitCode == 143:
 		return nil // killed from outside: the Job makes another pod
+	case t.ExitCode == 255 && t.Reason == "Unknown":
+		return nil // containerd's word for what it lost, such as when the node was started anew
 	case t.Reason == "StartError", t.Reason == "ContainerCannotRun":
 		return failed("internal", "builder.executor", "the build's program cannot be started: check that builder.executor is the platform's own image ("+t.Message+")")
 	}
