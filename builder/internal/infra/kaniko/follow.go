@@ -163,7 +163,7 @@ func (f *follower) see(ctx context.Context, p *corev1.Pod) *spec.Result {
 	for _, container := range s.logs {
 		f.readLog(ctx, p, container)
 	}
-	if len(s.logs) > 0 {
+	if len(s.logs) > 0 && s.lost == "" && !f.lost[p.UID] { // what is dead is no sign that the build goes on
 		f.since, f.said = time.Now(), ""
 	}
 	if s.result != nil {

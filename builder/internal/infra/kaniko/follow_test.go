@@ -1,6 +1,7 @@
 package kaniko
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 	"time"
@@ -91,3 +92,31 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
+// TestKilled: a pod that was killed without a word is no pod that runs: the Job's own end is seen, and so is a Job that
+// makes no other pod.
+func TestKilled(t *testing.T) {
+	dead := func(p *corev1.Pod) {
+		p.Status.InitContainerStatuses[0].State, p.Status.Phase = exit(137, "Error", ""), corev1.PodFailed
+	}
+	for name, c := range map[string]struct {
+		job     *batchv1.Job
+		pending time.Duration
+		says    string
+	}{
+		"time and again": {jobOf(batchv1.JobCondition{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: batchv1.JobReasonBackoffLimitExceeded}), time.Minute, "time and again"},
+		"no other pod":   {jobOf(), 0, "did not start within"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := podOf("p", dead)
+			f, _, said := following(c.job, p)
+			f.pending = c.pending
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			r, err := f.run(ctx)
+			require.NoError(t, err)
+			require.NotNil(t, r.Error)
+			require.Contains(t, r.Error.Message, c.says)
+			require.Contains(t, *said, "the build was interrupted, its pod was ended from outside (build: Error, status 137); it starts again")
+		})
+	}
+}

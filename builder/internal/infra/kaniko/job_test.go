@@ -138,24 +138,33 @@ func TestRead(t *testing.T) {
 		"unschedulable": {pod: func(p *corev1.Pod) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available: 1 Insufficient memory."}}
 		}, stuck: "no node takes the build: 0/1 nodes are available: 1 Insufficient memory."},
-		"image":          {pod: waits("ImagePullBackOff"), stuck: "the image of builder.executor, exe, cannot be fetched: because"},
-		"image's name":   {pod: waits("InvalidImageName"), stuck: "the image of builder.executor, exe, cannot be used: because", never: true},
-		"config":         {pod: waits("CreateContainerConfigError"), stuck: "the build's container cannot be made: because"},
-		"starting":       {pod: waits("PodInitializing")},
-		"built":          {pod: ends(exit(0, "Completed", "{}"))},
-		"failed":         {pod: ends(exit(1, "Error", `{"error": {"kind": "run", "message": "a command failed"}}`)), kind: "run", says: "a command failed"},
-		"memory":         {pod: ends(exit(137, "OOMKilled", "")), kind: "limit", says: "builder.limits.memory"},
-		"killed":         {pod: ends(exit(137, "Error", ""))},
-		"node rebooted":  {pod: ends(exit(255, "Unknown", ""))},
-		"its own 255":    {pod: ends(exit(255, "Error", "")), kind: "internal", says: "status 255"},
-		"no words":       {pod: ends(exit(3, "Error", "")), kind: "internal", says: "status 3"},
-		"no program":     {pod: ends(exit(128, "StartError", "exec: not found")), kind: "internal", says: "builder.executor"},
-		"pushed":         {pod: pushed(exit(0, "Completed", `{"digest": "sha256:1"}`)), digest: "sha256:1"},
-		"pushed nothing": {pod: pushed(exit(0, "Completed", "")), kind: "internal", says: "without naming its image"},
-		"refused":        {pod: pushed(exit(1, "Error", `{"error": {"kind": "network", "message": "the registry refuses", "setting": "builder.registry_credentials"}}`)), kind: "network", says: "refuses"},
-		"node lost":      {pod: disrupted(ends(exit(143, "Error", ""))), lost: "its pod was taken away: node lost"},
-		"ended in time":  {pod: disrupted(pushed(exit(0, "Completed", `{"digest": "sha256:1"}`))), digest: "sha256:1"},
-		"deleted":        {pod: func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now }, lost: "its pod was deleted"},
+		"image":        {pod: waits("ImagePullBackOff"), stuck: "the image of builder.executor, exe, cannot be fetched: because"},
+		"image's name": {pod: waits("InvalidImageName"), stuck: "the image of builder.executor, exe, cannot be used: because", never: true},
+		"config":       {pod: waits("CreateContainerConfigError"), stuck: "the build's container cannot be made: because"},
+		"starting":     {pod: waits("PodInitializing")},
+		"built":        {pod: ends(exit(0, "Completed", "{}"))},
+		"failed":       {pod: ends(exit(1, "Error", `{"error": {"kind": "run", "message": "a command failed"}}`)), kind: "run", says: "a command failed"},
+		"memory":       {pod: ends(exit(137, "OOMKilled", "")), kind: "limit", says: "builder.limits.memory"},
+		"killed":       {pod: ends(exit(137, "Error", ""))},
+		"killed dead": {pod: func(p *corev1.Pod) {
+			ends(exit(137, "Error", ""))(p)
+			p.Status.Phase = corev1.PodFailed
+		}, lost: "its pod was ended from outside (build: Error, status 137)"},
+		"failed dead": {pod: func(p *corev1.Pod) {
+			ends(exit(1, "Error", `{"error": {"kind": "run", "message": "a command failed"}}`))(p)
+			p.Status.Phase = corev1.PodFailed
+		}, kind: "run", says: "a command failed"},
+		"refused by its node": {pod: func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, lost: "its pod was ended from outside"},
+		"node rebooted":       {pod: ends(exit(255, "Unknown", ""))},
+		"its own 255":         {pod: ends(exit(255, "Error", "")), kind: "internal", says: "status 255"},
+		"no words":            {pod: ends(exit(3, "Error", "")), kind: "internal", says: "status 3"},
+		"no program":          {pod: ends(exit(128, "StartError", "exec: not found")), kind: "internal", says: "builder.executor"},
+		"pushed":              {pod: pushed(exit(0, "Completed", `{"digest": "sha256:1"}`)), digest: "sha256:1"},
+		"pushed nothing":      {pod: pushed(exit(0, "Completed", "")), kind: "internal", says: "without naming its image"},
+		"refused":             {pod: pushed(exit(1, "Error", `{"error": {"kind": "network", "message": "the registry refuses", "setting": "builder.registry_credentials"}}`)), kind: "network", says: "refuses"},
+		"node lost":           {pod: disrupted(ends(exit(143, "Error", ""))), lost: "its pod was taken away: node lost"},
+		"ended in time":       {pod: disrupted(pushed(exit(0, "Completed", `{"digest": "sha256:1"}`))), digest: "sha256:1"},
+		"deleted":             {pod: func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now }, lost: "its pod was deleted"},
 		"evicted": {pod: func(p *corev1.Pod) {
 			p.Status.Reason, p.Status.Message = "Evicted", "The node was low on resource: memory"
 		}, lost: "its node took it away: The node was low on resource: memory"},

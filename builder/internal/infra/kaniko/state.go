@@ -58,7 +58,20 @@ func read(p *corev1.Pod) (s state) {
 			}
 		}
 	}
+	if s.lost == "" && p.Status.Phase == corev1.PodFailed { // nothing here told of an end of the build's own
+		s.lost = "its pod was ended from outside" + killed(all)
+	}
 	return s
+}
+
+// killed tells how the container of a pod ended that did not end by itself.
+func killed(all []corev1.ContainerStatus) string {
+	for _, c := range all {
+		if t := c.State.Terminated; t != nil && t.ExitCode != 0 {
+			return fmt.Sprintf(" (%s: %s, status %d)", c.Name, short(t.Message, t.Reason), t.ExitCode)
+		}
+	}
+	return ""
 }
 
 // overdue tells whether a pod that is being deleted should have been gone for a while: its node does not answer. Its
