@@ -253,6 +253,35 @@ func TestDirectExecutor(t *testing.T) {
 	}
 }
 
+// TestDirectRenewed: the next Job has the credentials that were replaced, and the cluster is left alone where none were.
+func TestDirectRenewed(t *testing.T) {
+	s := registrytest.Shared(t)
+	r := direct(t, s, func(s *Settings) {
+		s.RegistryCredentials = filepath.Join(s.Home, "push.json")
+		require.NoError(t, os.WriteFile(s.RegistryCredentials, []byte(`{"auths": {"a.example.com": {"auth": "YTpi"}}}`), 0o600))
+	})
+	kube, _ := refusing(r)
+	written := func() (n int) {
+		for _, a := range kube.Actions() {
+			if a.Matches("create", "secrets") || a.Matches("update", "secrets") {
+				n++
+			}
+		}
+		return n
+	}
+	r.failure(r.order(needsJob))
+	first := written()
+	require.NotZero(t, first)
+	r.failure(r.order(needsJob))
+	require.Equal(t, first, written())
+	const renewed = `{"auths": {"a.example.com": {"auth": "YTpj"}}}`
+	require.NoError(t, os.WriteFile(r.s.RegistryCredentials, []byte(renewed), 0o600))
+	r.failure(r.order(needsJob))
+	got, err := kube.CoreV1().Secrets(r.s.Namespace).Get(t.Context(), secretPush, metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Equal(t, renewed, string(got.Data["config.json"]))
+}
+
 // TestDirectAgain: what was dropped is made again with all that belongs to it.
 func TestDirectAgain(t *testing.T) {
 	r := direct(t, registrytest.Shared(t), nil)

@@ -44,8 +44,8 @@ type Builder struct {
 
 	mu       sync.Mutex
 	env      environment
-	kept     bool                        // the secrets of Jobs are in the cluster as they should be
-	packages map[string][]images.Package // of dependencies, by digest
+	kept     map[string]map[string][]byte // the secrets of Jobs as they are in the cluster
+	packages map[string][]images.Package  // of dependencies, by digest
 }
 
 var _ app.Backend = (*Builder)(nil)

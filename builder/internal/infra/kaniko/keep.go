@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
+	"reflect"
 	"strings"
 	"time"
 
@@ -237,13 +238,11 @@ func (j *build) told(f *spec.Failure, output string) error {
 	return err
 }
 
-// ready makes the namespace and the secrets of Jobs say what the settings do, once.
+// ready makes the namespace and the secrets of Jobs say what the settings and their files do, which whoever renews
+// credentials replaces.
 func (b *Builder) ready(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.kept {
-		return nil
-	}
 	push, err := readAll(map[string]string{"config.json": b.s.RegistryCredentials, "ca.crt": b.s.RegistryCA})
 	if err != nil {
 		return err
@@ -257,15 +256,19 @@ func (b *Builder) ready(ctx context.Context) error {
 	if err != nil {
 		return fault.InvalidField("builder.executor_credentials", err.Error(), "give a file as `docker login` writes it")
 	}
+	want := map[string]map[string][]byte{secretPush: push, secretPull: pull, secretEnv: b.env.files, secretExecutor: executor}
+	if reflect.DeepEqual(want, b.kept) {
+		return nil
+	}
 	if err := b.cluster.ensureNamespace(ctx); err != nil {
 		return err
 	}
-	for name, data := range map[string]map[string][]byte{secretPush: push, secretPull: pull, secretEnv: b.env.files, secretExecutor: executor} {
+	for name, data := range want {
 		if err := b.cluster.ensureSecret(ctx, name, data); err != nil {
 			return err
 		}
 	}
-	b.kept = true
+	b.kept = want
 	return nil
 }
 

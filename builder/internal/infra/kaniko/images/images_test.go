@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,28 @@ func TestWords(t *testing.T) {
 		})
 	}
 	require.NoError(t, use(Config{Registry: guarded.Addr + "/p", Insecure: []string{guarded.Addr}, Credentials: guarded.Credentials(t, "")}))
+}
+
+// TestRenewed: credentials that were replaced count for the next build.
+func TestRenewed(t *testing.T) {
+	s := registrytest.Guarded(t)
+	file := s.Credentials(t, "of another time")
+	r, err := Open(Config{Registry: s.Addr + "/p", Insecure: []string{s.Addr}, Credentials: file})
+	require.NoError(t, err)
+	_, _, err = r.Find(t.Context(), "p", build, time.Now())
+	require.ErrorContains(t, err, "refuses the builder")
+	good, err := os.ReadFile(s.Credentials(t, ""))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, good, 0o600))
+	next, err := r.Anew()
+	require.NoError(t, err)
+	_, _, err = next.Find(t.Context(), "p", build, time.Now())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, []byte("nonsense"), 0o600))
+	next, err = r.Anew()
+	require.NoError(t, err)
+	_, _, err = next.Find(t.Context(), "p", build, time.Now())
+	require.ErrorContains(t, err, "is no docker config.json")
 }
 
 func TestProjects(t *testing.T) {

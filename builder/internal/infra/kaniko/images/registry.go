@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -115,14 +116,20 @@ func (r *Registry) Anew() (*Registry, error) {
 	return n, err
 }
 
-// keychain are the credentials of a file, and nothing else that lies about on the machine.
-type keychain struct {
-	get func(host string) (types.AuthConfig, error)
-}
+// keychain are the credentials of a file, and nothing else that lies about on the machine. Whoever renews credentials
+// replaces the file: it is read each time that a build first speaks to a registry.
+type keychain struct{ file string }
 
 func keychainOf(file string) (authn.Keychain, error) {
+	k := keychain{file}
+	_, err := k.read()
+	return k, err
+}
+
+func (k keychain) read() (*configfile.ConfigFile, error) {
+	file := k.file
 	if file == "" {
-		return keychain{}, nil
+		return configfile.New(""), nil
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -133,19 +140,20 @@ func keychainOf(file string) (authn.Keychain, error) {
 	if err != nil {
 		return nil, fault.InvalidField("builder.registry_credentials", file+" is no docker config.json: "+err.Error(), `give {"auths": {"HOST": {"auth": "…"}}}`)
 	}
-	return keychain{c.GetAuthConfig}, nil
+	return c, nil
 }
 
 // Resolve implements authn.Keychain.
 func (k keychain) Resolve(r authn.Resource) (authn.Authenticator, error) {
-	if k.get == nil {
-		return authn.Anonymous, nil
+	c, err := k.read()
+	if err != nil {
+		return nil, err
 	}
 	for _, key := range []string{r.RegistryStr(), r.String()} {
 		if key == name.DefaultRegistry {
 			key = authn.DefaultAuthKey
 		}
-		a, err := k.get(key)
+		a, err := c.GetAuthConfig(key)
 		if err != nil {
 			return nil, err
 		}
