@@ -26,6 +26,8 @@ type follower struct {
 	job     string
 	pending time.Duration
 	log     func(string)
+	runs    func(bool) // told when a container runs, and when none does any more; nil = nobody asks
+	running bool
 
 	mu    sync.Mutex
 	over  bool
@@ -199,10 +201,12 @@ func (f *follower) look(ctx context.Context, now map[types.UID]*corev1.Pod) (*sp
 		live++
 		s := read(p)
 		if len(s.logs) > 0 && s.stuck == "" {
+			f.turn(true)
 			return nil, nil
 		}
 		waits = s.stuck
 	}
+	f.turn(false)
 	if live == 0 {
 		j, err := f.c.client.BatchV1().Jobs(f.c.namespace).Get(ctx, f.job, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
@@ -229,6 +233,14 @@ func (f *follower) look(ctx context.Context, now map[types.UID]*corev1.Pod) (*sp
 		return failed("timeout", "builder.pending", "the build did not start within "+f.pending.String()+": "+waits), nil
 	}
 	return nil, nil
+}
+
+// turn tells of a change.
+func (f *follower) turn(running bool) {
+	if f.running != running && f.runs != nil {
+		f.runs(running)
+	}
+	f.running = running
 }
 
 // giveUp ends a pod that its node does not end. What the cluster refuses is not asked for again: the build may go on when

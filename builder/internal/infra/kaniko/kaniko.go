@@ -89,23 +89,24 @@ func (b *Builder) lock(ctx context.Context, key string) (unlock func(), err erro
 // build is one order under way.
 type build struct {
 	*Builder
-	reg  *images.Registry
-	o    app.Order
-	m    material
-	r    app.Result
-	base name.Digest
-	deps []string // keys of what other builds may share with this one
+	reg   *images.Registry
+	clock *limit
+	o     app.Order
+	m     material
+	r     app.Result
+	base  name.Digest
+	deps  []string // keys of what other builds may share with this one
 }
 
 // Build implements app.Backend.
 func (b *Builder) Build(ctx context.Context, o app.Order) (app.Result, error) {
-	limit, cancel := context.WithTimeout(ctx, b.s.Timeout)
-	defer cancel()
+	limit, clock := limited(ctx, b.s.Timeout)
+	defer clock.stop()
 	reg, err := b.reg.Anew()
 	if err != nil {
 		return app.Result{}, err
 	}
-	j := &build{Builder: b, reg: reg, o: o, r: app.Result{Phases: map[string]time.Duration{}}}
+	j := &build{Builder: b, reg: reg, clock: clock, o: o, r: app.Result{Phases: map[string]time.Duration{}}}
 	err = j.run(limit)
 	if err == nil {
 		return j.r, nil
@@ -128,6 +129,12 @@ func (b *Builder) Build(ctx context.Context, o app.Order) (app.Result, error) {
 		b.log.Warn("a build's Jobs cannot be removed; they end by themselves", "order", o.ID, "err", gone)
 	}
 	return j.r, err
+}
+
+// lock is the builder's; while another build has the key, no time counts.
+func (j *build) lock(ctx context.Context, key string) (unlock func(), err error) {
+	defer j.clock.wait()()
+	return j.Builder.lock(ctx, key)
 }
 
 func (j *build) phase(name string, f func() error) error {

@@ -195,6 +195,15 @@ func (j *build) follow(ctx context.Context, t task) (string, error) {
 		j.say("the build was under way already, and is followed again")
 	}
 	f := &follower{c: j.cluster, job: t.name(), pending: j.s.Pending, log: j.say}
+	// Until a container runs, the wait for one is bounded by pending.
+	goOn := j.clock.wait()
+	defer func() { goOn() }()
+	f.runs = func(yes bool) {
+		goOn()
+		if !yes {
+			goOn = j.clock.wait()
+		}
+	}
 	r, err := f.run(ctx)
 	if err != nil {
 		return "", err
