@@ -282,6 +282,26 @@ func TestDirectRenewed(t *testing.T) {
 	require.Equal(t, renewed, string(got.Data["config.json"]))
 }
 
+// TestDirectNoted: dependencies are noted as used before they are made, by a build that then fails, too.
+func TestDirectNoted(t *testing.T) {
+	r := direct(t, registrytest.Shared(t), nil)
+	refusing(r)
+	o := r.order(needsJob)
+	r.failure(o)
+	repo, err := r.b.reg.Repository(o.Project)
+	require.NoError(t, err)
+	tags, err := remote.List(repo)
+	require.NoError(t, err)
+	require.Len(t, tags, 1)
+	require.Regexp(t, "^use-[0-9a-f]{16}-"+strings.TrimPrefix(o.Build, "sha256:")+"$", tags[0])
+	gone, err := r.b.Drop(t.Context(), o.Project, o.Build, time.Now())
+	require.NoError(t, err)
+	require.True(t, gone)
+	tags, err = remote.List(repo)
+	require.NoError(t, err)
+	require.Empty(t, tags)
+}
+
 // TestDirectAgain: what was dropped is made again with all that belongs to it.
 func TestDirectAgain(t *testing.T) {
 	r := direct(t, registrytest.Shared(t), nil)

@@ -257,6 +257,11 @@ func (j *build) made(ctx context.Context, s *stage, layers int) (v1.Image, name.
 			return img, tag.Digest(h.String()), err
 		}
 	}
+	if s.Kind == "deps" {
+		if err := j.reg.Use(ctx, j.o.Project, s.Key, j.o.Build); err != nil {
+			return nil, name.Digest{}, err
+		}
+	}
 	h, err := j.job(ctx, s, layers)
 	if err != nil {
 		return nil, name.Digest{}, err

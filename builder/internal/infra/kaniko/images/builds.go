@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,13 +137,20 @@ func (r *Registry) Drop(ctx context.Context, project, build string, before time.
 		return false, err
 	}
 	var keys []string
+	if keys, err = r.uses(ctx, project, build); err != nil {
+		return false, err
+	}
 	if img != nil {
 		c, err := img.ConfigFile()
 		if err != nil {
 			return false, r.words(tag.Context(), err)
 		}
 		if of := c.Config.Labels[LabelDeps]; of != "" {
-			keys = strings.Split(of, ",")
+			for _, key := range strings.Split(of, ",") {
+				if !slices.Contains(keys, key) {
+					keys = append(keys, key)
+				}
+			}
 		}
 		h, err := img.Digest()
 		if err != nil {
@@ -166,6 +174,47 @@ func (r *Registry) Drop(ctx context.Context, project, build string, before time.
 		err = r.delete(ctx, note.Digest(h.String()))
 	}
 	return true, errors.Join(append(errs, err)...)
+}
+
+// Use notes that a build is about to make dependencies: should it fail, they are released when it is dropped.
+func (r *Registry) Use(ctx context.Context, project, key, build string) error {
+	return r.use(ctx, project, key, build)
+}
+
+// uses are the keys of dependencies that notes of a build name. A build that failed has no image that would tell.
+func (r *Registry) uses(ctx context.Context, project, build string) (keys []string, err error) {
+	repo, err := r.Repository(project)
+	if err != nil {
+		return nil, err
+	}
+	b, err := hexOf(build)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := r.pull.List(ctx, repo)
+	if err != nil && !gone(err) { // a project without images
+		return nil, r.words(repo, err)
+	}
+	for _, t := range tags {
+		if !strings.HasPrefix(t, "use-") || !strings.HasSuffix(t, "-"+b) {
+			continue
+		}
+		img, err := r.Image(ctx, repo.Tag(t))
+		if err != nil {
+			return nil, err
+		}
+		if img == nil {
+			continue
+		}
+		m, err := img.Manifest()
+		if err != nil {
+			return nil, r.words(repo, err)
+		}
+		if key := m.Annotations[LabelDeps]; key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
 }
 
 // use notes that a build shares dependencies with others. It is noted before the image is kept: at worst a note

@@ -180,6 +180,32 @@ func TestDrop(t *testing.T) {
 	require.True(t, gone, "again")
 }
 
+// TestDropFailed: a build that made dependencies and then failed has no image, and releases them all the same, unless
+// another build uses them.
+func TestDropFailed(t *testing.T) {
+	r := open(t)
+	ctx, now, second := t.Context(), time.Now(), other(build, 'b')
+	dependencies, err := r.Tag("p", "deps", key)
+	require.NoError(t, err)
+	require.NoError(t, r.Push(ctx, dependencies, ground(t)))
+	require.NoError(t, r.Use(ctx, "p", key, build))
+	require.NoError(t, r.Use(ctx, "p", key, second))
+	for _, b := range []string{build, second} {
+		_, there, err := r.Head(ctx, dependencies)
+		require.NoError(t, err)
+		require.True(t, there)
+		gone, err := r.Drop(ctx, "p", b, now)
+		require.NoError(t, err)
+		require.True(t, gone)
+	}
+	_, there, err := r.Head(ctx, dependencies)
+	require.NoError(t, err)
+	require.False(t, there)
+	gone, err := r.Drop(ctx, "without-images", build, now)
+	require.NoError(t, err)
+	require.True(t, gone)
+}
+
 // TestBase: a base image that is kept for others outlives the build that asked for it first.
 func TestBase(t *testing.T) {
 	r := open(t)
