@@ -67,6 +67,48 @@ func TestClusterPrivateRegistry(t *testing.T) {
 	require.Equal(t, http.StatusOK, status, body)
 }
 
+// TestClusterPrivateRegistryJobs: what is built in Jobs, in a registry that wants credentials, with a certificate of a private
+// authority: dependencies of Python, and a program in Go, which is compiled on an image that lies in that registry.
+func TestClusterPrivateRegistryJobs(t *testing.T) {
+	if !onCluster() {
+		t.Skip("needs a cluster: make test-cluster")
+	}
+	host, ca := privateRegistry(t, "builder", "push-word")
+	login := filepath.Join(t.TempDir(), "config.json")
+	credentials(t, login, host, "builder", "push-word")
+	p := startWith(t, harness.Options{Home: newHome(t), Env: []string{
+		"PELTON_BUILDER_REGISTRY=" + host + "/private", "PELTON_BUILDER_REGISTRY_CREDENTIALS=" + login, "PELTON_BUILDER_REGISTRY_CA=" + ca, "PELTON_DEPLOYER=&pull-credentials=" + login,
+	}})
+	const described = "apiVersion: pelton.dev/v1\nkind: Processor\nspec:\n  runtime: %s\n  inputs: [{name: text, type: string}]\n  outputs: [{name: text, type: string}]\n"
+	work := workspace(t, map[string]string{
+		"actions/encode/action.yaml":      fmt.Sprintf(described, "python3"),
+		"actions/encode/requirements.txt": "idna==3.10\n",
+		"actions/encode/handler.py":       "import idna\n\n\ndef handle(inputs):\n    return {'text': idna.encode(inputs['text']).decode()}\n",
+		"actions/shout/action.yaml":       fmt.Sprintf(described, "go"),
+		"actions/shout/go.mod":            "module example.com/shout\n\ngo 1.22\n",
+		"actions/shout/handler.go": "package action\n\nimport (\n\t\"context\"\n\t\"strings\"\n)\n\n" +
+			"func Handle(_ context.Context, in Input) (Output, error) {\n\treturn Output{Text: strings.ToUpper(in.Text)}, nil\n}\n",
+		"workflows/private.yaml": `apiVersion: pelton.dev/v1
+kind: Workflow
+metadata: {name: private}
+spec:
+  inputs:
+    - {name: text, type: string}
+  triggers:
+    - {id: http, uses: http, with: {method: POST, path: /private, mode: sync, timeout: 60s, auth: key}}
+  steps:
+    - {id: encode, uses: ./actions/encode, with: {text: "${inputs.text}"}}
+    - {id: shout, uses: ./actions/shout, with: {text: "${steps.encode.text}"}}
+  result: {text: "${steps.shout.text}"}
+`})
+	ctx := deadline(t, 5*patience()/2) // a Go build in a registry that holds nothing compiles the standard library
+	require.NoError(t, p.AddFolder(ctx, "private", work))
+	require.NoError(t, p.WaitLive(ctx, "private"))
+	status, _, body := post(t, p, "/private", "application/json", `{"text":"bücher"}`)
+	require.Equal(t, http.StatusOK, status, body)
+	require.Contains(t, body, "XN--BCHER-KVA")
+}
+
 // credentials writes a file as `docker login` does.
 func credentials(t *testing.T, file, host, user, password string) {
 	t.Helper()

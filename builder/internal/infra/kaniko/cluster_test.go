@@ -368,7 +368,11 @@ func TestClusterFence(t *testing.T) {
 
 // TestClusterDockerfile: an author's own image; what its commands see of the node and the platform.
 func TestClusterDockerfile(t *testing.T) {
-	r := onCluster(t, nil)
+	const secret = "word-that-no-author-sees"
+	r := onCluster(t, func(s *Settings) { // without credentials there would be none to be seen
+		s.RegistryCredentials = filepath.Join(s.Home, "push.json")
+		require.NoError(t, os.WriteFile(s.RegistryCredentials, []byte(`{"auths": {"registry.example.com": {"username": "pelton", "password": "`+secret+`"}}}`), 0o600))
+	})
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port to be reached, or not
 	require.NoError(t, err)
 	defer l.Close()
@@ -377,7 +381,8 @@ func TestClusterDockerfile(t *testing.T) {
 	files := map[string]string{"action.yaml": meta("python3"), "handler.py": "def handle(inputs):\n    return {'words': 1}\n",
 		"look.py": fmt.Sprintf("import os, socket\ns = socket.socket()\ns.settimeout(3)\nassert s.connect_ex(('127.0.0.1', %s)) != 0, 'the loopback of the node'\n"+
 			"assert not os.path.exists('/var/run/secrets/kubernetes.io'), 'a token'\nassert not os.path.exists('/pelton/credentials'), 'credentials'\n"+
-			"print('sees', sorted(os.listdir('/kaniko')), flush=True)\n", port),
+			"print('sees', sorted(os.listdir('/kaniko')), flush=True)\n"+
+			"for top, _, names in os.walk('/kaniko'):\n    for n in names:\n        p = os.path.join(top, n)\n        if os.path.isfile(p) and not p.endswith('look.py'):\n            assert %q + %q not in open(p, errors='ignore').read(), p\n", port, secret[:9], secret[9:]),
 		"Dockerfile": "FROM " + r.s.Images.Python3 + "\nCOPY look.py /look.py\nUSER root\nRUN python3 /look.py && mkdir /made && echo yes >/made/by-the-author\n"}
 	first, _ := r.build(r.order(files))
 	c, _, got := r.image(first.Artifact)
