@@ -193,6 +193,7 @@ func TestSettings(t *testing.T) {
 		"knative:?pull-credentials=testdata/pull.json&pull-secret=own": "deployer.pull-secret: is given beside pull-credentials (give one of them)",
 		"knative:?platform-networks=10.0.0.1":                          "deployer.platform-networks: holds \"10.0.0.1\"",
 		"knative:?min-scale=5&max-scale=2":                             "deployer.min-scale: is 5 while max-scale is 2",
+		"knative:?timeout=30s":                                         "deployer.timeout: is 30s while long is 1m0s: executions that may last as long as long would be cut before (make it at least long, or lower long)",
 		"knative:?maxscale=1":                                          "deployer.maxscale: is not known (known are kubeconfig,",
 		"knative:?max-scale=1&max-scale=2":                             "deployer.max-scale: is given twice",
 		"knative:?cpu=x&memory=y":                                      "deployer.memory: is \"y\"",

@@ -132,6 +132,10 @@ func Parse(path, text string) (Settings, error) {
 	if s.MinScale > s.MaxScale {
 		r.bad("min-scale", fmt.Sprintf("is %d while max-scale is %d", s.MinScale, s.MaxScale), "make it at most max-scale")
 	}
+	// An execution of up to long is a call to a service, which timeout would cut before its own limit.
+	if s.Timeout < s.Long {
+		r.bad("timeout", fmt.Sprintf("is %s while long is %s: executions that may last as long as long would be cut before", s.Timeout, s.Long), "make it at least long, or lower long")
+	}
 	if len(r.fields) > 0 {
 		slices.SortFunc(r.fields, func(a, b fault.Field) int { return strings.Compare(a.Path, b.Path) })
 		return s, fault.InvalidFields(r.fields...)
