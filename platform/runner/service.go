@@ -196,7 +196,8 @@ func (s *Service) openCompute(cfg Config, transfers app.Transfers) error {
 		if transfers == nil {
 			return fault.InvalidField("files", "is a folder, which pods do not reach", "give files: s3://HOST:PORT/BUCKET with deployer: knative:")
 		}
-		k, err := knative.Open(knative.Config{Settings: set, Files: s.files, Transfers: transfers, KeyDir: keys, Held: held, Log: s.deps.Log})
+		named := func(ctx context.Context) (app.Named, error) { return s.app.Named(ctx) }
+		k, err := knative.Open(knative.Config{Settings: set, Files: s.files, Transfers: transfers, KeyDir: keys, Held: held, Named: named, Log: s.deps.Log})
 		if err == nil {
 			s.proc = k
 		}

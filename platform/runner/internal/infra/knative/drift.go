@@ -1,7 +1,7 @@
 package knative
 
 import (
-	"fmt"
+	"context"
 	"maps"
 	"reflect"
 	"slices"
@@ -117,19 +117,29 @@ func (r *Runner) compare(u *unstructured.Unstructured) {
 	r.remake(key, "was changed")
 }
 
-// remake applies a service again.
+// remake applies a service again, unless nothing names its build any more: another replica that collects
+// services has taken it away then, and it stays away here too.
 func (r *Runner) remake(key, why string) {
 	w := r.allWanted()[key]
 	if w == nil {
 		return
 	}
-	r.cfg.Log.Warn("a service is made good", "service", key, "action", w.b.o.build.Action, "why", fmt.Sprintf("it %s", why))
-	u, err := plain(makeService(w.b.o, r.set))
-	if err != nil {
-		return
-	}
-	w.b.forget()
+	w.b.forget() // meanwhile executions look for themselves
 	r.wg.Go(func() {
+		named, err := r.named(w.b)
+		if err != nil {
+			r.cfg.Log.Warn("whether a service is needed is not known: it is not made good yet", "service", key, "err", err)
+			return
+		}
+		if !named {
+			r.unwant(key)
+			return
+		}
+		r.cfg.Log.Warn("a service is made good", "service", key, "action", w.b.o.build.Action, "why", "it "+why)
+		u, err := plain(makeService(w.b.o, r.set))
+		if err != nil {
+			return
+		}
 		w.b.making.Lock()
 		applied, err := r.cluster.apply(r.life, u)
 		w.b.making.Unlock()
@@ -143,4 +153,15 @@ func (r *Runner) remake(key, why string) {
 		}
 		r.deploy.mu.Unlock()
 	})
+}
+
+// named asks whether a deployment, a run, or an execution of ours still needs a build, as Collect does.
+func (r *Runner) named(b *backend) (bool, error) {
+	if r.cfg.Named == nil || len(b.lane(roleService).inFlight()) > 0 {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(r.life, 30*time.Second)
+	defer cancel()
+	n, err := r.cfg.Named(ctx)
+	return err == nil && n.Builds[b.o.project][b.o.build.Digest], err
 }

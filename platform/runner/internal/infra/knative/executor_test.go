@@ -59,6 +59,8 @@ type site struct {
 	calls   map[context.Context]context.CancelFunc
 	missing atomic.Int32 // answers 404 that many times
 	swallow atomic.Int32 // cuts that many calls before they reach a pod
+	named   func(context.Context) (app.Named, error)
+	more    string // settings
 	n       int
 }
 
@@ -239,7 +241,7 @@ func (s *site) killPods() {
 }
 
 func (s *site) runner(t *testing.T) *Runner {
-	set, err := Parse("deployer", "knative:?gateway="+s.gateway+"&max-scale=1")
+	set, err := Parse("deployer", "knative:?gateway="+s.gateway+"&max-scale=1"+s.more)
 	require.NoError(t, err)
 	blobs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		project, digest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -252,7 +254,7 @@ func (s *site) runner(t *testing.T) *Runner {
 		http.ServeContent(w, r, "", time.Time{}, f)
 	}))
 	t.Cleanup(blobs.Close)
-	r, err := open(Config{Settings: set, Files: s.files, Transfers: transfers{files: s.files, base: blobs.URL}, Log: slog.New(slog.DiscardHandler)}, s.cluster, s.key,
+	r, err := open(Config{Settings: set, Files: s.files, Transfers: transfers{files: s.files, base: blobs.URL}, Named: s.named, Log: slog.New(slog.DiscardHandler)}, s.cluster, s.key,
 		times{start: 2 * time.Second, skew: 200 * time.Millisecond})
 	require.NoError(t, err)
 	r.reach = func(ip string, port int) string {

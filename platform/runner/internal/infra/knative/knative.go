@@ -55,7 +55,10 @@ type Config struct {
 	KeyDir    string        // of the pair that signs calls; the same for all replicas
 	// Held tells whether this process may act for its runs; nil = always.
 	Held func() bool
-	Log  *slog.Logger
+	// Named tells what deployments and runs of all replicas need, nil = all that was deployed here. It is asked before a
+	// service that is gone is made again.
+	Named func(context.Context) (app.Named, error)
+	Log   *slog.Logger
 }
 
 // Runner implements app.Deployer, app.Executor and app.Heir. Safe for concurrent use.
