@@ -27,9 +27,9 @@ type deploying struct {
 }
 
 type wanted struct {
-	b    *backend
-	spec any // as the cluster had it when it was applied
-	mark string
+	b             *backend
+	spec          any               // as the cluster had it when it was applied
+	labels, notes map[string]string // as they were applied; others may add theirs
 }
 
 // Ensure implements app.Deployer. Builds of sources and Jobs have no service: what can be told of them
@@ -60,8 +60,13 @@ func (r *Runner) Ensure(ctx context.Context, project string, b domain.Build) err
 	}
 }
 
-// ensureProject makes a project's namespace and what belongs into it.
+// ensureProject makes a project's namespace and what belongs into it, once.
 func (r *Runner) ensureProject(ctx context.Context, project string) error {
+	return r.applyProject(ctx, project, false)
+}
+
+// applyProject is ensureProject; again says that what was right once is applied all the same.
+func (r *Runner) applyProject(ctx context.Context, project string, again bool) error {
 	pull, err := r.set.readPullCredentials()
 	if err != nil {
 		return fault.Wrap(err, fault.Unprocessable, "the registry's credentials of the setting deployer cannot be read")
@@ -71,13 +76,20 @@ func (r *Runner) ensureProject(ctx context.Context, project string) error {
 	r.mu.Lock()
 	known := r.projects[project]
 	r.mu.Unlock()
-	if known == version {
+	if known == version && !again {
 		return nil
 	}
 	ns := r.set.namespaceOf(project)
 	have, err := r.cluster.get(ctx, resources["Namespace"], "", ns)
 	if err != nil {
 		return err
+	}
+	if have == nil && again && !r.wants(ns) {
+		// Somebody deleted it, and nothing of ours is missing for it: whoever needs it next makes it.
+		r.mu.Lock()
+		delete(r.projects, project)
+		r.mu.Unlock()
+		return nil
 	}
 	if have != nil && (have.GetLabels()[labelInstallation] != r.set.Installation || have.GetAnnotations()[annotationProject] != project) {
 		return fault.New(fault.Conflict, "the namespace %s is not this Pelton's, or is another project's: delete it, or give another pattern as namespace in the setting deployer", ns)
@@ -125,13 +137,15 @@ func (r *Runner) ensureService(ctx context.Context, b *backend) error {
 	if have != nil && have.GetAnnotations()[annotationBuild] != b.o.build.Digest {
 		return fault.New(fault.Conflict, "the service %s in %s belongs to another build", b.name, b.ns)
 	}
-	applied, works := have, false
-	if have == nil || have.GetAnnotations()[annotationSpec] != u.GetAnnotations()[annotationSpec] || have.GetDeletionTimestamp() != nil {
-		if applied, err = r.cluster.apply(ctx, u); err != nil {
-			r.forgetProject(b.o.project, err)
-			return err
-		}
-	} else {
+	// Applied whatever its mark says: somebody may have changed it while no runner looked. What is as it was meant stays
+	// as it is.
+	applied, err := r.cluster.apply(ctx, u)
+	if err != nil {
+		r.forgetProject(b.o.project, err)
+		return err
+	}
+	works := false
+	if have != nil && have.GetDeletionTimestamp() == nil && have.GetUID() == applied.GetUID() && have.GetGeneration() == applied.GetGeneration() {
 		// It has worked, so it can be called: that it may not do so at this moment fails executions, not
 		// the deployment.
 		revision, _, _ := unstructured.NestedString(have.Object, "status", "latestReadyRevisionName")
@@ -158,7 +172,7 @@ func (r *Runner) ensureService(ctx context.Context, b *backend) error {
 // want notes a service that works, as the cluster has it and as it was applied.
 func (r *Runner) want(b *backend, have, applied *unstructured.Unstructured) {
 	r.deploy.mu.Lock()
-	r.deploy.wanted[b.ns+"/"+b.name] = &wanted{b: b, spec: have.Object["spec"], mark: applied.GetAnnotations()[annotationSpec]}
+	r.deploy.wanted[b.ns+"/"+b.name] = &wanted{b: b, spec: have.Object["spec"], labels: applied.GetLabels(), notes: applied.GetAnnotations()}
 	r.deploy.mu.Unlock()
 	b.setEnsured(true)
 }
@@ -358,6 +372,16 @@ func (r *Runner) Release(ctx context.Context, project, digest string) error {
 		b.forget()
 	}
 	return nil
+}
+
+// wants tells whether a service is wanted in a namespace.
+func (r *Runner) wants(ns string) bool {
+	for key := range r.allWanted() {
+		if strings.HasPrefix(key, ns+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Runner) unwant(key string) {

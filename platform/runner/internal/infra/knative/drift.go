@@ -69,13 +69,14 @@ func (r *Runner) follow() {
 	}
 }
 
-// renew gives projects whose services are wanted the credentials that are good by now, without a deployment.
+// renew applies again what projects share: a network policy or a quota that somebody took away is back, and credentials
+// that are good by now are there without a deployment.
 func (r *Runner) renew() {
 	r.mu.Lock()
 	projects := slices.Collect(maps.Keys(r.projects))
 	r.mu.Unlock()
 	for _, p := range projects {
-		if err := r.ensureProject(r.life, p); err != nil && r.life.Err() == nil {
+		if err := r.applyProject(r.life, p, true); err != nil && r.life.Err() == nil {
 			r.cfg.Log.Warn("a project's namespace could not be brought up to date", "project", p, "err", err)
 		}
 	}
@@ -111,10 +112,26 @@ func (r *Runner) allWanted() map[string]*wanted {
 func (r *Runner) compare(u *unstructured.Unstructured) {
 	key := u.GetNamespace() + "/" + u.GetName()
 	w := r.allWanted()[key]
-	if w == nil || u.GetDeletionTimestamp() != nil || u.GetAnnotations()[annotationSpec] != w.mark || reflect.DeepEqual(u.Object["spec"], w.spec) {
+	if w == nil || u.GetDeletionTimestamp() != nil {
+		return
+	}
+	if mark := u.GetAnnotations()[annotationSpec]; mark != "" && mark != w.notes[annotationSpec] {
+		return
+	}
+	if reflect.DeepEqual(u.Object["spec"], w.spec) && holds(u.GetLabels(), w.labels) && holds(u.GetAnnotations(), w.notes) {
 		return
 	}
 	r.remake(key, "was changed")
+}
+
+// holds tells whether there is all that was applied. The label of its visibility missing, a service would be published.
+func holds(have, applied map[string]string) bool {
+	for k, v := range applied {
+		if is, ok := have[k]; !ok || is != v {
+			return false
+		}
+	}
+	return true
 }
 
 // remake applies a service again, unless nothing names its build any more: another replica that collects

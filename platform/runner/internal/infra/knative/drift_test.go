@@ -81,3 +81,80 @@ func TestACollectedServiceStaysAway(t *testing.T) {
 	s.eventually(func() bool { return r.allWanted()[key] == nil }, "forgotten")
 	require.Nil(t, s.service(b))
 }
+
+// TestWhatWasChangedWhileNoRunnerWatchedIsMadeGood: the mark of what was applied says nothing of what is there.
+func TestWhatWasChangedWhileNoRunnerWatchedIsMadeGood(t *testing.T) {
+	s, r, b := bare(t, nil)
+	r.Close()
+	s.alter(b, func(u *unstructured.Unstructured) {
+		require.NoError(t, unstructured.SetNestedField(u.Object, int64(9), "spec", "template", "spec", "containerConcurrency"))
+	})
+	require.NoError(t, s.runner(t).Ensure(t.Context(), "acme", b))
+	n, _, _ := unstructured.NestedInt64(s.service(b).Object, "spec", "template", "spec", "containerConcurrency")
+	require.EqualValues(t, 2, n)
+}
+
+func TestLabelsAndAnnotationsOfAServiceAreMadeGood(t *testing.T) {
+	const visibility = "networking.knative.dev/visibility"
+	for name, change := range map[string]func(u *unstructured.Unstructured){
+		"published": func(u *unstructured.Unstructured) {
+			labels := u.GetLabels()
+			delete(labels, visibility)
+			u.SetLabels(labels)
+		},
+		"another's build": func(u *unstructured.Unstructured) {
+			notes := u.GetAnnotations()
+			notes[annotationBuild] = "sha256:other"
+			u.SetAnnotations(notes)
+		},
+		"without its mark": func(u *unstructured.Unstructured) {
+			notes := u.GetAnnotations()
+			delete(notes, annotationSpec)
+			u.SetAnnotations(notes)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, b := bare(t, nil)
+			was := s.service(b)
+			require.Equal(t, "cluster-local", was.GetLabels()[visibility])
+			s.alter(b, change)
+			s.eventually(func() bool {
+				is := s.service(b)
+				return holds(is.GetLabels(), was.GetLabels()) && holds(is.GetAnnotations(), was.GetAnnotations())
+			}, "as it was applied")
+		})
+	}
+	t.Run("another version's is left alone, and what others add", func(t *testing.T) {
+		s, r, b := bare(t, nil)
+		s.alter(b, func(u *unstructured.Unstructured) {
+			u.SetLabels(map[string]string{labelManaged: "pelton", labelInstallation: "pelton"})
+			u.SetAnnotations(map[string]string{annotationSpec: "later"})
+		})
+		r.compare(s.service(b))
+		require.True(t, r.backends["acme/"+b.Digest].ensured, "nothing is made again")
+		require.True(t, holds(map[string]string{"a": "b", "serving.knative.dev/creator": "x"}, map[string]string{"a": "b"}))
+	})
+}
+
+// TestWhatAProjectSharesComesBack with the next renewal; a namespace that nothing needs does not.
+func TestWhatAProjectSharesComesBack(t *testing.T) {
+	_, r, b := bare(t, nil)
+	there := func(kind, ns, name string) bool {
+		t.Helper()
+		u, err := r.cluster.get(t.Context(), resources[kind], ns, name)
+		require.NoError(t, err)
+		return u != nil
+	}
+	for _, kind := range []string{"NetworkPolicy", "ResourceQuota", "LimitRange"} {
+		require.True(t, there(kind, "pelton-acme", "pelton"), kind)
+		require.NoError(t, r.cluster.remove(t.Context(), resources[kind], "pelton-acme", "pelton"))
+		r.renew()
+		require.True(t, there(kind, "pelton-acme", "pelton"), kind)
+	}
+	require.NoError(t, r.Release(t.Context(), "acme", b.Digest))
+	require.NoError(t, r.cluster.remove(t.Context(), resources["Namespace"], "", "pelton-acme"))
+	r.renew()
+	require.False(t, there("Namespace", "", "pelton-acme"))
+	require.NoError(t, r.ensureProject(t.Context(), "acme"))
+	require.True(t, there("Namespace", "", "pelton-acme"), "whoever needs it makes it")
+}
