@@ -31,8 +31,44 @@ type backend struct {
 	conns   []*grpc.ClientConn
 	turn    int
 	seek    seeking
+	stands  standing
 
 	making sync.Mutex // held while the service is made
+}
+
+// standing is what stands between a service without a ready pod and its first one.
+type standing struct {
+	asked time.Time
+	words string // "" = nothing that the cluster tells
+}
+
+// obstacle tells what was found last, and has the cluster asked again at most every few seconds: whoever asks goes on at once.
+func (b *backend) obstacle(now time.Time) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.stands.asked) >= waitTold {
+		b.stands.asked = now
+		b.r.wg.Go(func() {
+			words := b.findObstacle()
+			b.mu.Lock()
+			b.stands.words = words
+			b.mu.Unlock()
+		})
+	}
+	return b.stands.words
+}
+
+func (b *backend) findObstacle() string {
+	ctx, cancel := context.WithTimeout(b.r.life, 5*time.Second)
+	defer cancel()
+	u, err := b.r.cluster.get(ctx, services, b.ns, b.name)
+	if err != nil || u == nil {
+		return ""
+	}
+	if t := b.r.troubleOfService(ctx, b, string(u.GetUID())); t != nil {
+		return t.Message
+	}
+	return ""
 }
 
 func newBackend(r *Runner, o *order) *backend {

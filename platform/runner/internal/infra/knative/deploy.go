@@ -327,6 +327,35 @@ func (r *Runner) troubleOfService(ctx context.Context, b *backend, service strin
 	return nil
 }
 
+// troubleOfOwner tells why the cluster makes no pod for a Job or a StatefulSet: their conditions do not say so, events do.
+func (r *Runner) troubleOfOwner(ns, kind, name string) *fault.Error {
+	ctx, cancel := context.WithTimeout(r.life, 5*time.Second)
+	defer cancel()
+	list, err := r.cluster.kube.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.kind=" + kind + ",involvedObject.name=" + name})
+	if err != nil {
+		return nil
+	}
+	var last *corev1.Event
+	for i := range list.Items {
+		e := &list.Items[i]
+		if e.Reason == "FailedCreate" && e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && (last == nil || happened(e).After(happened(last))) {
+			last = e
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	return refused(last.Message)
+}
+
+// happened is when an event was last told.
+func happened(e *corev1.Event) time.Time {
+	if !e.LastTimestamp.IsZero() {
+		return e.LastTimestamp.Time
+	}
+	return e.EventTime.Time
+}
+
 // refused is why the cluster makes no pod.
 func refused(message string) *fault.Error {
 	if strings.Contains(message, "exceeded quota") {

@@ -125,7 +125,7 @@ func (u *run) guarded(now time.Time, beats bool) string {
 	return instance
 }
 
-// explain tells why no instance takes the execution, if the pods tell, and whether one is ready.
+// explain tells why no instance takes the execution, if the pods or who should make them tell, and whether one is ready.
 func (u *run) explain() (ready bool) {
 	pods, _ := u.r.pods.of(u.b.ns, shortBuild(u.b.o.build.Digest))
 	if u.role != roleService {
@@ -134,11 +134,19 @@ func (u *run) explain() (ready bool) {
 			pods = append(pods, p)
 		}
 	}
+	told := false
 	for _, p := range pods {
 		if p.trouble != nil && !p.ready {
 			u.wait(p.trouble.words)
+			told = true
 		}
 		ready = ready || (p.ready && !p.ending)
+	}
+	if !ready && !told && u.role == roleService {
+		// Where a quota refuses the pod, there is none that could tell.
+		if words := u.b.obstacle(time.Now()); words != "" {
+			u.wait(words)
+		}
 	}
 	return ready
 }

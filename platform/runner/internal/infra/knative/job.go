@@ -27,7 +27,7 @@ func (u *run) carryJob() {
 			u.end(app.Ended{Outcome: app.Unknown})
 			return
 		}
-		u.carryPlain(func() bool { return u.jobOver(name) })
+		u.carryPlain("Job", name, func() bool { return u.jobOver(name) })
 		return
 	}
 	for try := 0; ; try++ {
@@ -49,7 +49,7 @@ func (u *run) carryJob() {
 		u.wait(err.Error())
 		u.pause(min(time.Duration(try+1)*500*time.Millisecond, 5*time.Second))
 	}
-	u.carryPlain(func() bool { return u.jobOver(name) })
+	u.carryPlain("Job", name, func() bool { return u.jobOver(name) })
 }
 
 func (u *run) makeJob() error {
@@ -131,11 +131,12 @@ func (r *Runner) removeJob(u *run) {
 	}
 }
 
-// carryPlain carries an execution by a pod of its own, once it is up. gone tells that there will be no
-// pod any more.
-func (u *run) carryPlain(gone func() bool) {
+// carryPlain carries an execution by a pod of its own, once it is up, which the object of a kind and name makes. gone
+// tells that there will be no pod any more.
+func (u *run) carryPlain(kind, name string, gone func() bool) {
 	sent := u.attach
 	since := time.Now()
+	asked := since
 	for {
 		if u.r.life.Err() != nil || u.over() {
 			return
@@ -168,6 +169,19 @@ func (u *run) carryPlain(gone func() bool) {
 				return
 			}
 			u.wait(p.trouble.words)
+		case p == nil && time.Since(asked) > waitTold:
+			asked = time.Now()
+			t := u.r.troubleOfOwner(u.b.ns, kind, name)
+			if t == nil {
+				break
+			}
+			// A quota has room again once others have ended; what the cluster refuses otherwise, it goes on refusing.
+			if t.Kind != fault.Exhausted && time.Since(since) > u.r.set.DeployTimeout && !sent {
+				u.dismiss()
+				u.end(app.Ended{Outcome: app.Failed, Error: startError(t)})
+				return
+			}
+			u.wait(t.Message)
 		}
 		t := time.NewTimer(2 * time.Second)
 		select {

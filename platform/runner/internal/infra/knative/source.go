@@ -26,7 +26,7 @@ func (u *run) carrySource() {
 			u.end(app.Ended{Outcome: app.Unknown}) // it starts from its cursor
 			return
 		}
-		u.carryPlain(gone)
+		u.carryPlain("StatefulSet", name, gone)
 		u.leaveSource()
 		return
 	}
@@ -49,7 +49,7 @@ func (u *run) carrySource() {
 		}
 		u.pause(min(time.Duration(try+1)*500*time.Millisecond, 5*time.Second))
 	}
-	u.carryPlain(gone)
+	u.carryPlain("StatefulSet", name, gone)
 	u.leaveSource()
 }
 
