@@ -18,6 +18,9 @@ const (
 	costAfter    = 3 * time.Second
 	annotateCost = "controller.kubernetes.io/pod-deletion-cost"
 	busyCost     = "100"
+	// A cost that is not to be seen is set again, at most every costAgain: another replica that had executions there has
+	// taken it back, or it could not be set.
+	costAgain = 3 * time.Second
 	// A pod that is taken away cuts its calls 30 s after the last request that it got, whatever flows on
 	// them. Small requests put that off.
 	nudgeAfter = 10 * time.Second
@@ -35,7 +38,7 @@ const (
 // busyPod is a pod with executions that have lasted.
 type busyPod struct {
 	ns, name, ip string
-	costly       bool // its deletion cost is set
+	priced       time.Time // when its deletion cost was set last
 	nudged       time.Time
 	conn         *grpc.ClientConn
 }
@@ -80,9 +83,7 @@ func (r *Runner) guard() {
 			if !still[key] {
 				delete(busy, key)
 				p.close()
-				if p.costly {
-					r.cost(p, nil)
-				}
+				r.cost(p, nil)
 			}
 		}
 	}
@@ -161,9 +162,12 @@ func (r *Runner) protect(busy map[string]*busyPod, ns, name string, u *run, now 
 	u.mu.Lock()
 	began, address := u.began, u.address
 	u.mu.Unlock()
-	if !p.costly {
-		p.costly = true
+	seen, _ := r.pods.get(ns, name)
+	if now.Sub(p.priced) >= costAgain && (seen == nil || seen.cost != busyCost) {
+		p.priced = now
 		r.cost(p, ptr(busyCost))
+	}
+	if p.conn == nil {
 		if p.conn, _ = r.straight(address, queuePort); p.conn != nil {
 			p.conn.Connect() // by the time of the first nudge it stands
 		}

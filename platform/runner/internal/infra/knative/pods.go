@@ -24,6 +24,7 @@ type pod struct {
 	over                     bool // its containers run no more
 	restarts                 int32
 	trouble                  *trouble
+	cost                     string // of its deletion, as annotated
 
 	seen, scheduled, pulled time.Time
 }
@@ -135,7 +136,7 @@ func (w *pods) see(o any) {
 	}
 	now := w.now()
 	p := &pod{namespace: k.Namespace, name: k.Name, uid: string(k.UID), ip: k.Status.PodIP, role: k.Labels[labelRole], build: k.Labels[labelBuild], service: k.Labels[serving.ServiceUIDLabelKey],
-		execution: k.Annotations[annotationExecution], ending: k.DeletionTimestamp != nil, trouble: troubleOf(k), seen: now}
+		execution: k.Annotations[annotationExecution], ending: k.DeletionTimestamp != nil, trouble: troubleOf(k), cost: k.Annotations[annotateCost], seen: now}
 	p.over = k.Status.Phase == corev1.PodFailed || k.Status.Phase == corev1.PodSucceeded
 	for _, c := range k.Status.Conditions {
 		switch {
