@@ -33,6 +33,7 @@ type backend struct {
 	seek    seeking
 	stands  standing
 
+	made   madeJobs
 	making sync.Mutex // held while the service is made
 }
 

@@ -174,10 +174,18 @@ func (r *Runner) take(x app.Execution, s app.Sink, attach bool) {
 	r.mu.Lock()
 	r.runs[x.ID] = u
 	r.mu.Unlock()
+	if attach && u.role != roleSource {
+		r.wg.Go(func() { // it asks the cluster
+			if u.role = u.roleWas(); !u.over() && r.life.Err() == nil {
+				b.lane(u.role).enter(u)
+			}
+		})
+		return
+	}
 	b.lane(u.role).enter(u)
 }
 
-// roleOf says what carries an execution.
+// roleOf says what carries an execution that begins now.
 func (r *Runner) roleOf(x *app.Execution) string {
 	switch {
 	case x.Build.Kind == "Source":

@@ -20,8 +20,8 @@ type run struct {
 	r         *Runner
 	b         *backend
 	x         app.Execution
-	role      string
-	attach    bool // begun by a life before this one
+	role      string // of one to attach to it is certain once it has entered its lane
+	attach    bool   // begun by a life before this one
 	queued    time.Time
 	cancelled chan struct{} // closed by the first Cancel
 	inputs    map[string][]byte
@@ -108,7 +108,7 @@ func (u *run) stop(c *pb.Cancel) {
 	u.cancel = c
 	close(u.cancelled)
 	u.mu.Unlock()
-	if u.b != nil && u.b.lane(u.role).withdraw(u) {
+	if u.b != nil && !u.attach && u.b.lane(u.role).withdraw(u) {
 		if u.role != roleSource {
 			u.end(u.cancelledEnd())
 			return
@@ -138,7 +138,7 @@ func (u *run) abandon() {
 	if cut != nil {
 		cut()
 	}
-	if u.b != nil {
+	if u.b != nil && !u.attach {
 		u.b.lane(u.role).withdraw(u)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/metadata"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	pb "github.com/pelton-run/pelton/wrapper/wrapperpb"
 )
@@ -162,4 +163,63 @@ func (b *backend) ask(ctx context.Context, p *pod, do func(context.Context, pb.A
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return do(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), pb.NewActionClient(conn))
+}
+
+// roleWas says what carries an execution that a life before this one began: the setting long, by which that goes, may have
+// been another then. A Job that is there has it, and a service's instance that knows it.
+func (u *run) roleWas() string {
+	has, ok := u.b.made.has(u)
+	switch {
+	case !ok || has:
+		return roleJob
+	case u.role == roleService:
+		return roleService
+	}
+	silent := map[string]time.Time{}
+	for ; u.r.life.Err() == nil && !u.over(); u.pauseHard(round) {
+		if !u.r.pods.synced() {
+			continue
+		}
+		pods, _ := u.r.pods.of(u.b.ns, shortBuild(u.b.o.build.Digest))
+		where, all := u.b.seek.askAll(pods, []string{u.x.ID}, silent)
+		if where[u.x.ID] != nil {
+			return roleService
+		}
+		if all {
+			break
+		}
+	}
+	return roleJob
+}
+
+// madeJobs are the Jobs that a build has, as listed a moment ago for all who ask together: a runner that starts again
+// attaches to everything at once.
+type madeJobs struct {
+	mu    sync.Mutex
+	names map[string]bool
+	at    time.Time
+}
+
+// has tells whether an execution has a Job, once the cluster answers; false if the platform stops before.
+func (m *madeJobs) has(u *run) (has, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := jobName(u.x.ID)
+	for u.r.life.Err() == nil && !u.over() {
+		if time.Since(m.at) < time.Second {
+			return m.names[name], true
+		}
+		asked := time.Now()
+		list, err := u.r.cluster.in(jobs, u.b.ns).List(u.r.life, metav1.ListOptions{
+			LabelSelector: labelManaged + "=pelton," + labelInstallation + "=" + u.r.set.Installation + "," + labelBuild + "=" + shortBuild(u.b.o.build.Digest)})
+		if err != nil {
+			u.pauseHard(time.Second)
+			continue
+		}
+		m.names, m.at = map[string]bool{}, asked
+		for i := range list.Items {
+			m.names[list.Items[i].GetName()] = true
+		}
+	}
+	return false, false
 }
