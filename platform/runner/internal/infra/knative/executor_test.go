@@ -59,6 +59,11 @@ type site struct {
 	calls   map[context.Context]context.CancelFunc
 	missing atomic.Int32 // answers 404 that many times
 	swallow atomic.Int32 // cuts that many calls before they reach a pod
+	hold    atomic.Int32 // keeps that many calls in line
+	inLine  atomic.Int32
+	letGo   chan struct{} // closed, those in line are passed on
+	late    time.Duration // how long a call is in line at the longest
+	times   times
 	named   func(context.Context) (app.Named, error)
 	more    string // settings
 	n       int
@@ -80,7 +85,7 @@ func (f transfers) Fetch(ctx context.Context, project, digest string) (string, i
 }
 
 func newSite(t *testing.T, program string) *site {
-	s := &site{t: t, program: program, dir: t.TempDir(), kube: fake.NewClientset(), cap: 2, bundles: map[string]string{}, ports: map[string]string{}, pods: map[string]*exec.Cmd{},
+	s := &site{t: t, program: program, dir: t.TempDir(), kube: fake.NewClientset(), cap: 2, letGo: make(chan struct{}), late: time.Minute, times: times{start: 2 * time.Second, skew: 200 * time.Millisecond}, bundles: map[string]string{}, ports: map[string]string{}, pods: map[string]*exec.Cmd{},
 		calls: map[context.Context]context.CancelFunc{}}
 	dyn := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{services: "ServiceList", jobs: "JobList", statefulSets: "StatefulSetList",
 		resources["Namespace"]: "NamespaceList", resources["ResourceQuota"]: "ResourceQuotaList", resources["LimitRange"]: "LimitRangeList", resources["NetworkPolicy"]: "NetworkPolicyList"})
@@ -133,6 +138,15 @@ func (s *site) serve() {
 		}
 		if s.swallow.Add(-1) >= 0 {
 			panic(http.ErrAbortHandler)
+		}
+		if s.hold.Add(-1) >= 0 {
+			s.inLine.Add(1)
+			select {
+			case <-s.letGo:
+			case <-time.After(s.late):
+			case <-r.Context().Done():
+				return
+			}
 		}
 		name, _, _ := strings.Cut(r.Host, ".")
 		target := s.podFor(name)
@@ -254,8 +268,7 @@ func (s *site) runner(t *testing.T) *Runner {
 		http.ServeContent(w, r, "", time.Time{}, f)
 	}))
 	t.Cleanup(blobs.Close)
-	r, err := open(Config{Settings: set, Files: s.files, Transfers: transfers{files: s.files, base: blobs.URL}, Named: s.named, Log: slog.New(slog.DiscardHandler)}, s.cluster, s.key,
-		times{start: 2 * time.Second, skew: 200 * time.Millisecond})
+	r, err := open(Config{Settings: set, Files: s.files, Transfers: transfers{files: s.files, base: blobs.URL}, Named: s.named, Log: slog.New(slog.DiscardHandler)}, s.cluster, s.key, s.times)
 	require.NoError(t, err)
 	r.reach = func(ip string, port int) string {
 		s.mu.Lock()

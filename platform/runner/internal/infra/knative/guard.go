@@ -31,8 +31,11 @@ const (
 	silence   = 35 * time.Second
 	// waitTold is when people are told why an execution waits for an instance.
 	waitTold = 3 * time.Second
-	// stuck is how long a call may tell nothing while an instance is ready.
-	stuck = time.Minute
+	// stuck is how long a call may tell nothing while an instance is ready until it is found out whether it hangs, and
+	// stuckAgain how often that is. One of which that stays uncertain is cut after hung.
+	stuck      = time.Minute
+	stuckAgain = 15 * time.Second
+	hung       = 10 * time.Minute
 )
 
 // busyPod is a pod with executions that have lasted.
@@ -111,7 +114,7 @@ func (u *run) guarded(now time.Time, beats bool) string {
 			cut() // it waits for an instance in the activator: nobody there knows of the cancel
 		}
 		if now.Sub(u.queued) > waitTold && open && cancelled == nil && u.explain() && now.Sub(opened) > stuck {
-			cut() // an instance is ready: the call hangs on the way, at one that has died
+			u.probe(opened) // an instance is ready: the call waits in line, or hangs on the way at one that has died
 		}
 		return ""
 	case open && (now.Sub(heard) > silence || u.isGone()):
@@ -124,6 +127,34 @@ func (u *run) guarded(now time.Time, beats bool) string {
 		return ""
 	}
 	return instance
+}
+
+// probe finds out whether a call that tells nothing hangs. It is cut once it surely began nothing, to be sent again, or
+// when an instance has what it was to begin. One that may have begun at an instance that is gone by now goes on, since
+// most likely it only stands in the activator's line: what comes of it tells.
+func (u *run) probe(opened time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.probing || time.Since(u.probed) < stuckAgain {
+		return
+	}
+	u.probing, u.probed = true, time.Now()
+	u.r.wg.Go(func() {
+		p := u.b.seek.ask(u)
+		gone := u.r.pods.instancesGone(u.b.ns, shortBuild(u.b.o.build.Digest))
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.probing = false
+		if u.r.life.Err() != nil || u.stream == nil || !u.opened.Equal(opened) || u.instance != "" {
+			return
+		}
+		if p == nil && u.gone == gone {
+			u.never = opened
+		}
+		if p != nil || u.gone == gone || time.Since(opened) > hung {
+			u.cut()
+		}
+	})
 }
 
 // explain tells why no instance takes the execution, if the pods or who should make them tell, and whether one is ready.

@@ -226,9 +226,13 @@ func (u *run) carryAt(p *pod, sent *bool) bool {
 	case res == resAgain && err == nil:
 		return false
 	}
-	switch classify(err, left) {
+	switch fails := classify(err, left); fails {
 	case failsUnsent, failsToken, failsNoRoute, failsBusy:
 		if !u.hasBegun() {
+			if fails == failsToken {
+				u.r.renewToken(audienceOf(u.x.Project, u.x.Build.Digest))
+				u.wait("its pod refuses the platform's calls: is the clock of its node right?")
+			}
 			return false
 		}
 	}

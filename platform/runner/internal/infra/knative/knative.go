@@ -153,6 +153,13 @@ func (r *Runner) token(audience string) (string, time.Time, error) {
 	return text, until, nil
 }
 
+// renewToken has the next call carry a token that was signed for it.
+func (r *Runner) renewToken(audience string) {
+	r.mu.Lock()
+	delete(r.tokens, audience)
+	r.mu.Unlock()
+}
+
 // Start implements app.Executor.
 func (r *Runner) Start(x app.Execution, s app.Sink) { r.take(x, s, false) }
 

@@ -46,6 +46,9 @@ type run struct {
 	sent     time.Time // when its start was sent last
 	until    time.Time // when what was sent last can begin no more
 	gone     int       // instancesGone when it was sent first
+	never    time.Time // the call that began then surely began nothing
+	probing  bool      // it is found out whether the call under way hangs
+	probed   time.Time // when that began last
 	asks     map[uint64]bool
 	reason   string // why no instance has it yet, as told
 	left     bool   // abandoned: nothing is told any more

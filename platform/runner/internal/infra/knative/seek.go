@@ -24,27 +24,38 @@ type seeking struct {
 
 // sought is one execution that is looked for.
 type sought struct {
-	u      *run
-	answer chan *pod // nil = no instance has it, or ever will
+	u       *run
+	answers []chan *pod // of all who ask; nil = no instance has it, or ever will
+}
+
+func (x *sought) tell(p *pod) {
+	for _, a := range x.answers {
+		a <- p
+	}
 }
 
 // ask gives the instance that has an execution, nil if none has and none can come to have it. It
 // waits, at the longest until no call under way can begin it any more and every instance has answered
 // or is surely over.
 func (s *seeking) ask(u *run) *pod {
-	x := &sought{u: u, answer: make(chan *pod, 1)}
+	answer := make(chan *pod, 1)
 	s.mu.Lock()
 	if s.lost == nil {
 		s.lost = map[string]*sought{}
 	}
-	s.lost[u.x.ID] = x
+	x := s.lost[u.x.ID]
+	if x == nil || x.u != u {
+		x = &sought{u: u}
+		s.lost[u.x.ID] = x
+	}
+	x.answers = append(x.answers, answer)
 	if !s.working {
 		s.working = true
 		s.b.r.wg.Go(s.work)
 	}
 	s.mu.Unlock()
 	select {
-	case p := <-x.answer:
+	case p := <-answer:
 		return p
 	case <-s.b.r.life.Done():
 		return nil
@@ -77,10 +88,10 @@ func (s *seeking) work() {
 		for _, id := range ids {
 			x := s.lost[id]
 			if p := where[id]; p != nil {
-				x.answer <- p
+				x.tell(p)
 				delete(s.lost, id)
 			} else if all && begun.After(x.u.lastChance()) {
-				x.answer <- nil
+				x.tell(nil)
 				delete(s.lost, id)
 			}
 		}

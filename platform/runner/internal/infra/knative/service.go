@@ -88,6 +88,9 @@ func (u *run) carryOnce() bool {
 			}
 			u.pause(200 * time.Millisecond)
 		case failsNoRoute:
+			if time.Since(u.queued) > waitTold {
+				u.wait("the ingress does not know its service: is Knative's ingress well, and gateway in the setting deployer that of services of the cluster?")
+			}
 			if time.Since(since) > routePatience {
 				u.b.forget()
 				return false
@@ -97,6 +100,12 @@ func (u *run) carryOnce() bool {
 			u.wait("the cluster has no room for it")
 			u.pause(500 * time.Millisecond)
 		case failsToken:
+			// The next try has one of its own. A call that stood in line for longer than its token was good says nothing of
+			// clocks.
+			u.r.renewToken(audienceOf(u.x.Project, u.x.Build.Digest))
+			if u.lasted() > u.r.times.start/4 {
+				continue
+			}
 			if tokens++; tokens > 5 {
 				u.end(failed("internal", fmt.Sprintf("the action's instances refuse the platform's calls: is the clock of their node right? (%s)", err), true))
 				return true
@@ -105,12 +114,22 @@ func (u *run) carryOnce() bool {
 			if u.r.life.Err() != nil {
 				return true
 			}
+			if u.neverBegan() {
+				continue
+			}
 			u.r.cfg.Log.Info("it is not known whether an execution has begun; its instances are asked", "execution", u.x.ID, "action", u.x.Build.Action, "why", err)
 			if over := u.look(); over {
 				return true
 			}
 		}
 	}
+}
+
+// neverBegan tells that the last call was cut since it surely never began anything.
+func (u *run) neverBegan() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !u.never.IsZero() && u.never.Equal(u.opened)
 }
 
 func (u *run) hasBegun() bool {
