@@ -79,21 +79,29 @@ func (e *events) await(t *testing.T, n int) {
 }
 
 // all wants every number up to n, and gives how many came twice under one key, which are one event, and how many
-// under several.
-func (e *events) all(t *testing.T, n int) (twice, doubled int) {
+// under several. keyOf is the key that a number must have for that to hold, nil where the source gives none.
+func (e *events) all(t *testing.T, n int, keyOf func(int) string) (twice, doubled int) {
 	t.Helper()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	whose := map[string]int{}
 	for i := range n {
 		keys := e.told[strconv.Quote(strconv.Itoa(i))]
 		require.NotEmpty(t, keys, "event %d is lost", i)
 		if len(keys) > 1 {
 			doubled++
 		}
-		for _, times := range keys {
+		for key, times := range keys {
+			require.NotEmpty(t, key, "event %d has no key: told again, it would be another", i)
+			if other, taken := whose[key]; taken {
+				t.Fatalf("events %d and %d share the key %s: one of them would be lost", other, i, key)
+			}
+			whose[key] = i
+			if keyOf != nil {
+				require.Equal(t, keyOf(i), key, "its author's key")
+			}
 			if times > 1 {
 				twice++
-				break
 			}
 		}
 	}
@@ -137,8 +145,9 @@ func TestClusterSource(t *testing.T) {
 	e.await(t, 5000)
 	e.again(t, b)
 	e.await(t, 10_000)
-	twice, doubled := e.all(t, 10_000)
+	twice, doubled := e.all(t, 10_000, strconv.Itoa)
 	require.Zero(t, doubled)
+	require.LessOrEqual(t, twice, 2, "only what was under way as the runner went, and as the pod went: the rest was acknowledged")
 	t.Logf("10000 events in %s, %d of them told twice, which their keys make one", time.Since(begun).Round(time.Second), twice)
 	e.stop(t)
 }
@@ -159,7 +168,7 @@ func TestClusterSourceWithoutKeys(t *testing.T) {
 	e.await(t, 1000)
 	e.again(t, b)
 	e.await(t, 2000)
-	twice, doubled := e.all(t, 2000)
+	twice, doubled := e.all(t, 2000, nil)
 	t.Logf("2000 events without keys, none lost, %d of them told twice as one, %d doubled", twice, doubled)
 	require.LessOrEqual(t, doubled, 1, "only what was under way when the pod went")
 	e.again(t, b)

@@ -2,6 +2,7 @@ package knative
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -116,6 +117,9 @@ func TestClusterExecutions(t *testing.T) {
 	})
 }
 
+// nodeSelectors is the flag of Knative's config map config-features that lets services choose nodes.
+const nodeSelectors = "kubernetes.podspec-nodeselector"
+
 func TestClusterReasons(t *testing.T) {
 	k := openReal(t)
 	r := k.runner(t, "&deploy-timeout=60s&quota-pods=1")
@@ -126,20 +130,52 @@ func TestClusterReasons(t *testing.T) {
 	crash := k.build(t, reports, 1)
 	crash.Artifact = "image://" + k.image(t, "base/python3:1", map[string][]byte{"pelton/wrapper": []byte("#!/bin/sh\necho I cannot go on\nexit 3\n")})
 	broken := k.build(t, "import no_such_module\n\n\n"+reports, 1)
+	feature := func(value any) {
+		text, err := json.Marshal(map[string]any{"data": map[string]any{nodeSelectors: value}})
+		require.NoError(t, err)
+		_, err = r.cluster.kube.CoreV1().ConfigMaps("knative-serving").Patch(context.Background(), "config-features", types.MergePatchType, text, metav1.PatchOptions{})
+		require.NoError(t, err)
+	}
+	features, err := r.cluster.kube.CoreV1().ConfigMaps("knative-serving").Get(t.Context(), "config-features", metav1.GetOptions{})
+	require.NoError(t, err)
+	var before any
+	if v, ok := features.Data[nodeSelectors]; ok {
+		before = v
+	}
+	t.Cleanup(func() { feature(before) })
+	// allowed waits until the webhook goes by the config map.
+	allowed := func(want bool) {
+		t.Helper()
+		o, err := newOrder("dry", selector, nil)
+		require.NoError(t, err)
+		require.NoError(t, r.ensureProject(t.Context(), "dry"))
+		u, err := plain(makeService(o, r.set))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			_, err := r.cluster.in(services, u.GetNamespace()).Create(context.Background(), u.DeepCopy(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return (err == nil) == want
+		}, time.Minute, 500*time.Millisecond)
+	}
 	fine := k.build(t, reports, 1)
 	second := k.build(t, reports+"\n# another\n", 1)
 	for _, c := range []struct {
 		project string
 		build   domain.Build
 		want    string
+		feature string // of node selectors, "" = as it is
 	}{
-		{"missing", missing, "is not in the registry"},
-		{"selector", selector, "node selector"},
-		{"crash", crash, "I cannot go on"},
-		{"broken", broken, "its code cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"},
-		{"quota", fine, ""},
-		{"quota", second, "quota is exhausted"},
+		{"missing", missing, "is not in the registry", ""},
+		{"selector", selector, "the cluster's Knative allows no node selectors: set kubernetes.podspec-nodeselector: enabled", "disabled"},
+		{"selector", selector, "no node of the cluster has the labels that its node selector asks for (disk=none)", "enabled"},
+		{"crash", crash, "I cannot go on", ""},
+		{"broken", broken, "its code cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'", ""},
+		{"quota", fine, "", ""},
+		{"quota", second, "quota is exhausted", ""},
 	} {
+		if c.feature != "" {
+			feature(c.feature)
+			allowed(c.feature == "enabled")
+		}
 		begun := time.Now()
 		err := r.Ensure(t.Context(), c.project, c.build)
 		t.Logf("%s: %v after %s", c.project, err, time.Since(begun).Round(time.Millisecond))

@@ -95,7 +95,6 @@ func TestWhatWasChangedWhileNoRunnerWatchedIsMadeGood(t *testing.T) {
 }
 
 func TestLabelsAndAnnotationsOfAServiceAreMadeGood(t *testing.T) {
-	const visibility = "networking.knative.dev/visibility"
 	for name, change := range map[string]func(u *unstructured.Unstructured){
 		"published": func(u *unstructured.Unstructured) {
 			labels := u.GetLabels()
