@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,12 +20,17 @@ import (
 // countHandler counts how many of its kind are under way, itself among them: each holds a slot by a
 // lock that the kernel takes back when its process dies. Slots are taken one at a time, so that those
 // which are found locked were so together.
+//
+// A pod has no such files: there each holds a connection to the test instead, which its end closes.
 const countHandler = `import fcntl
 import random
+import socket
 import time
 
 
 def handle(inputs):
+    if inputs["dir"].startswith("tcp:"):
+        return over_tcp(inputs)
     place, n, mine = inputs["dir"], 1, None
     with open(place + "/gate", "r+") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -44,17 +51,66 @@ def handle(inputs):
     time.sleep(random.uniform(0.02, 0.2) * inputs["slow"])
     mine.close()
     return {"n": n}
+
+
+def over_tcp(inputs):
+    _, host, port = inputs["dir"].split(":")
+    with socket.create_connection((host, int(port)), 10) as s:
+        s.settimeout(None)
+        answers = s.makefile("r")
+        n = int(answers.readline())
+        time.sleep(random.uniform(0.02, 0.2) * inputs["slow"])
+        s.sendall(b"-")
+        answers.readline()
+        return {"n": n}
 `
 
-// countFolder is where actions of any user count.
-func countFolder(t *testing.T) string {
+// countFolder is where actions of any user count, and what they are given of it.
+func countFolder(t *testing.T) (dir, where string) {
 	t.Helper()
-	dir := filepath.Dir(newMarks(t).file)
+	dir = filepath.Dir(newMarks(t).file)
 	for _, name := range append([]string{"gate", "seen"}, slots()...) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o666))
 		require.NoError(t, os.Chmod(filepath.Join(dir, name), 0o666))
 	}
-	return dir
+	if !onCluster() {
+		return dir, dir
+	}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(os.Getenv("PELTON_CLUSTER_NODE_IP"), "0"))
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go countConnections(listener, filepath.Join(dir, "seen"))
+	return dir, "tcp:" + listener.Addr().String()
+}
+
+// countConnections tells each connection how many there are with it, and writes that down, until the listener is closed.
+// One that says that it ends is answered once it counts no more.
+func countConnections(listener net.Listener, file string) {
+	var mu sync.Mutex
+	n := 0
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			mu.Lock()
+			n++
+			line := fmt.Sprintln(n)
+			if f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0); err == nil {
+				_, _ = f.WriteString(line)
+				_ = f.Close()
+			}
+			mu.Unlock()
+			_, _ = conn.Write([]byte(line))
+			_, _ = conn.Read(make([]byte, 1)) // or it was killed
+			mu.Lock()
+			n--
+			mu.Unlock()
+			_, _ = conn.Write([]byte("\n"))
+		}()
+	}
 }
 
 func slots() (names []string) {
@@ -105,15 +161,20 @@ func TestSharedLimits(t *testing.T) {
 		kills = n
 	}
 	c := limitedCluster(t)
-	five, one := countFolder(t), countFolder(t)
-	ctx := deadline(t, 9*time.Minute)
+	five, atFive := countFolder(t)
+	one, atOne := countFolder(t)
+	limit := 9 * time.Minute
+	if onCluster() {
+		limit = 20 * time.Minute // after each kill what no pod knows is waited for until its tokens have run out
+	}
+	ctx := deadline(t, limit)
 	var ids []string
 	for i := range runs {
-		name, dir := "capped", five
+		name, where := "capped", atFive
 		if i%3 == 2 {
-			name, dir = "keyed", one
+			name, where = "keyed", atOne
 		}
-		r, err := c.replicas[i%3].StartRun(ctx, name, map[string]any{"dir": dir, "slow": 1})
+		r, err := c.replicas[i%3].StartRun(ctx, name, map[string]any{"dir": where, "slow": 1})
 		require.NoError(t, err)
 		ids = append(ids, r.ID)
 	}
@@ -137,15 +198,15 @@ func TestSharedLimits(t *testing.T) {
 // so, and says while nobody knows who holds it.
 func TestSharedLimitsTellWhy(t *testing.T) {
 	c := limitedCluster(t)
-	dir := countFolder(t)
+	dir, where := countFolder(t)
 	ctx := deadline(t, 3*time.Minute)
-	first, err := c.replicas[1].StartRun(ctx, "keyed", map[string]any{"dir": dir, "slow": 1000})
+	first, err := c.replicas[1].StartRun(ctx, "keyed", map[string]any{"dir": where, "slow": 1000})
 	require.NoError(t, err)
 	require.NoError(t, harness.Until(ctx, "the first holds the key", func() (bool, error) {
 		r, err := c.replicas[1].Run(ctx, first.ID)
 		return err == nil && len(r.Steps) == 1 && r.Steps[0].State == "running", err
 	}))
-	second, err := c.replicas[2].StartRun(ctx, "keyed", map[string]any{"dir": dir, "slow": 1})
+	second, err := c.replicas[2].StartRun(ctx, "keyed", map[string]any{"dir": where, "slow": 1})
 	require.NoError(t, err)
 	says := func(p *harness.Platform, want string) {
 		t.Helper()
