@@ -215,7 +215,10 @@ dns_up() {
 }
 
 policy_up() {
-	spawn policy "$(readlink -f "$BIN/current/policy")/policy" -kubeconfig "$ADMIN" -table "${TABLE}_policy" -bridge "$PELTON_CLUSTER_BRIDGE" -dns "$PELTON_CLUSTER_NODE_IP" \
-		-proxy "$PELTON_CLUSTER_PROXY_PORT" -proxy-pods app.kubernetes.io/component=builder
+	local command=("$(readlink -f "$BIN/current/policy")/policy" -kubeconfig "$ADMIN" -table "${TABLE}_policy" -bridge "$PELTON_CLUSTER_BRIDGE" -dns "$PELTON_CLUSTER_NODE_IP"
+		-proxy "$PELTON_CLUSTER_PROXY_PORT" -proxy-pods app.kubernetes.io/component=builder)
+	# One of before would keep other rules; the table stays meanwhile.
+	if alive policy && [ "$(tr '\0' ' ' <"/proc/$(cat "$RUN/policy.pid")/cmdline")" != "${command[*]} " ]; then stop policy; fi
+	spawn policy "${command[@]}"
 	WAIT_ON=policy wait_for 20 "the network policies" nft list table inet "${TABLE}_policy"
 }

@@ -165,8 +165,10 @@ func (r *Runner) remake(key, why string) {
 			return
 		}
 		r.deploy.mu.Lock()
-		if now := r.deploy.wanted[key]; now != nil {
-			now.spec = applied.Object["spec"]
+		if now := r.deploy.wanted[key]; now != nil { // whoever compares just now has the one before
+			next := *now
+			next.spec = applied.Object["spec"]
+			r.deploy.wanted[key] = &next
 		}
 		r.deploy.mu.Unlock()
 	})

@@ -254,6 +254,20 @@ func (s *site) killPods() {
 	}
 }
 
+// sees waits until a runner has seen a pod of acme. The watch of a fake does not tell what came between its list and its
+// begin: the pod is touched until it is seen.
+func (s *site) sees(r *Runner, pod string) {
+	s.t.Helper()
+	touches := 0
+	s.eventually(func() bool {
+		touches++
+		_, err := s.kube.CoreV1().Pods("pelton-acme").Patch(s.t.Context(), pod, types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"touched":"%d"}}}`, touches), metav1.PatchOptions{})
+		require.NoError(s.t, err)
+		p, _ := r.pods.get("pelton-acme", pod)
+		return p != nil
+	}, "the pod "+pod)
+}
+
 func (s *site) runner(t *testing.T) *Runner {
 	set, err := Parse("deployer", "knative:?gateway="+s.gateway+"&max-scale=1"+s.more)
 	require.NoError(t, err)

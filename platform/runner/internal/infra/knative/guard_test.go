@@ -28,7 +28,7 @@ func TestABusyPodKeepsItsCost(t *testing.T) {
 		t.Helper()
 		s.eventually(func() bool { p, _ := r.pods.get("pelton-acme", "p"); return p != nil && p.cost == cost }, "the cost "+cost)
 	}
-	seen("")
+	s.sees(r, "p")
 	refuse := make(chan struct{}, 1)
 	refuse <- struct{}{}
 	refused := make(chan struct{})

@@ -79,7 +79,7 @@ func TestAnExecutionInLineIsNotLost(t *testing.T) {
 	pods := s.kube.CoreV1().Pods("pelton-acme")
 	_, err := pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "pelton-acme", UID: "p", Labels: map[string]string{labelManaged: "pelton", labelInstallation: "pelton", labelRole: roleService, labelBuild: shortBuild(b.Digest)}}}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	s.eventually(func() bool { p, _ := r.pods.get("pelton-acme", "p"); return p != nil }, "it has come")
+	s.sees(r, "p")
 	require.NoError(t, pods.Delete(t.Context(), "p", metav1.DeleteOptions{}))
 	s.eventually(func() bool { p, _ := r.pods.get("pelton-acme", "p"); return p == nil }, "it has gone")
 	require.True(t, s.probed(u), "the call stays in line")
