@@ -17,6 +17,7 @@ import (
 
 	"github.com/pelton-run/pelton/platform/cli/action"
 	"github.com/pelton-run/pelton/platform/cli/apply"
+	"github.com/pelton-run/pelton/platform/cli/build"
 	"github.com/pelton-run/pelton/platform/cli/completion"
 	"github.com/pelton-run/pelton/platform/cli/dev"
 	"github.com/pelton-run/pelton/platform/cli/events"
@@ -94,7 +95,7 @@ print as -o table, json, yaml or name. Exit codes: 0 done, 1 failed, 2 wrong usa
 		return factory.Usage("%v\n  `%s --help` lists the flags", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		action.NewCmd(f), apply.NewCmd(f), dev.NewCmd(), events.NewCmd(f), key.NewCmd(f), login.NewCmd(f), project.NewCmd(f),
+		action.NewCmd(f), apply.NewCmd(f), build.NewCmd(f), dev.NewCmd(), events.NewCmd(f), key.NewCmd(f), login.NewCmd(f), project.NewCmd(f),
 		repo.NewCmd(f), run.NewCmd(f), secret.NewCmd(f), suite.NewCmd(f, nil), variable.NewCmd(f), version.NewCmd(f), workflow.NewCmd(f),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true // ours names the shells that it knows, and how to use it

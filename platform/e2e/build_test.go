@@ -1,11 +1,17 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -95,4 +101,80 @@ func order(ctx context.Context, t *testing.T, p *harness.Platform, in any) (b bu
 		return b.State != "queued" && b.State != "building", err
 	}))
 	return b
+}
+
+// TestBuildQueue: what is under way and what waits for it is told, a log is followed as it grows, and a build that
+// somebody cancels ends at once and lets the next one begin.
+func TestBuildQueue(t *testing.T) {
+	if onCluster() {
+		t.Skip("pods do not reach this test's package index; TestClusterCancel says the same of Jobs")
+	}
+	asked := make(chan string, 100)
+	index := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.URL.Path:
+		default:
+		}
+		<-r.Context().Done() // it never answers
+	}))
+	t.Cleanup(index.Close)
+	settings := filepath.Join(t.TempDir(), "settings.yaml")
+	write(t, settings, "builder: {parallel: 1}\n")
+	p := start(t, "--config", settings)
+	hangs := func(name string) map[string]string {
+		return merge(python("actions/"+name, "[]", "[]", "def handle(inputs):\n    return {}\n"),
+			map[string]string{"actions/" + name + "/requirements.txt": name + " @ " + index.URL + "/" + name + "-1.0-py3-none-any.whl\n"})
+	}
+	require.NoError(t, p.AddFolder(deadline(t, patience()), "ws", workspace(t, merge(hangs("first"), hangs("second")))))
+	a := newAuthor(t, t.TempDir(), "PELTON_SERVER="+p.URL, "PELTON_TOKEN="+p.Token)
+	ids := func(state string) []string {
+		return strings.Fields(a.ok("build", "list", "--state", state, "-o", "name"))
+	}
+	var under, waits string
+	require.NoError(t, harness.Until(a.ctx, "one is under way and one waits", func() (bool, error) {
+		building, queued := ids("building"), ids("queued")
+		if len(building) != 1 || len(queued) != 1 {
+			return false, fmt.Errorf("%v are under way, %v wait", building, queued)
+		}
+		under, waits = building[0], queued[0]
+		return true, nil
+	}))
+	require.Contains(t, a.ok("build", "list"), "building")
+	<-asked // it installs
+	follow := a.command("build", "log", under, "--follow")
+	var log lockedBuffer
+	follow.Stdout, follow.Stderr = &log, &log
+	require.NoError(t, follow.Start())
+	require.NoError(t, harness.Until(a.ctx, "the log is followed", func() (bool, error) { return log.String() != "", nil }))
+	require.Contains(t, a.ok("build", "cancel", under), "is cancelled")
+	require.Error(t, follow.Wait())
+	require.Equal(t, 1, follow.ProcessState.ExitCode())
+	require.Contains(t, log.String(), "cancelled")
+	require.NoError(t, harness.Until(a.ctx, "the next one begins", func() (bool, error) { return slices.Equal(ids("building"), []string{waits}), nil }))
+	a.ok("build", "cancel", waits)
+	code, _, said := a.pelton("", "build", "cancel", under)
+	require.Equal(t, 1, code)
+	require.Contains(t, said, "cancelled")
+	require.Len(t, ids("cancelled"), 2)
+	code, _, said = a.pelton("", "build", "list", "--state", "done")
+	require.Equal(t, 2, code)
+	require.Contains(t, said, "is none of [queued building succeeded failed cancelled]")
+}
+
+// lockedBuffer is what a program prints, read while it does.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
