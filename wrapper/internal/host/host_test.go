@@ -3,13 +3,16 @@ package host_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -426,3 +429,39 @@ func benchmark(b *testing.B, a action) {
 func BenchmarkPythonReuse(b *testing.B) { a := pyEcho; a.isolation = "reuse"; benchmark(b, a) }
 func BenchmarkPythonFork(b *testing.B)  { a := pyEcho; a.isolation = "fork"; benchmark(b, a) }
 func BenchmarkNodeReuse(b *testing.B)   { a := nodeEcho; a.isolation = "reuse"; benchmark(b, a) }
+
+// TestForkAhead: an execution that follows another finds its process forked already, one of its own all the same; one that
+// died while it waited is not given to anybody.
+func TestForkAhead(t *testing.T) {
+	i := action{runtime: "python3", isolation: "fork", handler: "import os\n\ncount = 0\n\ndef handle(inputs):\n    global count\n    count += 1\n    return {'pid': os.getpid(), 'parent': os.getppid(), 'count': count}\n",
+		outputs: []map[string]any{item("pid", "integer"), item("parent", "integer"), item("count", "integer")}}.start(t)
+	run := func() (pid, parent string) {
+		o := i.run(nil)
+		require.NotNil(t, o.done, "%v", o.failed)
+		require.Equal(t, "1", o.outputs[0]["count"], "a process of its own")
+		return o.outputs[0]["pid"], o.outputs[0]["parent"]
+	}
+	first, parent := run()
+	ahead := func() string {
+		var pid string
+		require.Eventually(t, func() bool {
+			text, err := os.ReadFile("/proc/" + parent + "/task/" + parent + "/children")
+			require.NoError(t, err)
+			pid = strings.TrimSpace(string(text))
+			return pid != "" && !strings.Contains(pid, " ")
+		}, 10*time.Second, time.Millisecond)
+		return pid
+	}
+	waits := ahead()
+	require.NotEqual(t, first, waits)
+	second, _ := run()
+	require.Equal(t, waits, second)
+	waits = ahead()
+	n, err := strconv.Atoi(waits)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(n, syscall.SIGKILL))
+	require.Eventually(t, func() bool { return errors.Is(syscall.Kill(n, 0), syscall.ESRCH) }, 10*time.Second, time.Millisecond)
+	third, again := run()
+	require.NotEqual(t, waits, third)
+	require.Equal(t, parent, again)
+}

@@ -18,7 +18,7 @@ import (
 // Pool hands out language processes for executions.
 //
 //	reuse   a process runs one execution after the other
-//	fork    a warm parent forks a child for each (Python)
+//	fork    a warm parent forks a child for each (Python); one is forked ahead, after one has ended
 //	fresh   a process of its own for each; one waits ready, loaded ahead
 type Pool struct {
 	cfg Config
@@ -29,6 +29,7 @@ type Pool struct {
 	idle   []*proc
 	spare  *proc
 	zygote *zygote
+	ahead  *ahead // of the zygote, for the next execution
 	all    map[*proc]bool
 	closed bool
 	loaded bool
@@ -420,6 +421,7 @@ func (h *Process) Release(clean bool) {
 		if h.child != nil {
 			h.child.finish()
 			killInherited(h.child.pid, h.pool.handed(-1) == 0)
+			h.pool.forkAhead(h.child.z)
 			return
 		}
 		if clean && h.pool.State().Mode == "reuse" {

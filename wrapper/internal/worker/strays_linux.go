@@ -98,6 +98,10 @@ func killInherited(session int, alone bool) {
 	self := os.Getpid()
 	for range 20 {
 		started.Lock()
+		if nothingLeft() {
+			started.Unlock()
+			return
+		}
 		found := 0
 		for _, pid := range children(self) {
 			if started.pids[pid] {
@@ -119,6 +123,38 @@ func killInherited(session int, alone bool) {
 			return
 		}
 	}
+}
+
+// left is the list of children of our first thread: the kernel leaves orphans to the first thread of a subreaper that
+// lives (find_new_reaper in kernel/exit.c), and Go's first thread lives as long as the process.
+var left struct {
+	once sync.Once
+	fd   int
+	text [4 << 10]byte
+}
+
+// nothingLeft tells that no process was left to us, in one system call; false is no answer. It needs started.
+func nothingLeft() bool {
+	left.once.Do(func() {
+		pid := strconv.Itoa(os.Getpid())
+		fd, err := unix.Open("/proc/self/task/"+pid+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if left.fd = fd; err != nil {
+			left.fd = -1
+		}
+	})
+	if left.fd < 0 {
+		return false
+	}
+	n, err := unix.Pread(left.fd, left.text[:], 0)
+	if err != nil || n == len(left.text) {
+		return false
+	}
+	for _, field := range bytes.Fields(left.text[:n]) {
+		if pid, err := strconv.Atoi(string(field)); err != nil || !started.pids[pid] {
+			return false
+		}
+	}
+	return true
 }
 
 func zombie(pid int) bool {

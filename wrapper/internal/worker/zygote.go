@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pelton-run/pelton/wrapper/internal/frame"
 )
 
@@ -29,6 +31,7 @@ type zygote struct {
 
 // child is a forked process of one execution.
 type child struct {
+	z       *zygote
 	pid     int
 	conn    *os.File
 	w       *frame.Writer
@@ -155,7 +158,90 @@ func (p *Pool) usable(z *zygote) *zygote {
 	return nil
 }
 
+// fork hands a child to an execution: the one that was forked ahead, or else a new one.
 func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
+	c := p.takeAhead(z)
+	if c == nil {
+		var err error
+		if c, err = z.fork(); err != nil {
+			return nil, err
+		}
+	}
+	c.out.direct(line)
+	c.err.direct(line)
+	h := &Process{Frames: c.frames, Exited: c.exited, pool: p, child: c}
+	p.handed(1)
+	if !z.p.booted.IsZero() {
+		h.Booted, h.Loaded = z.p.booted, z.p.loaded
+		z.p.booted = time.Time{}
+	}
+	return h, nil
+}
+
+// ahead is a child that is forked, or being forked, for whoever takes it first.
+type ahead struct {
+	done chan struct{} // closed once there is a child, or none can be had
+	c    *child
+}
+
+// takeAhead takes the child that was forked ahead, nil where there is none of that parent that lives.
+func (p *Pool) takeAhead(z *zygote) *child {
+	p.mu.Lock()
+	a := p.ahead
+	p.ahead = nil
+	p.mu.Unlock()
+	if a == nil {
+		return nil
+	}
+	<-a.done // the parent forks one after the other: another one would come after it
+	if a.c == nil {
+		return nil
+	}
+	if a.c.z == z && a.c.lives() {
+		return a.c
+	}
+	go a.c.finish()
+	return nil
+}
+
+// forkAhead forks a child for the execution that is to come, after one has ended: the next then does not wait for that.
+// A child is as the parent was when its imports were done, whenever it was forked. It ends with its parent.
+func (p *Pool) forkAhead(z *zygote) {
+	a := &ahead{done: make(chan struct{})}
+	p.mu.Lock()
+	mine := p.ahead == nil && !p.closed && p.zygote == z
+	if mine {
+		p.ahead = a
+	}
+	p.mu.Unlock()
+	if !mine {
+		return
+	}
+	go func() {
+		defer close(a.done)
+		if c, err := z.fork(); err == nil {
+			a.c = c
+		}
+	}()
+}
+
+// lives tells whether a child that has been told nothing yet waits for that: of one that is gone, its end of the channel
+// is closed before its parent knows.
+func (c *child) lives() bool {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	gone := true
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		gone = n != 0 || err != nil
+	})
+	return err == nil && !gone
+}
+
+func (z *zygote) fork() (*child, error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		return nil, err
@@ -165,7 +251,7 @@ func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
 	_ = syscall.SetNonblock(pair[0], true)
 	conn := os.NewFile(uintptr(pair[0]), "frames")
 	defer syscall.Close(pair[1])
-	c := &child{conn: conn, w: frame.NewWriter(conn), frames: make(chan *frame.Message, 256), forked: make(chan struct{}), exited: make(chan struct{})}
+	c := &child{z: z, conn: conn, w: frame.NewWriter(conn), frames: make(chan *frame.Message, 256), forked: make(chan struct{}), exited: make(chan struct{})}
 	r1, w1, err := os.Pipe()
 	if err != nil {
 		conn.Close()
@@ -180,7 +266,6 @@ func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
 	}
 	defer w2.Close()
 	c.out, c.err = newTap("stdout", r1, new(atomic.Bool)), newTap("stderr", r2, new(atomic.Bool))
-	c.out.to, c.err.to = line, line
 	z.mu.Lock()
 	z.next++
 	key := strconv.Itoa(z.next)
@@ -203,13 +288,7 @@ func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
 	go c.out.read()
 	go c.err.read()
 	go c.read()
-	h := &Process{Frames: c.frames, Exited: c.exited, pool: p, child: c}
-	p.handed(1)
-	if !z.p.booted.IsZero() {
-		h.Booted, h.Loaded = z.p.booted, z.p.loaded
-		z.p.booted = time.Time{}
-	}
-	return h, nil
+	return c, nil
 }
 
 // listen follows what the parent tells of its children.
