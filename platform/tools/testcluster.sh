@@ -10,7 +10,7 @@ cluster() { config/testcluster/cluster "$@"; }
 all="programs smoke kaniko knative platform install brokers events rabbitmqbroker"
 # End-to-end tests that say the same of actions as local processes and as pods. The others either have nothing to do with how
 # actions run, or look into folders and processes of this machine, which pods have not.
-scripts=TestClusterPlatform,TestClusterPrivateRegistry,TestHello,TestGraph,TestPatterns,TestHistory,TestTrace,TestTraffic,TestCompat
+scripts=TestClusterPlatform,TestClusterPrivateRegistry,TestClusterPrivateRegistryJobs,TestHello,TestGraph,TestPatterns,TestHistory,TestTrace,TestTraffic,TestCompat
 scripts=$scripts,TestSource,TestSourceLanguages,TestSourceSettings,TestEventTriggers,TestWebhooks,TestCloudEventsIn,TestDeadLetters,TestBackfill,TestScheduleCatchUp
 scripts=$scripts,TestBuildsWithDependencies,TestBuildFailures,TestAuthorsFirstSteps,TestMisbehaviour,TestLongLog,TestPausedWorkflow,TestManyRuns
 scripts=$scripts,TestSharedLimits,TestRunDebug,TestRetention,TestBackup,TestEverythingIsStillThere
