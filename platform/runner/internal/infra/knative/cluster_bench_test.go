@@ -50,7 +50,7 @@ func (k *real) bare(t *testing.T, r *Runner, ns, service, image, kind string, vo
 		if err != nil || u == nil {
 			return false
 		}
-		ready, _ := condition(u, u.GetGeneration())
+		ready, _, _ := condition(u, u.GetGeneration())
 		return ready == corev1.ConditionTrue
 	}, 3*time.Minute, 100*time.Millisecond)
 }

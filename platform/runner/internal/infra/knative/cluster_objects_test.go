@@ -44,7 +44,6 @@ func TestClusterObjects(t *testing.T) {
 		require.Equal(t, ptr(false), spec.AutomountServiceAccountToken)
 		require.Equal(t, ptr(false), spec.EnableServiceLinks)
 		require.False(t, spec.HostNetwork || spec.HostPID || spec.HostIPC)
-		require.Equal(t, "100000", list.Items[0].Annotations[autoscaling.TargetBurstCapacityKey])
 		found := false
 		for _, c := range spec.Containers {
 			require.Empty(t, c.VolumeMounts, c.Name)

@@ -192,14 +192,14 @@ func (r *Runner) awaitService(ctx context.Context, b *backend, applied *unstruct
 	service := string(applied.GetUID())
 	ctx, cancel := context.WithTimeout(ctx, r.set.DeployTimeout)
 	defer cancel()
-	reason := "its pod has not started"
+	reason, begun := "its pod has not started", time.Now()
 	for n := 0; ; n++ {
 		u, err := r.cluster.get(ctx, services, b.ns, b.name)
 		if err != nil && !transient(err) {
 			return err
 		}
 		if u != nil {
-			ready, message := condition(u, applied.GetGeneration())
+			ready, why, message := condition(u, applied.GetGeneration())
 			switch ready {
 			case corev1.ConditionTrue:
 				return nil
@@ -207,7 +207,8 @@ func (r *Runner) awaitService(ctx context.Context, b *backend, applied *unstruct
 				if t := r.troubleOfService(ctx, b, service); t != nil {
 					return t
 				}
-				if !r.starts(b, service) {
+				// What belonged to a service of the name that was just deleted is about to go.
+				if leaving := why == "NotOwned" && time.Since(begun) < leavePatience; !leaving && !r.starts(b, service) {
 					return fault.New(fault.Unprocessable, "it does not start: %s", message)
 				}
 				reason = message
@@ -234,6 +235,9 @@ func (r *Runner) awaitService(ctx context.Context, b *backend, applied *unstruct
 		timer.Stop()
 	}
 }
+
+// leavePatience is how long the parts of a deleted service may stay.
+const leavePatience = time.Minute
 
 // starts tells whether a service has a pod that is well: Knative says of one that found no node at first that the service
 // has failed, until it is ready.
@@ -285,11 +289,11 @@ func (r *Runner) loads(ctx context.Context, b *backend, service string) error {
 	}
 }
 
-// condition reads Ready of a service, once it speaks of the generation that we mean.
-func condition(u *unstructured.Unstructured, generation int64) (corev1.ConditionStatus, string) {
+// condition reads Ready of a service, its reason and its message, once it speaks of the generation that we mean.
+func condition(u *unstructured.Unstructured, generation int64) (status corev1.ConditionStatus, reason, message string) {
 	seen, _, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration")
 	if seen < generation {
-		return corev1.ConditionUnknown, ""
+		return corev1.ConditionUnknown, "", ""
 	}
 	list, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
 	for _, c := range list {
@@ -298,10 +302,11 @@ func condition(u *unstructured.Unstructured, generation int64) (corev1.Condition
 			continue
 		}
 		state, _ := m["status"].(string)
-		message, _ := m["message"].(string)
-		return corev1.ConditionStatus(state), message
+		reason, _ = m["reason"].(string)
+		message, _ = m["message"].(string)
+		return corev1.ConditionStatus(state), reason, message
 	}
-	return corev1.ConditionUnknown, ""
+	return corev1.ConditionUnknown, "", ""
 }
 
 // troubleOfService looks at what stands between a service and its readiness. The kind Timeout says that

@@ -3,6 +3,7 @@ package knative
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -156,4 +157,30 @@ func TestWhatAProjectSharesComesBack(t *testing.T) {
 	require.False(t, there("Namespace", "", "pelton-acme"))
 	require.NoError(t, r.ensureProject(t.Context(), "acme"))
 	require.True(t, there("Namespace", "", "pelton-acme"), "whoever needs it makes it")
+}
+
+// TestAServiceWaitsForPartsThatGo: what a service of the same name owned stands in the way until it is collected, which is no
+// end of a deployment, as other reasons are.
+func TestAServiceWaitsForPartsThatGo(t *testing.T) {
+	s := newSite(t, "")
+	r := s.runner(t)
+	b := build(func(b *domain.Build) { b.Concurrency = 2 })
+	why := "NotOwned"
+	s.refuses.Store(&why)
+	done := make(chan error, 1)
+	go func() { done <- r.Ensure(t.Context(), "acme", b) }()
+	s.eventually(func() bool { return s.service(b) != nil }, "it is applied")
+	select {
+	case err := <-done:
+		require.Fail(t, "it is waited for", "%v", err)
+	case <-time.After(time.Second):
+	}
+	s.alter(b, func(u *unstructured.Unstructured) {
+		u.Object["status"] = map[string]any{"observedGeneration": int64(1), "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}
+	})
+	require.NoError(t, <-done)
+	why = "RevisionFailed"
+	other := build(func(b *domain.Build) { b.Concurrency = 3 })
+	other.Digest = "sha256:" + strings.Repeat("7", 64)
+	require.ErrorContains(t, r.Ensure(t.Context(), "acme", other), "it does not start: because of RevisionFailed")
 }

@@ -65,7 +65,8 @@ type site struct {
 	late    time.Duration // how long a call is in line at the longest
 	times   times
 	named   func(context.Context) (app.Named, error)
-	more    string // settings
+	refuses atomic.Pointer[string] // for which reason a service is not ready that is applied; nil = it is
+	more    string                 // settings
 	n       int
 }
 
@@ -119,7 +120,7 @@ func (s *site) apply(tracker clienttesting.ObjectTracker) clienttesting.Reaction
 		}
 		u.SetGeneration(1)
 		if u.GetKind() == "Service" {
-			u.Object["status"] = map[string]any{"observedGeneration": int64(1), "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}
+			u.Object["status"] = map[string]any{"observedGeneration": int64(1), "conditions": []any{s.ready()}}
 		}
 		err := tracker.Create(p.GetResource(), u, p.GetNamespace())
 		if err != nil {
@@ -127,6 +128,14 @@ func (s *site) apply(tracker clienttesting.ObjectTracker) clienttesting.Reaction
 		}
 		return true, u, err
 	}
+}
+
+// ready is the condition of a service that has been applied.
+func (s *site) ready() map[string]any {
+	if why := s.refuses.Load(); why != nil {
+		return map[string]any{"type": "Ready", "status": "False", "reason": *why, "message": "because of " + *why}
+	}
+	return map[string]any{"type": "Ready", "status": "True"}
 }
 
 // serve is the gateway: it starts a pod for a service that has none, as the activator does.
