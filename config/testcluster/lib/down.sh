@@ -62,7 +62,11 @@ elsewhere() {
 		rmdir /var/lib/kubelet/device-plugins /var/lib/kubelet 2>/dev/null
 		rmdir -p /usr/libexec/kubernetes/kubelet-plugins/volume/exec 2>/dev/null
 	fi
-	if ! pgrep -x containerd >/dev/null && [ -d /run/containerd ]; then find /run/containerd -depth -type d -exec rmdir {} + 2>/dev/null; fi
+	# Shims that were killed left sockets, and runc the state of their containers. Whoever's containers run has shims of that name.
+	if ! pgrep containerd >/dev/null && [ -d /run/containerd ]; then
+		rm -rf /run/containerd/s /run/containerd/runc/k8s.io
+		find /run/containerd -depth -type d -exec rmdir {} + 2>/dev/null
+	fi
 	rmdir "$results" /var/lib/cni 2>/dev/null
 	return 0
 }
