@@ -92,25 +92,35 @@ func (t *tool) mayRestoreCommand() *cobra.Command {
 		Long: "Tell whether databases and filestore would take the backup of that id. It changes nothing.",
 		Args: exactly(1, "may-restore ID --config FILE [--replace]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := t.settings()
-			if err != nil {
-				return err
-			}
-			d, err := server.OpenData(cmd.Context(), cfg, false, slog.New(slog.DiscardHandler))
+			d, p, err := t.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			p, err := t.platform(d)
-			if err != nil {
-				return err
-			}
 			return p.Check(cmd.Context(), backup.Head{ID: args[0]}, o)
 		},
 	}
 	t.data(cmd)
 	cmd.Flags().BoolVar(&o.Replace, "replace", false, "remove what the databases hold first")
 	return cmd
+}
+
+// open opens what the settings name, beside a platform that may run.
+func (t *tool) open(ctx context.Context) (*server.Data, *backup.Platform, error) {
+	cfg, err := t.settings()
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := server.OpenData(ctx, cfg, false, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := t.platform(d)
+	if err != nil {
+		d.Close()
+		return nil, nil, err
+	}
+	return d, p, nil
 }
 
 // platform is what the settings name, as a backup sees it.
@@ -140,19 +150,11 @@ func builds(ctx context.Context, tx pgx.Tx) ([]string, error) {
 }
 
 func (t *tool) backup(ctx context.Context, file string) error {
-	cfg, err := t.settings()
-	if err != nil {
-		return err
-	}
-	d, err := server.OpenData(ctx, cfg, false, slog.New(slog.DiscardHandler))
+	d, p, err := t.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	p, err := t.platform(d)
-	if err != nil {
-		return err
-	}
 	head := backup.Head{ID: id.New(), Version: server.Version, At: time.Now().UTC()}
 	if err := server.CheckRestored(d.Config.Home); err != nil {
 		return err
