@@ -128,6 +128,7 @@ func TestBadInput(t *testing.T) {
 		{"workflow check", 2, "pelton: FILE is missing: pelton workflow check FILE… [flags]\n"},
 		{"workflow check none.yaml", 2, "pelton: open none.yaml: no such file or directory\n"},
 		{"workflow deploy", 2, "pelton: WORKFLOW is missing: pelton workflow deploy WORKFLOW [flags]\n"},
+		{"workflow deploy test.yaml", 2, "pelton: test.yaml is a file or folder, not a workflow's name: `pelton apply test.yaml` saves and deploys what is in it\n"},
 		{"workflow deploy w --revision 0", 2, "pelton: --revision 0 is none: revisions are counted from 1\n"},
 		{"workflow deploy w --traffic 0", 2, "pelton: --traffic 0 is no share: give a whole number from 1 to 100\n"},
 		{"workflow deploy w --traffic 101", 2, "pelton: --traffic 101 is no share: give a whole number from 1 to 100\n"},

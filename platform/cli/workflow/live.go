@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +34,9 @@ func newCmdLive(f *factory.Factory, verb, short string, runF func(context.Contex
 		Example: "  pelton workflow " + verb + " weather-report\n  pelton workflow " + verb + " weather-report --revision 2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name, o.Wait = args[0], !noWait
+			if _, err := os.Stat(o.Name); err == nil && (o.Name == "." || strings.Contains(o.Name, "/") || strings.HasSuffix(o.Name, ".yaml") || strings.HasSuffix(o.Name, ".yml")) {
+				return factory.Usage("%s is a file or folder, not a workflow's name: `pelton apply %s` saves and deploys what is in it", o.Name, o.Name)
+			}
 			if o.Revision < 0 || o.Revision == 0 && cmd.Flags().Changed("revision") {
 				return factory.Usage("--revision %d is none: revisions are counted from 1", o.Revision)
 			}
