@@ -11,6 +11,7 @@ import { createRequire } from "node:module";
 import { format } from "node:util";
 
 const started = process.hrtime.bigint();
+const now = performance.now.bind(performance); // user code may replace what is global
 const [bundle, , queued] = process.argv.slice(2);
 const codeDir = path.join(path.resolve(bundle ?? "."), "code") + path.sep;
 const config = JSON.parse(readFileSync(path.join(bundle, "bundle.json"), "utf8"));
@@ -274,6 +275,7 @@ async function execute(handle, start, wantsContext) {
   for (const item of config.inputs ?? [])
     if (item.type === "bytes" && typeof inputs[item.name] === "string") inputs[item.name] = Buffer.from(inputs[item.name], "base64");
   let frame;
+  const begun = now();
   const before = process.cpuUsage();
   try {
     if (service) {
@@ -291,10 +293,11 @@ async function execute(handle, start, wantsContext) {
   flushOut();
   flushErr();
   current = null;
+  const took = Math.ceil((now() - begun) * 1e3);
   const used = process.cpuUsage(before);
   const next = held ?? take(); // before the end is told: whoever reads that knows whether we wait
   held = null;
-  sendText(`${frame.slice(0, -1)},"cpu_us":${used.user + used.system},"rss_kb":${process.resourceUsage().maxRSS}${next ? ',"q":true' : ""}}`);
+  sendText(`${frame.slice(0, -1)},"cpu_us":${used.user + used.system},"rss_kb":${process.resourceUsage().maxRSS},"us":${took}${next ? ',"q":true' : ""}}`);
   return next;
 }
 

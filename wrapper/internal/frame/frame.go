@@ -46,7 +46,8 @@ type Message struct {
 	Status    int                          `json:"status,omitempty"`
 	CPUMicros int64                        `json:"cpu_us,omitempty"`
 	RSSKiB    int64                        `json:"rss_kb,omitempty"`
-	Took      bool                         `json:"q,omitempty"` // the next execution was taken from the queue
+	Micros    int64                        `json:"us,omitempty"` // how long the handler took, by the process's own clock
+	Took      bool                         `json:"q,omitempty"`  // the next execution was taken from the queue
 }
 
 // Reader reads messages; one goroutine uses it.

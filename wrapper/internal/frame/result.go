@@ -34,6 +34,8 @@ func result(b []byte) (*Message, bool) {
 			m.CPUMicros, ok = s.number()
 		case "rss_kb":
 			m.RSSKiB, ok = s.number()
+		case "us":
+			m.Micros, ok = s.number()
 		default:
 			ok = false
 		}

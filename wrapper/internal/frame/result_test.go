@@ -10,7 +10,7 @@ import (
 )
 
 var results = []string{
-	`{"t":"result","id":"r:s:1","v":[{"x":1}],"list":false,"cpu_us":12,"rss_kb":9000}`,
+	`{"t":"result","id":"r:s:1","v":[{"x":1}],"list":false,"cpu_us":12,"rss_kb":9000,"us":345}`,
 	`{"t":"result","id":"r","v":[{"x":{"a":[1,"],}"]},"y":"\"\\","z":null},{}],"list":true,"q":true}`,
 	`{"t":"result","v":[],"id":""}`,
 	`{"t":"result","v":[{"x":-1.5e3,"y":"ä","w":""}],"list":false}`,

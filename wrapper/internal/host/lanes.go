@@ -264,7 +264,7 @@ func (l *lane) deliver(m *frame.Message) bool {
 		}
 	}
 	if over, err := j.frame(m); over || err != nil {
-		if l.ended(j, err); !l.closed && len(l.flight) > 0 {
+		if l.ended(j, m, err); !l.closed && len(l.flight) > 0 {
 			l.w.Next(m, l.flight[0].id)
 		}
 		s.fill()
@@ -272,10 +272,14 @@ func (l *lane) deliver(m *frame.Message) bool {
 	return true
 }
 
-// ended deals with the end of the first execution; needs s.mu.
-func (l *lane) ended(j *job, err error) {
+// ended deals with the end of the first execution, which m tells; needs s.mu.
+func (l *lane) ended(j *job, m *frame.Message, err error) {
 	now := time.Now()
-	l.w.Took(now.Sub(l.since))
+	took := now.Sub(l.since)
+	if m.Micros > 0 {
+		took = time.Duration(m.Micros) * time.Microsecond
+	}
+	l.w.Took(took)
 	settled := j.clean && l.w.Settled()
 	if !settled {
 		l.recall()

@@ -309,6 +309,9 @@ func (j *job) frame(m *frame.Message) (over bool, err error) {
 	if m.RSSKiB > 0 { // a last message tells what the execution used
 		j.usage.CpuMicros, j.usage.MaxRssBytes = m.CPUMicros, m.RSSKiB<<10
 	}
+	if m.Micros > 0 && j.proc != nil {
+		j.proc.Took(time.Duration(m.Micros) * time.Microsecond)
+	}
 	switch m.T {
 	case "log":
 		j.log(m.Stream, m.Level, m.Text)

@@ -134,6 +134,7 @@ type Process struct {
 	p       *proc  // reuse and fresh
 	child   *child // fork
 	begun   time.Time
+	took    time.Duration // how long the handler took, 0 = since begun
 	cleaned sync.Once
 }
 
@@ -350,15 +351,18 @@ func (p *Pool) handed(n int) (left int) {
 	return p.out
 }
 
-// held counts a process in that an execution has held since begun, zero for a lane without one.
-func (p *Pool) held(begun time.Time) (left int) {
+// held counts a process in that an execution has held since begun, zero for a lane without one; d is
+// how long by the process's own clock, 0 where it does not tell.
+func (p *Pool) held(begun time.Time, d time.Duration) (left int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.out--
 	if begun.IsZero() {
 		return p.out
 	}
-	d := time.Since(begun)
+	if d == 0 {
+		d = time.Since(begun)
+	}
 	if p.brief == 0 {
 		p.brief = d
 	}
@@ -373,6 +377,11 @@ func (h *Process) Send(text []byte) error {
 	}
 	return h.p.send(text, false)
 }
+
+// Took notes how long the handler took by the process's own clock. What we see ourselves includes the
+// wait of both processes for a processor: on a crowded machine brief executions would look long, get more
+// processes, and crowd it further.
+func (h *Process) Took(d time.Duration) { h.took = d }
 
 // Terminate asks user code to end.
 func (h *Process) Terminate() {
@@ -430,7 +439,7 @@ func (h *Process) Release(clean bool) {
 			if !h.p.childless() {
 				strays = killBelow(h.p.cmd.Process.Pid, h.p.kept)
 			}
-			alone := h.pool.held(h.begun) == 0
+			alone := h.pool.held(h.begun, h.took) == 0
 			if strays > 0 {
 				killInherited(h.p.cmd.Process.Pid, alone)
 			}
