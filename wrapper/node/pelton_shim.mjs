@@ -12,13 +12,16 @@ import { format } from "node:util";
 
 const started = process.hrtime.bigint();
 const now = performance.now.bind(performance); // user code may replace what is global
+const { cpuUsage, resourceUsage } = process;
 const [bundle, , queued] = process.argv.slice(2);
 const codeDir = path.join(path.resolve(bundle ?? "."), "code") + path.sep;
 const config = JSON.parse(readFileSync(path.join(bundle, "bundle.json"), "utf8"));
 const isSource = config.kind === "Source";
 const shim = fileURLToPath(import.meta.url);
 const maxText = 64 * 1024 * 1024;
-const socket = new net.Socket({ fd: 3, readable: true, writable: true });
+// What comes is read into one buffer: a stream would make one of 64 KiB for every message.
+const onread = { buffer: Buffer.allocUnsafe(64 * 1024), callback: (size, chunk) => receive(chunk.subarray(0, size)) };
+const socket = new net.Socket({ fd: 3, readable: true, writable: true, onread });
 
 // sendText sends one frame: at once where the socket takes it, which costs a fraction of what a stream's write does.
 const small = Buffer.allocUnsafe(32 * 1024);
@@ -43,8 +46,10 @@ function sendText(text) {
 }
 
 // take takes the next execution from the queue, null when there is none. An empty queue is an exception to
-// readSync, whose stack nobody wants.
+// readSync, whose stack nobody wants, and which costs as much as the rest of a call.
 const taken = Buffer.allocUnsafe(queued ? 32 * 1024 : 0);
+let likely = false; // the queue has been of use since it was empty last: where executions come one by one, it never is
+let useful = false; // it has been of use since the last start that came by a frame
 function take() {
   if (!queued) return null;
   const limit = Error.stackTraceLimit;
@@ -57,6 +62,7 @@ function take() {
   } finally {
     Reflect.set(Error, "stackTraceLimit", limit);
   }
+  likely = useful ||= n > 0;
   return n > 0 ? JSON.parse(taken.toString("utf8", 0, n)) : null;
 }
 const send = (message) => sendText(JSON.stringify(message));
@@ -246,58 +252,99 @@ function untilCancelled(running, signal) {
   return Promise.race([running, new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }))]);
 }
 
+// Execution is what is known of the one under way. Its signal costs more than a brief handler: it is made when it is
+// asked for.
+class Execution {
+  service = null;
+  cancelled = false;
+  emitted = false; // parts of a list result: a handler that then returns nothing adds none
+  #controller = null;
+
+  constructor(id) {
+    this.id = id;
+  }
+
+  get signal() {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.cancelled) this.#abort();
+    }
+    return this.#controller.signal;
+  }
+
+  cancel() {
+    this.cancelled = true;
+    if (this.#controller) this.#abort();
+  }
+
+  #abort() {
+    this.#controller.abort(new Error("the execution was cancelled"));
+  }
+}
+
+// context is what a handler gets as its second parameter.
+function context(execution, c) {
+  const id = execution.id;
+  return {
+    run_id: c.run_id, runId: c.run_id, step: c.step, attempt: c.attempt,
+    idempotency_key: c.idempotency_key, idempotencyKey: c.idempotency_key,
+    deadline: c.deadline ? new Date(c.deadline) : null,
+    workdir: c.workdir, trace: c.trace,
+    get signal() { return execution.signal; },
+    get cancelled() { return execution.cancelled; },
+    log: (message, level = "info") => send({ t: "log", id, s: "logger", l: level, m: String(message) }),
+    progress: (fraction, note = "") => send({ t: "progress", id, f: Number(fraction), m: String(note) }),
+    emit: (value) => {
+      execution.emitted = true;
+      sendText(encodeOutputs("out", id, [value], true));
+    },
+  };
+}
+
+const bytesInputs = (config.inputs ?? []).filter((item) => item.type === "bytes").map((item) => item.name);
+const micros = (usage) => usage.user + usage.system;
+// Processor time up to the end of the execution before, null where the process has waited since. Asking for it is dear, as
+// the system adds up all threads: what lies between two executions without a wait is the second one's.
+let spent = null;
+
 // execute runs one execution and gives the next one, null when none is there.
 async function execute(handle, start, wantsContext) {
   const id = start.id;
   const c = start.ctx ?? {};
-  const controller = new AbortController();
-  let emitted = false; // parts of a list result: a handler that then returns nothing adds none
-  const ctx = {
-    run_id: c.run_id, runId: c.run_id, step: c.step, attempt: c.attempt,
-    idempotency_key: c.idempotency_key, idempotencyKey: c.idempotency_key,
-    deadline: c.deadline ? new Date(c.deadline) : null,
-    workdir: c.workdir, trace: c.trace, signal: controller.signal,
-    get cancelled() { return controller.signal.aborted; },
-    log: (message, level = "info") => send({ t: "log", id, s: "logger", l: level, m: String(message) }),
-    progress: (fraction, note = "") => send({ t: "progress", id, f: Number(fraction), m: String(note) }),
-    emit: (value) => {
-      emitted = true;
-      sendText(encodeOutputs("out", id, [value], true));
-    },
-  };
-  const service = isSource ? new Service(start, controller.signal) : null;
-  current = { id, service, cancel: () => controller.abort(new Error("the execution was cancelled")) };
+  const execution = (current = new Execution(id));
+  const service = isSource ? (execution.service = new Service(start, execution.signal)) : null;
   if (c.workdir) {
-    process.chdir(c.workdir);
-    process.env.TMPDIR = path.join(path.dirname(c.workdir), "tmp");
+    process.chdir(c.workdir); // as it is now: libraries that remember the working directory wrap it
+    process.env.TMPDIR = `${c.workdir.slice(0, c.workdir.lastIndexOf("/"))}/tmp`;
   }
   const inputs = start.in ?? {};
-  for (const item of config.inputs ?? [])
-    if (item.type === "bytes" && typeof inputs[item.name] === "string") inputs[item.name] = Buffer.from(inputs[item.name], "base64");
+  for (const name of bytesInputs) if (typeof inputs[name] === "string") inputs[name] = Buffer.from(inputs[name], "base64");
   let frame;
   const begun = now();
-  const before = process.cpuUsage();
+  const before = spent ?? micros(cpuUsage());
   try {
     if (service) {
-      await untilCancelled(handle(service, inputs), controller.signal);
+      await untilCancelled(handle(service, inputs), execution.signal);
       frame = JSON.stringify({ t: "done", id });
     } else {
-      let result = await (wantsContext ? handle(inputs, ctx) : handle(inputs));
-      if (result === undefined || result === null) result = emitted ? [] : {};
+      let result = await (wantsContext ? handle(inputs, context(execution, c)) : handle(inputs));
+      if (result === undefined || result === null) result = execution.emitted ? [] : {};
       const list = Array.isArray(result);
       frame = encodeOutputs("result", id, list ? result : [result], list);
     }
   } catch (error) {
-    frame = JSON.stringify(controller.signal.aborted ? { t: "fail", id, kind: "cancelled", m: "the execution was cancelled" } : failure(id, error));
+    frame = JSON.stringify(execution.cancelled ? { t: "fail", id, kind: "cancelled", m: "the execution was cancelled" } : failure(id, error));
   }
   flushOut();
   flushErr();
   current = null;
   const took = Math.ceil((now() - begun) * 1e3);
-  const used = process.cpuUsage(before);
-  const next = held ?? take(); // before the end is told: whoever reads that knows whether we wait
+  const next = held ?? (likely ? take() : null); // before the end is told: whoever reads that knows whether we wait
   held = null;
-  sendText(`${frame.slice(0, -1)},"cpu_us":${used.user + used.system},"rss_kb":${process.resourceUsage().maxRSS},"us":${took}${next ? ',"q":true' : ""}}`);
+  const used = resourceUsage();
+  const after = used.userCPUTime + used.systemCPUTime;
+  spent = next ? after : null;
+  sendText(`${frame.slice(0, -1)},"cpu_us":${after - before},"rss_kb":${used.maxRSS},"us":${took}${next ? ',"q":true' : ""}}`);
   return next;
 }
 
@@ -322,27 +369,61 @@ process.on("unhandledRejection", (error) => {
 
 const starts = [];
 let wake = null;
-let buffered = Buffer.alloc(0);
-socket.on("data", (chunk) => {
-  buffered = buffered.length ? Buffer.concat([buffered, chunk]) : chunk;
-  while (buffered.length >= 4) {
-    const n = buffered.readUInt32BE(0);
-    if (buffered.length < 4 + n) break;
-    const message = JSON.parse(buffered.toString("utf8", 4, 4 + n));
-    buffered = buffered.subarray(4 + n);
-    if (message.t === "start") {
+let partial = null; // a message of which not all has come
+let filled = 0;
+
+// receive cuts what comes into messages. They are read where they lie, unless they come in parts.
+function receive(chunk) {
+  for (let at = 0; at < chunk.length; ) {
+    if (!partial) {
+      const there = chunk.length - at;
+      const whole = there < 4 ? 4 : 4 + chunk.readUInt32BE(at);
+      if (there >= whole) {
+        deal(JSON.parse(chunk.toString("utf8", at + 4, at + whole)));
+        at += whole;
+        continue;
+      }
+      partial = Buffer.allocUnsafe(whole);
+      filled = 0;
+    }
+    const n = chunk.copy(partial, filled, at);
+    at += n;
+    filled += n;
+    if (filled < partial.length) continue;
+    const text = partial;
+    partial = null;
+    if (text.length > 4) deal(JSON.parse(text.toString("utf8", 4)));
+    else {
+      chunk = Buffer.concat([text, chunk.subarray(at)]); // the size itself came in parts
+      at = 0;
+    }
+  }
+  return true;
+}
+
+function deal(message) {
+  switch (message.t) {
+    case "start":
+      useful = false;
       starts.push(message);
       wake?.();
-    } else if (message.t === "wake") {
+      break;
+    case "wake": {
+      likely = true;
       const next = take();
       if (next?.id === message.id) {
         starts.push(next);
         wake?.();
       } else held ??= next; // that one was taken back meanwhile; this one is behind a start that is on its way
-    } else if (message.t === "ack") current?.service?.acknowledged(message);
-    else if (message.t === "cancel") current?.cancel();
+      break;
+    }
+    case "ack":
+      current?.service?.acknowledged(message);
+      break;
+    case "cancel":
+      current?.cancel();
   }
-});
+}
 socket.on("end", () => process.exit(0));
 socket.on("error", () => process.exit(0));
 
