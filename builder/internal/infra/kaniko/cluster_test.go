@@ -221,9 +221,11 @@ func (r *rig) handsOff(c *v1.ConfigFile, files map[string]string) {
 	require.Equal(r.t, "65532:65532", c.Config.User)
 }
 
+// TestClusterPython: dependencies and a system package, from mirrors that want credentials.
 func TestClusterPython(t *testing.T) {
-	r := onCluster(t, nil)
-	files := map[string]string{"action.yaml": meta("python3"), "requirements.txt": "six==1.17.0\n", "handler.py": "import six\ndef handle(inputs):\n    return {'words': 1}\n"}
+	var m *mirror
+	r := onCluster(t, func(s *Settings) { m = mirrored(t, s) })
+	files := map[string]string{"action.yaml": meta("python3", "  options: {apt: [hello]}\n"), "requirements.txt": "six==1.17.0\n", "handler.py": "import six\ndef handle(inputs):\n    return {'words': 1}\n"}
 	first, _ := r.build(r.order(files))
 	require.Contains(t, first.Notes, "installed without a lock: `pelton action lock` writes requirements.lock")
 	c, layers, got := r.image(first.Artifact)
@@ -232,6 +234,10 @@ func TestClusterPython(t *testing.T) {
 	require.Contains(t, got["pelton/bundle/bundle.json"], `"interpreter": "python3"`)
 	require.Contains(t, r.packages(first.Artifact), "pkg:pypi/six@1.17.0")
 	require.Empty(t, r.jobs(), "a Job is removed once it is told")
+	require.Contains(t, got, "usr/bin/hello")
+	require.True(t, slices.ContainsFunc(r.packages(first.Artifact), func(p string) bool { return strings.HasPrefix(p, "pkg:deb/debian/hello@") }))
+	require.Equal(t, "Hello, world!\n", r.says(first.Artifact, "hello"))
+	m.leavesNothing(r, "pip.conf", "pelton/deps/six.py")
 
 	same, took := r.build(r.order(files))
 	require.True(t, same.Cached)
@@ -263,7 +269,8 @@ func digestOf(t *testing.T, files map[string]string) string {
 }
 
 func TestClusterNodejs(t *testing.T) {
-	r := onCluster(t, nil)
+	var m *mirror
+	r := onCluster(t, func(s *Settings) { m = mirrored(t, s) })
 	files := map[string]string{"action.yaml": meta("nodejs"), "package.json": `{"type": "module", "dependencies": {"ms": "2.1.3"}}`,
 		"handler.js": "import ms from 'ms'\nexport function handle() { return {words: ms('1s')} }\n"}
 	first, _ := r.build(r.order(files))
@@ -281,6 +288,7 @@ func TestClusterNodejs(t *testing.T) {
 	_, _, got = r.image(typed.Artifact)
 	require.Contains(t, got, "pelton/bundle/code/handler.compiled.mjs")
 	require.Contains(t, got["pelton/bundle/bundle.json"], "code/handler.compiled.mjs")
+	m.leavesNothing(r, "npmrc", "pelton/deps/node_modules/ms/package.json")
 
 	files["handler.ts"] = "export function handle( {\n"
 	e := r.failure(r.order(files))
@@ -383,12 +391,23 @@ func TestClusterDockerfile(t *testing.T) {
 			"assert not os.path.exists('/var/run/secrets/kubernetes.io'), 'a token'\nassert not os.path.exists('/pelton/credentials'), 'credentials'\n"+
 			"print('sees', sorted(os.listdir('/kaniko')), flush=True)\n"+
 			"for top, _, names in os.walk('/kaniko'):\n    for n in names:\n        p = os.path.join(top, n)\n        if os.path.isfile(p) and not p.endswith('look.py'):\n            assert %q + %q not in open(p, errors='ignore').read(), p\n", port, secret[:9], secret[9:]),
-		"Dockerfile": "FROM " + r.s.Images.Python3 + "\nCOPY look.py /look.py\nUSER root\nRUN python3 /look.py && mkdir /made && echo yes >/made/by-the-author\n"}
+		"Dockerfile": "FROM " + r.s.Images.Python3 + "\nCOPY look.py /look.py\nUSER root\nRUN python3 /look.py && mkdir /made && echo yes >/made/by-the-author\nCOPY handler.py /made/\n"}
 	first, _ := r.build(r.order(files))
 	c, _, got := r.image(first.Artifact)
 	r.handsOff(c, got)
 	require.Equal(t, "yes\n", got["made/by-the-author"])
 	require.Equal(t, []string{"/pelton/wrapper", "serve", "--bundle", "/pelton/bundle", "--state", "/tmp/pelton"}, c.Config.Entrypoint)
+
+	same, _ := r.build(r.order(files))
+	require.True(t, same.Cached, "unchanged")
+	require.Equal(t, first.Artifact, same.Artifact)
+	files["handler.py"] += "# changed\n"
+	second, _ := r.build(r.order(files))
+	require.False(t, second.Cached)
+	require.Contains(t, second.Phases, "deps kaniko", "the Dockerfile is built anew: it may use any file")
+	_, _, got = r.image(second.Artifact)
+	require.Equal(t, files["handler.py"], got["made/handler.py"], "by the Dockerfile")
+	require.Equal(t, files["handler.py"], got["pelton/bundle/code/handler.py"])
 
 	files["Dockerfile"] = "FROM " + r.s.Images.Python3 + "\nRUN echo something went wrong && exit 3\n"
 	e := r.failure(r.order(files))
