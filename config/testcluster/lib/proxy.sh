@@ -38,6 +38,7 @@ machine_hosts() {
 		pip_setting index-url
 		pip_setting extra-index-url
 		go_proxy | tr ',|' '\n\n'
+		echo "$PELTON_CLUSTER_DEBIAN_MIRROR" # what base images install from
 		sed -n 's/^\s*\(deb\|URIs:\)\s.*\(https\?:[^ ]*\).*/\2/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null
 	} | sed -nE 's#^https?://([^/@]*@)?([^/:]+).*#\2 private#p' | sort -u
 }
