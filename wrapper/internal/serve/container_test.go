@@ -64,7 +64,8 @@ def handle(inputs):
     return {"text": inputs["text"]}
 `
 
-func startContainer(t *testing.T, handler string) *container {
+// startContainer starts a wrapper on a handler in Python; change makes another bundle of it.
+func startContainer(t *testing.T, handler string, change ...func(bundle map[string]any)) *container {
 	t.Helper()
 	program, err := buildWrapper()
 	require.NoError(t, err)
@@ -72,13 +73,17 @@ func startContainer(t *testing.T, handler string) *container {
 	python, err := exec.LookPath("python3")
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "code"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "code", "handler.py"), []byte(handler), 0o644))
 	item := func(name, kind string) map[string]any {
 		return map[string]any{"name": name, "type": kind, "optional": name == "seconds"}
 	}
-	text, err := json.Marshal(map[string]any{"format": 1, "build": "sha256:00", "action": "echo@1.0", "kind": "Processor", "runtime": "python3", "interpreter": python,
-		"handler": "code/handler.py", "export": "handle", "concurrency": 2, "inputs": []any{item("text", "string"), item("seconds", "float")}, "outputs": []any{item("text", "string")}})
+	bundle := map[string]any{"format": 1, "build": "sha256:00", "action": "echo@1.0", "kind": "Processor", "runtime": "python3", "interpreter": python,
+		"handler": "code/handler.py", "export": "handle", "concurrency": 2, "inputs": []any{item("text", "string"), item("seconds", "float")}, "outputs": []any{item("text", "string")}}
+	for _, c := range change {
+		c(bundle)
+	}
+	text, err := json.Marshal(bundle)
 	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, bundle["handler"].(string)), []byte(handler), 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "bundle.json"), text, 0o644))
 	public, key, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
@@ -144,6 +149,43 @@ func follow(t *testing.T, call grpc.BidiStreamingClient[pb.ToAction, pb.FromActi
 		if m.GetDone() != nil || m.GetFailed() != nil || m.GetUnknown() != nil {
 			return all
 		}
+	}
+}
+
+// TestTheFirstExecutionIsToldWhatComingUpTook: in each isolation, although the language process is started before anybody asks.
+func TestTheFirstExecutionIsToldWhatComingUpTook(t *testing.T) {
+	node, err := exec.LookPath("node")
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		handler string
+		change  func(map[string]any)
+	}{
+		"fork":  {echo, func(b map[string]any) { b["isolation"] = "fork" }},
+		"reuse": {echo, func(b map[string]any) { b["isolation"] = "reuse" }},
+		"fresh": {"exports.handle = (inputs) => ({text: inputs.text})\n", func(b map[string]any) {
+			b["isolation"], b["runtime"], b["interpreter"], b["handler"] = "fork", "nodejs", node, "code/handler.cjs"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := startContainer(t, c.handler, c.change)
+			require.Eventually(t, func() bool { // loaded before anybody asks, as where the route takes its time
+				d, err := c.client.Describe(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+c.good()), &pb.DescribeRequest{})
+				return err == nil && d.GetLoaded()
+			}, 30*time.Second, 10*time.Millisecond)
+			told := func(id string) (kinds []pb.Phase_Kind) {
+				last := int64(0)
+				for _, m := range follow(t, c.start(id, c.good(), map[string][]byte{"text": []byte(`"hi"`)})) {
+					if p := m.GetPhase(); p != nil {
+						kinds = append(kinds, p.Kind)
+						require.GreaterOrEqual(t, p.AtUnixMicros, last, p.Kind)
+						last = p.AtUnixMicros
+					}
+				}
+				return kinds
+			}
+			require.Equal(t, []pb.Phase_Kind{pb.Phase_LAUNCHED, pb.Phase_BOOTED, pb.Phase_LOADED, pb.Phase_STARTED, pb.Phase_RETURNED}, told("x1"))
+			require.Equal(t, []pb.Phase_Kind{pb.Phase_STARTED, pb.Phase_RETURNED}, told("x2"))
+		})
 	}
 }
 

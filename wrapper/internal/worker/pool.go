@@ -40,6 +40,7 @@ type Pool struct {
 	loud   bool          // user code has written past the language's streams: whose line that is shows only where executions go one by one
 	queue  []chan *proc  // executions that wait for a process that is busy for a moment, reuse
 
+	taken   atomic.Bool // somebody has had a process
 	tidying atomic.Bool
 	warming sync.Mutex // held while the warm parent is started
 }
@@ -128,7 +129,7 @@ func (p *Pool) note(pr *proc) {
 type Process struct {
 	Frames  <-chan *frame.Message // closed when the process is gone
 	Exited  <-chan struct{}
-	Booted  time.Time // zero when it was there before
+	Booted  time.Time // when its program was started; zero when it was there before, unless nobody has had a process yet
 	Loaded  time.Time
 	pool    *Pool
 	p       *proc  // reuse and fresh
@@ -267,7 +268,6 @@ func (p *Pool) giveBack(pr *proc) bool {
 
 // awaitLoad waits until user code is loaded; a process that cannot is ended.
 func (p *Pool) awaitLoad(ctx context.Context, pr *proc) error {
-	pr.booted = time.Now()
 	select {
 	case <-pr.ready:
 	case <-ctx.Done():
@@ -338,7 +338,8 @@ func (p *Pool) hand(pr *proc, cold bool, line RawLine) *Process {
 		}
 	}
 	h := &Process{Frames: pr.frames, Exited: pr.exited, pool: p, p: pr, begun: time.Now()}
-	if cold {
+	// The first one waited for the wrapper as a whole to come up, although its process was started ahead.
+	if first := !p.taken.Swap(true); cold || first {
 		h.Booted, h.Loaded = pr.booted, pr.loaded
 	}
 	return h

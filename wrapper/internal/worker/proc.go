@@ -116,6 +116,7 @@ func (c Config) start(mode string) (*proc, error) {
 		p.err.close()
 		return nil, fmt.Errorf("start %s: %w", p.cmd.Path, err)
 	}
+	p.booted = time.Now()
 	limit(p.cmd.Process.Pid, c.MaxFile)
 	p.kin.open(p.cmd.Process.Pid)
 	go p.out.read()

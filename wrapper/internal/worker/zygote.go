@@ -62,7 +62,6 @@ func (p *Pool) parent() (*zygote, error) {
 	if err != nil {
 		return nil, err
 	}
-	pr.booted = time.Now()
 	z = &zygote{p: pr, children: map[string]*child{}}
 	p.mu.Lock()
 	p.zygote = z
