@@ -52,6 +52,7 @@ func WriteBundle(t *testing.T, dir, digest, handler string, concurrency int) {
 type Told struct {
 	mu      sync.Mutex
 	Phases  []string
+	At      map[string]time.Time // of phases
 	Logs    []string
 	Outputs []app.Output
 	ended   []app.Ended
@@ -60,10 +61,17 @@ type Told struct {
 }
 
 // NewTold makes a Told.
-func NewTold() *Told { return &Told{over: make(chan struct{}), logged: make(chan struct{})} }
+func NewTold() *Told {
+	return &Told{At: map[string]time.Time{}, over: make(chan struct{}), logged: make(chan struct{})}
+}
 
 // Phase implements app.Sink.
-func (k *Told) Phase(kind string, _ time.Time) { k.add(func() { k.Phases = append(k.Phases, kind) }) }
+func (k *Told) Phase(kind string, at time.Time) {
+	k.add(func() {
+		k.Phases = append(k.Phases, kind)
+		k.At[kind] = at
+	})
+}
 
 // Log implements app.Sink.
 func (k *Told) Log(l domain.LogLine) {

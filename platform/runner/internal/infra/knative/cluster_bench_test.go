@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -55,8 +52,32 @@ func (k *real) bare(t *testing.T, r *Runner, ns, service, image, kind string, vo
 	}, 3*time.Minute, 100*time.Millisecond)
 }
 
+// coldPhases are those of an attempt whose pod came up for it, in the order in which most are gone through.
+var coldPhases = []string{"queued", "scheduled", "pulled", "launched", "booted", "loaded", "started", "first_byte", "returned"}
+
+// checkPhases: every phase of a cold start is told, once, between what the caller saw as its beginning and its end, and in
+// order. Two come by ways of their own: that the image is there is an event, which may come later than the container
+// starts; the runner hears of the pod while that still loads the code.
+func checkPhases(t *testing.T, k *apptest.Told, begun, ended time.Time) {
+	t.Helper()
+	require.ElementsMatch(t, coldPhases, k.Phases)
+	for _, way := range [][]string{
+		{"queued", "scheduled", "pulled", "first_byte"},
+		{"queued", "scheduled", "launched", "booted", "loaded", "started", "returned"},
+		{"launched", "first_byte"},
+	} {
+		last := begun.Truncate(time.Microsecond) // as the wrapper tells times
+		for _, p := range way {
+			require.False(t, k.At[p].Before(last), "%s comes before what leads to it, of %v from %s: %v", p, way, begun, k.At)
+			last = k.At[p]
+		}
+		require.False(t, last.After(ended), "%v until %s: %v", way, ended, k.At)
+	}
+}
+
 // TestClusterCold measures cold starts and warm calls beside what Knative itself takes: with -test.v it
-// prints them. All services of a round scale to zero together and are called one after the other.
+// prints them. All services of a round scale to zero together and are called one after the other. The phases of each
+// cold start are told.
 func TestClusterCold(t *testing.T) {
 	k := openReal(t)
 	r := k.runner(t, "&max-scale=1")
@@ -65,27 +86,30 @@ func TestClusterCold(t *testing.T) {
 	require.NoError(t, r.Ensure(t.Context(), "acme", b))
 	require.NoError(t, r.Ensure(t.Context(), "acme", reused))
 	ns := r.set.namespaceOf("acme")
-	program := filepath.Join(t.TempDir(), "bare")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/bare")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(out))
-	text, err := os.ReadFile(program)
-	require.NoError(t, err)
-	image := k.image(t, "base/static:1", map[string][]byte{"pelton/wrapper": text})
+	image := k.image(t, "base/static:1", map[string][]byte{"pelton/wrapper": k.program(t, "bare")})
 	k.bare(t, r, ns, "usual", image, "http", true)
 	k.bare(t, r, ns, "lean", image, "http", false)
 	k.bare(t, r, ns, "grpc", image, "grpc", false)
 
 	n := 0
-	run := func(b domain.Build) {
+	run := func(b domain.Build) *apptest.Told {
 		n++
 		sink := apptest.NewTold()
 		r.Start(apptest.Attempt(fmt.Sprint("x", n), b, "x"), sink)
 		require.Equal(t, app.Completed, sink.End(t).Outcome)
 		r.Forget(fmt.Sprint("x", n))
-		if n == 1 {
-			t.Logf("phases: %v", sink.Phases)
+		return sink
+	}
+	since, early := map[string][]time.Duration{}, 0
+	cold := func() {
+		begun := time.Now()
+		sink := run(b)
+		checkPhases(t, sink, begun, time.Now())
+		for _, p := range coldPhases {
+			since[p] = append(since[p], sink.At[p].Sub(begun))
+		}
+		if !sink.At["pulled"].After(sink.At["launched"]) {
+			early++
 		}
 	}
 	get := func(service string) {
@@ -108,7 +132,7 @@ func TestClusterCold(t *testing.T) {
 		name string
 		call func()
 		took []time.Duration
-	}{{"python action", func() { run(b) }, nil}, {"bare HTTP service as it comes", func() { get("usual") }, nil}, {"bare HTTP service without volumes", func() { get("lean") }, nil}}
+	}{{"python action", cold, nil}, {"bare HTTP service as it comes", func() { get("usual") }, nil}, {"bare HTTP service without volumes", func() { get("lean") }, nil}}
 	for round := range 10 {
 		require.Eventually(t, func() bool { return k.allAtZero(r, ns) }, 3*time.Minute, 200*time.Millisecond, "they scale to zero")
 		for i := range calls {
@@ -121,6 +145,12 @@ func TestClusterCold(t *testing.T) {
 	for _, c := range calls {
 		t.Logf("cold start of a %s: median %s of %v", c.name, median(c.took), rounded(c.took))
 	}
+	line := ""
+	for _, p := range coldPhases {
+		line += fmt.Sprintf(" %s %s", p, median(since[p]).Round(time.Millisecond))
+	}
+	t.Logf("phases of a cold start, medians after its beginning:%s; the image was there before its container began %d times of %d", line, early, len(since["pulled"]))
+	require.Positive(t, early)
 	warm := []struct {
 		name string
 		call func()

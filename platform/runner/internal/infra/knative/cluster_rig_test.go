@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -182,6 +183,19 @@ func (k *real) wrapper(t *testing.T) []byte {
 	program, err := buildWrapper()
 	require.NoError(t, err)
 	text, err := os.ReadFile(program)
+	require.NoError(t, err)
+	return text
+}
+
+// program compiles one of testdata's programs for a container of nothing else.
+func (k *real) program(t *testing.T, name string) []byte {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", file, "./testdata/"+name)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	return text
 }
