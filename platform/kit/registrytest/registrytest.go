@@ -4,6 +4,7 @@ package registrytest
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
@@ -18,11 +19,12 @@ import (
 	"github.com/pelton-run/pelton/platform/kit/testserver"
 )
 
-// Server is a registry of this process. It speaks plain HTTP and lets images be deleted.
+// Server is a registry of this process. It lets images be deleted.
 type Server struct {
 	Addr     string // host:port
 	User     string // "" = everybody may read and write
 	Password string
+	CA       string // file with the authority of its certificate in PEM, "" = it speaks plain HTTP
 
 	dir  string
 	cmd  *exec.Cmd
@@ -48,21 +50,67 @@ func Guarded(t testing.TB) *Server {
 	return s
 }
 
+// Secured is a server of the test's own at an address of this machine, that only one user may read and write. Its
+// certificate is that of an authority of its own.
+func Secured(t testing.TB, address string) *Server {
+	t.Helper()
+	s, err := prepare("pelton", address)
+	if err == nil {
+		s.CA = filepath.Join(s.dir, "ca.crt")
+		t.Cleanup(s.Close)
+		if err = certify(s.dir, address); err == nil {
+			err = s.start(t.Context())
+		}
+	}
+	if err != nil {
+		t.Fatalf("no image registry for tests: %v", err)
+	}
+	return s
+}
+
+// Login is what `docker login` writes, with any password.
+func (s *Server) Login(password string) []byte {
+	return fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, s.Addr, base64.StdEncoding.EncodeToString([]byte(s.User+":"+password)))
+}
+
+// Trusted has a container runtime trust the server, as its administrator tells every node's; certs is containerd's folder certs.d.
+func (s *Server) Trusted(t testing.TB, certs string) {
+	t.Helper()
+	dir := filepath.Join(certs, s.Addr)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "hosts.toml"), fmt.Appendf(nil, "server = \"https://%[1]s\"\n[host.\"https://%[1]s\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = %[2]q\n", s.Addr, s.CA), 0o644)
+	}
+	if err != nil {
+		t.Fatalf("the container runtime is not told of the registry: %v", err)
+	}
+}
+
 const settings = `version: 0.1
 log: {level: error, accesslog: {disabled: true}}
 storage:
   filesystem: {rootdirectory: %s}
   delete: {enabled: true}
-http: {addr: %q}
+http: {addr: %q%s}
 `
 
 // Start starts a server and returns once it answers. user is who may use it, "" for everybody.
 func Start(ctx context.Context, user string) (*Server, error) {
-	program, err := exec.LookPath("docker-registry")
+	s, err := prepare(user, "127.0.0.1")
 	if err != nil {
-		return nil, fmt.Errorf("docker-registry is missing: sudo apt-get install docker-registry")
+		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err := s.start(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare finds a free port of an address, and a folder.
+func prepare(user, address string) (*Server, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
 		return nil, err
 	}
@@ -72,16 +120,19 @@ func Start(ctx context.Context, user string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Addr: addr, User: user, dir: dir, done: make(chan struct{})}
-	if err := s.start(ctx, program); err != nil {
-		s.Close()
-		return nil, err
-	}
-	return s, nil
+	return &Server{Addr: addr, User: user, dir: dir, done: make(chan struct{})}, nil
 }
 
-func (s *Server) start(ctx context.Context, program string) error {
-	text := fmt.Sprintf(settings, filepath.Join(s.dir, "data"), s.Addr)
+func (s *Server) start(ctx context.Context) error {
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		return fmt.Errorf("docker-registry is missing: sudo apt-get install docker-registry")
+	}
+	tls := ""
+	if s.CA != "" {
+		tls = fmt.Sprintf(", tls: {certificate: %[1]s/server.crt, key: %[1]s/server.key}", s.dir)
+	}
+	text := fmt.Sprintf(settings, filepath.Join(s.dir, "data"), s.Addr, tls)
 	if s.User != "" {
 		s.Password = testserver.Secret()
 		hash, err := bcrypt.GenerateFromPassword([]byte(s.Password), bcrypt.MinCost)
@@ -140,8 +191,7 @@ func (s *Server) Credentials(t testing.TB, password string) string {
 		password = s.Password
 	}
 	file := filepath.Join(t.TempDir(), "config.json")
-	text := fmt.Sprintf(`{"auths": {%q: {"username": %q, "password": %q}}}`, s.Addr, s.User, password)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, s.Login(password), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
