@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bytes"
+	"crypto/rand"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -178,6 +181,83 @@ func TestBackup(t *testing.T) {
 	r, err = q.WaitRun(ctx, r.ID)
 	require.NoError(t, err)
 	require.Equal(t, "completed", r.State)
+}
+
+// TestBackupHoldsRemoval: while a backup is being written, neither a run past its retention goes nor a file that nothing
+// mentions any more; both do once it has come to its end.
+func TestBackupHoldsRemoval(t *testing.T) {
+	settings := filepath.Join(t.TempDir(), "settings.yaml")
+	write(t, settings, "runner: {retention: {files: 2s, every: 1s}}\n")
+	p := start(t, "--config", settings)
+	deploy(t, p, workspace(t, map[string]string{
+		"workflows/brief.yaml": workflowYAML("brief", "  retention: 2s\n  inputs: [{name: doc, type: file}]\n  steps:\n    - {id: ok, wait: {signal: ok}}\n"),
+		"workflows/keep.yaml":  workflowYAML("keep", "  inputs: [{name: doc, type: file}]\n  steps:\n    - {id: ok, wait: {signal: ok}}\n"),
+	}), "keep")
+	ctx := deadline(t, 3*time.Minute)
+	require.NoError(t, p.WaitLive(ctx, "brief"))
+	upload := func(text io.Reader) (doc map[string]any) {
+		resp, err := p.Do(ctx, http.MethodPost, "/runner/v1/projects/default/files?name=a", "application/octet-stream", text)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		require.Equal(t, http.StatusCreated, resp.StatusCode)
+		require.NoError(t, json.NewDecoder(resp.Body).Decode(&doc))
+		return doc
+	}
+	begin := func(workflow string, doc map[string]any) string {
+		r, err := p.StartRun(ctx, workflow, map[string]any{"doc": doc})
+		require.NoError(t, err)
+		return r.ID
+	}
+	there := func(path string) (bool, error) {
+		resp, err := p.Do(ctx, http.MethodGet, "/runner/v1/projects/default/"+path, "", nil)
+		if err != nil {
+			return false, err
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK, nil
+	}
+	// More than a pipe and what is before it take: the backup stands still until somebody reads on.
+	begin("keep", upload(io.LimitReader(rand.Reader, 16<<20)))
+	doc := upload(strings.NewReader("soon of no use"))
+	run := begin("brief", doc)
+
+	cmd, err := harness.AdmCommand(ctx, p.Options(), "backup", "-")
+	require.NoError(t, err)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var file bytes.Buffer
+	_, err = io.CopyN(&file, out, 1<<20) // it is at the files
+	require.NoError(t, err, "%s", said.String())
+	require.NoError(t, p.JSON(ctx, http.MethodPost, "/runner/v1/projects/default/runs/"+run+"/signals/ok", map[string]any{}, nil))
+	_, err = p.WaitRun(ctx, run)
+	require.NoError(t, err)
+	blob := "files/" + doc["$file"].(string)
+	wait(ctx, t, 8*time.Second) // several sweeps would have come, and have removed first the run, then its file
+	for _, path := range []string{"runs/" + run, blob} {
+		ok, err := there(path)
+		require.NoError(t, err)
+		require.True(t, ok, "%s is kept while the backup is written", path)
+	}
+	_, err = io.Copy(&file, out)
+	require.NoError(t, err)
+	require.NoError(t, cmd.Wait(), "%s", said.String())
+	for _, path := range []string{"runs/" + run, blob} {
+		require.NoError(t, harness.Until(ctx, path+" is removed after the backup", func() (bool, error) {
+			ok, err := there(path)
+			return !ok, err
+		}))
+	}
+
+	o := harness.Options{Home: newHome(t), Files: filestore(t), Split: backends(t)}
+	require.NoError(t, os.Chmod(o.Home, 0o755))
+	whole := filepath.Join(t.TempDir(), "whole.pelton")
+	require.NoError(t, os.WriteFile(whole, file.Bytes(), 0o600))
+	text, err := harness.Adm(ctx, o, "restore", whole)
+	require.NoError(t, err, "%s", text)
+	require.Contains(t, text, "2 runs, ")
 }
 
 // TestRestoreRefuses: what cannot be restored is told before anything is written.

@@ -175,9 +175,19 @@ func (p *Platform) Peltond(ctx context.Context, args ...string) (string, error) 
 // Adm runs a command of pelton-adm on the data that a platform of these options has, or will have, and
 // gives what it prints.
 func Adm(ctx context.Context, o Options, args ...string) (string, error) {
-	bin, err := Bin()
+	cmd, err := AdmCommand(ctx, o, args...)
 	if err != nil {
 		return "", err
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// AdmCommand is what Adm runs, to be started by the caller.
+func AdmCommand(ctx context.Context, o Options, args ...string) (*exec.Cmd, error) {
+	bin, err := Bin()
+	if err != nil {
+		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "pelton-adm"), args...)
 	cmd.Env = append(append(os.Environ(), "PELTON_HOME="+o.Home), o.Env...)
@@ -189,14 +199,13 @@ func Adm(ctx context.Context, o Options, args ...string) (string, error) {
 		for _, service := range Services {
 			u, err := url.Parse(o.Split.Store(service))
 			if err != nil {
-				return "", err
+				return nil, err
 			}
 			u.Path += "pelton_" + service
 			cmd.Env = append(cmd.Env, "PELTON_STORE="+o.Split.Store(service), "PELTON_STORES_"+strings.ToUpper(service)+"="+u.String())
 		}
 	}
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return cmd, nil
 }
 
 // Options are those that the platform was started with, its home filled in.
