@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -60,13 +61,16 @@ spec:
 `
 
 // TestClusterInstall: an installation on a cluster becomes ready, doctor finds it well, the examples work
-// through its ingress, it outlives the death of a runner and an upgrade, and goes without a trace.
+// through its ingress, it outlives the death of a runner and an upgrade, and goes without a trace. Its own image and those that it
+// builds lie in a registry that wants credentials.
 func TestClusterInstall(t *testing.T) {
 	if os.Getenv("PELTON_CLUSTER_KUBECONFIG") == "" {
 		t.Skip("needs a cluster: make test-cluster")
 	}
+	registry := privateRegistry(t) // it outlives the installation
 	p := newPlace(t)
 	p.edge()
+	p.private(registry)
 	examples := filepath.Join("..", "..", "functions", "examples")
 	p.serve(map[string]string{"marks/actions/marker/action.yaml": markerAction, "marks/actions/marker/handler.py": markerHandler, "marks/workflows/marks.yaml": marksWorkflow, "marks/workflows/asks.yaml": asksWorkflow},
 		filepath.Join(examples, "hello"), filepath.Join(examples, "weather-report"))
@@ -85,7 +89,7 @@ func TestClusterInstall(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *place)
-	}{{"examples", examplesWork}, {"fence", runnerIsFenced}, {"zero", scaleToZero}, {"doctor", doctorIsPleased}, {"faults", doctorTellsFaults}, {"first rights", nothingForbidden}, {"kill", killRunner}, {"upgrade", upgradeKeepsAnswering(values)}, {"backup", func(t *testing.T, p *place) { backUp(t, p, &k) }},
+	}{{"examples", examplesWork}, {"registry", registryIsPrivate}, {"fence", runnerIsFenced}, {"zero", scaleToZero}, {"doctor", doctorIsPleased}, {"faults", doctorTellsFaults}, {"first rights", nothingForbidden}, {"kill", killRunner}, {"upgrade", upgradeKeepsAnswering(values)}, {"backup", func(t *testing.T, p *place) { backUp(t, p, &k) }},
 		{"rights", nothingForbidden}, {"uninstall", uninstallLeavesKeys}, {"restore", func(t *testing.T, p *place) { restoreElsewhere(t, p, &k) }}} {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, p) }) {
 			return
@@ -292,12 +296,17 @@ func doctorTellsFaults(t *testing.T, p *place) {
 	}
 	set(ctx, "null")
 	t.Cleanup(func() { set(p.t.Context(), `"enabled"`) })
+	image, file := p.loseImage(ctx, t), p.loseFile(ctx, t)
 	said, err := p.adm("doctor", "pelton", "-n", p.ns)
 	require.ErrorContains(t, err, "exit code 1")
 	t.Log(said)
 	require.Regexp(t, `(?m)^warn\S* +features of Knative Serving +off: `+flag, said)
 	require.Regexp(t, `(?m)^wrong +database of studio +.*does not let \S+pelton_studio in`, said)
 	require.Regexp(t, `(?m)^wrong +broker as runner `, said)
+	require.Regexp(t, `(?m)^wrong +files of runs +1 of \d+ files that runs mention are not in the filestore: default `+file+`$`, said)
+	require.Regexp(t, `(?m)^wrong +builds +1 builds that live deployments or unfinished runs need are not in the registry: `+regexp.QuoteMeta(image)+`$`, said)
+	require.Regexp(t, `(?m)^ok +filestore `, said)
+	require.Regexp(t, `(?m)^ok +registry `, said)
 	require.Regexp(t, `(?m)^ok +database of runner `, said)
 	require.Regexp(t, `(?m)^ok +ingress: 300 calls at once `, said)
 }
@@ -376,7 +385,7 @@ func upgradeKeepsAnswering(values string) func(*testing.T, *place) {
 	return func(t *testing.T, p *place) {
 		ctx := deadline(t, 8*time.Minute)
 		secrets := p.secrets(ctx, t)
-		image := p.again(ctx, t)
+		image := p.image(ctx, t, p.ns)
 		stop, done := make(chan struct{}), make(chan struct{})
 		calls, failed := 0, []string{}
 		go func() {

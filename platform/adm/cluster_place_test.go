@@ -19,9 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
@@ -36,6 +33,7 @@ import (
 	"github.com/pelton-run/pelton/platform/adm/install"
 	"github.com/pelton-run/pelton/platform/e2e/harness"
 	"github.com/pelton-run/pelton/platform/kit/id"
+	"github.com/pelton-run/pelton/platform/kit/registrytest"
 )
 
 // place is where a test installs: namespaces, databases and names of its own on the cluster of
@@ -48,6 +46,9 @@ type place struct {
 	db   *url.URL // a superuser of PostgreSQL
 	git  string   // URL of the repository that the test serves
 	dir  string   // its working tree
+	// registry is where images are, if it wants credentials; executor is the platform's.
+	registry *registrytest.Server
+	executor string
 	// p speaks to the installation through its ingress.
 	p *harness.Platform
 
@@ -67,7 +68,7 @@ func newPlace(t *testing.T) *place {
 	t.Helper()
 	cfg, err := install.Access{Kubeconfig: env(t, "PELTON_CLUSTER_KUBECONFIG")}.Config()
 	require.NoError(t, err)
-	p := &place{t: t, ns: "inst-" + strings.ReplaceAll(id.New(), "-", "")[24:], marks: map[string]int{}}
+	p := &place{t: t, ns: "inst-" + strings.ReplaceAll(id.New(), "-", "")[24:], executor: env(t, "PELTON_CLUSTER_EXECUTOR"), marks: map[string]int{}}
 	p.kube, err = kubernetes.NewForConfig(cfg)
 	require.NoError(t, err)
 	p.dyn, err = dynamic.NewForConfig(cfg)
@@ -116,7 +117,7 @@ func (p *place) values(more map[string]any) string {
 	}
 	registry, bases := env(t, "PELTON_CLUSTER_REGISTRY"), env(t, "PELTON_CLUSTER_BASES")
 	v := map[string]any{
-		"image":     map[string]any{"reference": env(t, "PELTON_CLUSTER_EXECUTOR")},
+		"image":     map[string]any{"reference": p.executor},
 		"publicURL": "http://" + p.ns + ".example.com",
 		"ingress":   map[string]any{"className": p.ns},
 		"postgresql": map[string]any{"host": p.db.Hostname(), "port": p.db.Port(), "sslmode": "disable", "prefix": p.prefix(),
@@ -134,6 +135,13 @@ func (p *place) values(more map[string]any) string {
 		services[s] = map[string]any{"resources": map[string]any{"requests": map[string]any{"cpu": "5m", "memory": "48Mi"}}}
 	}
 	v["services"] = services
+	if p.registry != nil {
+		pem, err := os.ReadFile(p.registry.CA)
+		require.NoError(t, err)
+		v["caBundle"] = string(pem)
+		v["image"] = map[string]any{"reference": p.executor, "pullSecret": imagePull}
+		v["registry"] = map[string]any{"address": p.registry.Addr + "/" + p.ns, "insecure": []any{registry}, "credentialsSecret": registryPush, "pullSecret": registryPull}
+	}
 	for k, x := range more {
 		if m, ok := v[k].(map[string]any); ok {
 			for k, x := range x.(map[string]any) {
@@ -377,27 +385,4 @@ func deadline(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// again is the image under another digest, as a newer version is.
-func (p *place) again(ctx context.Context, t *testing.T) string {
-	t.Helper()
-	ref, err := name.NewDigest(env(t, "PELTON_CLUSTER_EXECUTOR"), name.Insecure)
-	require.NoError(t, err)
-	img, err := remote.Image(ref, remote.WithContext(ctx))
-	require.NoError(t, err)
-	cfg, err := img.ConfigFile()
-	require.NoError(t, err)
-	cfg = cfg.DeepCopy()
-	if cfg.Config.Labels == nil {
-		cfg.Config.Labels = map[string]string{}
-	}
-	cfg.Config.Labels["org.pelton.test"] = p.ns
-	img, err = mutate.ConfigFile(img, cfg)
-	require.NoError(t, err)
-	tag := ref.Context().Tag(p.ns)
-	require.NoError(t, remote.Write(tag, img, remote.WithContext(ctx)))
-	d, err := img.Digest()
-	require.NoError(t, err)
-	return ref.Context().Digest(d.String()).String()
 }

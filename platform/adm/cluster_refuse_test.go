@@ -175,6 +175,8 @@ func TestClusterInstallRefuses(t *testing.T) {
 	}
 	missing := env(t, "PELTON_CLUSTER_REGISTRY") + "/" + p.ns + "/none@sha256:" + strings.Repeat("0", 64)
 	refused("there is no image "+missing+": see image.reference", "image.reference="+missing)
+	private := privateRegistry(t).Addr + "/pelton/pelton@sha256:" + strings.Repeat("0", 64)
+	refused("the registry does not let the node pull "+private+": see image.pullSecret", "image.reference="+private)
 	refused("no node takes the pod: ", "nodeSelector.disk=none")
 	refused(" does not let "+p.db.User.Username()+" in (", "postgresql.adminPassword=wrong")
 	refused("rabbitmq: the broker at ", "rabbitmq.adminPassword=wrong")
