@@ -61,6 +61,9 @@ func (c call) try() error {
 	if err := stream.Send(&pb.ToAction{ExecutionId: c.Name, Token: c.Token, Body: &pb.ToAction_Start{Start: start}}); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
+	if err := stream.CloseSend(); err != nil { // proxies pass a refusal on only to a caller that has nothing more to say
+		return err
+	}
 	for {
 		m, err := stream.Recv()
 		switch {
