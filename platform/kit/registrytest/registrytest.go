@@ -78,9 +78,9 @@ func (s *Server) Trusted(t testing.TB, certs string) {
 	t.Helper()
 	dir := filepath.Join(certs, s.Addr)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	err := os.MkdirAll(dir, 0o755)
+	err := os.MkdirAll(dir, 0o700)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "hosts.toml"), fmt.Appendf(nil, "server = \"https://%[1]s\"\n[host.\"https://%[1]s\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = %[2]q\n", s.Addr, s.CA), 0o644)
+		err = os.WriteFile(filepath.Join(dir, "hosts.toml"), fmt.Appendf(nil, "server = \"https://%[1]s\"\n[host.\"https://%[1]s\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = %[2]q\n", s.Addr, s.CA), 0o600)
 	}
 	if err != nil {
 		t.Fatalf("the container runtime is not told of the registry: %v", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -97,7 +98,7 @@ func guard(t *testing.T, node, from, basic string, calls *atomic.Int64) *url.URL
 			r.Out.SetBasicAuth(u.User.Username(), password)
 		}
 	}}
-	l, err := net.Listen("tcp", node+":0") //nolint:noctx // as servers of tests do
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", node+":0")
 	require.NoError(t, err)
 	server := &httptest.Server{Listener: l, Config: &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Basic "+basic {
@@ -203,7 +204,7 @@ func holds(t testing.TB, in io.Reader, words [][]byte) (out [][]byte) {
 				out = append(out, w)
 			}
 		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // io.ReadFull gives these as they are
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return out
 		}
 		require.NoError(t, err)
