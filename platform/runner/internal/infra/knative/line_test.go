@@ -73,11 +73,16 @@ func TestATokenIsSignedAnewForACallAfterARefusal(t *testing.T) {
 
 // TestAnExecutionInLineIsNotLost when a pod of its build goes meanwhile.
 func TestAnExecutionInLineIsNotLost(t *testing.T) {
-	s, r, b := ready(t, echoes)
+	program, err := buildWrapper()
+	require.NoError(t, err)
+	s := newSite(t, program)
+	s.times.start = 6 * time.Second // the token stays good for a while after the probe on a crowded machine, too
+	r, b := s.runner(t), s.build(t, echoes)
+	require.NoError(t, r.Ensure(t.Context(), "acme", b))
 	k := apptest.NewTold()
 	u := s.held(r, apptest.Attempt("x1", b, "hi"), k)
 	pods := s.kube.CoreV1().Pods("pelton-acme")
-	_, err := pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "pelton-acme", UID: "p", Labels: map[string]string{labelManaged: "pelton", labelInstallation: "pelton", labelRole: roleService, labelBuild: shortBuild(b.Digest)}}}, metav1.CreateOptions{})
+	_, err = pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "pelton-acme", UID: "p", Labels: map[string]string{labelManaged: "pelton", labelInstallation: "pelton", labelRole: roleService, labelBuild: shortBuild(b.Digest)}}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	s.sees(r, "p")
 	require.NoError(t, pods.Delete(t.Context(), "p", metav1.DeleteOptions{}))
