@@ -248,7 +248,7 @@ func TestClusterPython(t *testing.T) {
 	second, took := r.build(r.order(files))
 	t.Logf("code alone: %s", took)
 	require.False(t, second.Cached)
-	require.NotContains(t, second.Phases, "deps kaniko", "no Job")
+	require.NotContains(t, second.Phases, "deps push", "no Job")
 	_, changed, _ := r.image(second.Artifact)
 	require.Equal(t, layers[:len(layers)-1], changed[:len(changed)-1])
 	require.NotEqual(t, layers[len(layers)-1], changed[len(changed)-1])
@@ -404,7 +404,7 @@ func TestClusterDockerfile(t *testing.T) {
 	files["handler.py"] += "# changed\n"
 	second, _ := r.build(r.order(files))
 	require.False(t, second.Cached)
-	require.Contains(t, second.Phases, "deps kaniko", "the Dockerfile is built anew: it may use any file")
+	require.Contains(t, second.Phases, "deps push", "the Dockerfile is built anew: it may use any file")
 	_, _, got = r.image(second.Artifact)
 	require.Equal(t, files["handler.py"], got["made/handler.py"], "by the Dockerfile")
 	require.Equal(t, files["handler.py"], got["pelton/bundle/code/handler.py"])

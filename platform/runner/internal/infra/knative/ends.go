@@ -19,12 +19,18 @@ const (
 	failsToken              // the instance refuses the token: it is too old, or the clocks differ
 )
 
+// withoutTrailers is what a gRPC client says of a refusal that a proxy has cut in two. A server sends one as a single frame,
+// headers that are the end, too; activator and queue-proxy (httputil.ReverseProxy with a negative FlushInterval) flush headers
+// by a timer, now and then before they know of the end, which then comes bare. What an execution that began sends
+// has messages, and trailers after them. The wrapper refuses calls for their token alone.
+const withoutTrailers = "server closed the stream without sending trailers"
+
 func classify(err error, sent bool) startFails {
 	st, _ := status.FromError(err)
 	switch {
 	case !sent:
 		return failsUnsent
-	case st.Code() == codes.Unauthenticated:
+	case st.Code() == codes.Unauthenticated || st.Code() == codes.Internal && strings.Contains(st.Message(), withoutTrailers):
 		return failsToken
 	case st.Code() == codes.Unimplemented && strings.Contains(st.Message(), "404"):
 		return failsNoRoute

@@ -84,6 +84,8 @@ func TestHowCallsEnd(t *testing.T) {
 	require.Equal(t, failsUnsent, classify(status.Error(codes.Unavailable, "connection refused"), false))
 	require.Equal(t, failsNoRoute, classify(status.Error(codes.Unimplemented, "unexpected HTTP status code received from server: 404 (Not Found)"), true))
 	require.Equal(t, failsToken, classify(status.Error(codes.Unauthenticated, "the token is not valid"), true))
+	require.Equal(t, failsToken, classify(status.Error(codes.Internal, "server closed the stream without sending trailers"), true))
+	require.Equal(t, failsUnsure, classify(status.Error(codes.Internal, "stream terminated by RST_STREAM"), true))
 	require.Equal(t, failsBusy, classify(status.Error(codes.Unavailable, "unexpected HTTP status code received from server: 503 (Service Unavailable)"), true))
 	require.Equal(t, failsUnsure, classify(status.Error(codes.Unavailable, "unexpected HTTP status code received from server: 502 (Bad Gateway)"), true))
 	overlong := status.Error(codes.ResourceExhausted, "grpc: received message larger than max (1701934437 vs. 4194304)")
