@@ -67,6 +67,7 @@ func TestClusterExecutions(t *testing.T) {
 		k.log.await(t, "begin/kill")
 		ns := r.set.namespaceOf("acme")
 		for _, u := range r.backends["acme/"+b.Digest].lane(roleService).inFlight() {
+			require.Eventually(t, u.hasBegun, 10*time.Second, time.Millisecond, "its handler may be quicker than the word of where it is")
 			require.NoError(t, r.cluster.kube.CoreV1().Pods(ns).Delete(t.Context(), u.instance, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))}))
 		}
 		require.Equal(t, app.Lost, sink.End(t).Outcome)
