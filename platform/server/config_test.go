@@ -93,6 +93,7 @@ func TestDeployerSettings(t *testing.T) {
 	for deployer, says := range map[string]string{
 		"knative:": "",
 		"knative:?namespace=team-{project}&gateway=10.0.0.1:80&max-scale=3": "",
+		"knative:?pull-credentials=/of/the/runner/alone":                    "",
 		"docker:":              "deployer: is docker: (this version knows process: and knative:)",
 		"knative:?max-scale=x": `deployer.max-scale: is "x" (give a number from 1 to 1000)`,
 	} {

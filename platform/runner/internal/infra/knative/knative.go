@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 	"github.com/pelton-run/pelton/platform/runner/internal/infra/actiongrpc"
@@ -98,6 +99,10 @@ var (
 // Open makes a Runner and begins to watch the cluster. A cluster that is away is no error: what needs
 // it says so, and tries again.
 func Open(cfg Config) (*Runner, error) {
+	// Not with the other settings: every service and pelton-adm have these, but the file is the runner's alone.
+	if _, err := cfg.Settings.readPullCredentials(); err != nil {
+		return nil, fault.InvalidField("deployer.pull-credentials", err.Error(), "give a file as `docker login` writes it: {\"auths\": {\"HOST\": {\"auth\": …}}}")
+	}
 	key, err := actiongrpc.OpenKey(cfg.KeyDir)
 	if err != nil {
 		return nil, err

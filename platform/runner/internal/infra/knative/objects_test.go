@@ -180,16 +180,14 @@ func TestSettings(t *testing.T) {
 	require.False(t, s.Isolate)
 	require.Equal(t, "pelton", settings(t, "knative:").Installation)
 	for text, want := range map[string]string{
-		"process:":                                       "deployer: is \"process:\"",
-		"knative:x":                                      "deployer: is \"knative:x\"",
-		"knative:?max-scale=0":                           "deployer.max-scale: is \"0\" (give a number from 1 to 1000)",
-		"knative:?namespace=pelton":                      "deployer.namespace: is \"pelton\"",
-		"knative:?gateway=host":                          "deployer.gateway: is \"host\" (give HOST:PORT",
-		"knative:?timeout=soon":                          "deployer.timeout: is \"soon\" (give a time from 1s to 24h0m0s",
-		"knative:?memory=much":                           "deployer.memory: is \"much\"",
-		"knative:?network-policy=perhaps":                "deployer.network-policy: is \"perhaps\" (give true or false)",
-		"knative:?pull-credentials=/nowhere/config.json": "deployer.pull-credentials: open /nowhere/config.json: no such file or directory (give a file as `docker login` writes it",
-		"knative:?pull-credentials=objects_test.go":      "deployer.pull-credentials: objects_test.go names no registry under auths",
+		"process:":                        "deployer: is \"process:\"",
+		"knative:x":                       "deployer: is \"knative:x\"",
+		"knative:?max-scale=0":            "deployer.max-scale: is \"0\" (give a number from 1 to 1000)",
+		"knative:?namespace=pelton":       "deployer.namespace: is \"pelton\"",
+		"knative:?gateway=host":           "deployer.gateway: is \"host\" (give HOST:PORT",
+		"knative:?timeout=soon":           "deployer.timeout: is \"soon\" (give a time from 1s to 24h0m0s",
+		"knative:?memory=much":            "deployer.memory: is \"much\"",
+		"knative:?network-policy=perhaps": "deployer.network-policy: is \"perhaps\" (give true or false)",
 		"knative:?pull-credentials=testdata/pull.json&pull-secret=own": "deployer.pull-secret: is given beside pull-credentials (give one of them)",
 		"knative:?platform-networks=10.0.0.1":                          "deployer.platform-networks: holds \"10.0.0.1\"",
 		"knative:?min-scale=5&max-scale=2":                             "deployer.min-scale: is 5 while max-scale is 2",
@@ -201,6 +199,18 @@ func TestSettings(t *testing.T) {
 	} {
 		_, err := Parse("deployer", text)
 		require.ErrorContains(t, err, want, text)
+		require.True(t, fault.Is(err, fault.Invalid))
+	}
+}
+
+// TestPullCredentialsAreTheRunnersAlone: the other services have its settings, and not the file.
+func TestPullCredentialsAreTheRunnersAlone(t *testing.T) {
+	for file, want := range map[string]string{
+		"/nowhere/config.json": "deployer.pull-credentials: open /nowhere/config.json: no such file or directory (give a file as `docker login` writes it",
+		"objects_test.go":      "deployer.pull-credentials: objects_test.go names no registry under auths",
+	} {
+		_, err := Open(Config{Settings: *settings(t, "knative:?pull-credentials="+file), KeyDir: t.TempDir()})
+		require.ErrorContains(t, err, want)
 		require.True(t, fault.Is(err, fault.Invalid))
 	}
 }

@@ -123,9 +123,6 @@ func Parse(path, text string) (Settings, error) {
 			r.bad("platform-networks", "holds "+strconv.Quote(n), "give networks such as 10.0.0.0/24, separated by commas")
 		}
 	}
-	if _, err := s.readPullCredentials(); err != nil {
-		r.bad("pull-credentials", err.Error(), "give a file as `docker login` writes it: {\"auths\": {\"HOST\": {\"auth\": …}}}")
-	}
 	if s.PullCredentials != "" && s.PullSecret != "" {
 		r.bad("pull-secret", "is given beside pull-credentials", "give one of them")
 	}
