@@ -167,7 +167,7 @@ func (i *instance) run(inputs map[string]string) outcome {
 	for k, v := range inputs {
 		in[k] = []byte(v)
 	}
-	return i.collect(i.send(&pb.Start{Inputs: in, Attempt: 1, DeadlineUnixMs: time.Now().Add(20 * time.Second).UnixMilli()}))
+	return i.collect(i.send(&pb.Start{Inputs: in, Attempt: 1, DeadlineUnixMs: time.Now().Add(time.Minute).UnixMilli()}))
 }
 
 func item(name, typ string) map[string]any { return map[string]any{"name": name, "type": typ} }
