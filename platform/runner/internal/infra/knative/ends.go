@@ -21,16 +21,18 @@ const (
 
 // withoutTrailers is what a gRPC client says of a refusal that a proxy has cut in two. A server sends one as a single frame,
 // headers that are the end, too; activator and queue-proxy (httputil.ReverseProxy with a negative FlushInterval) flush headers
-// by a timer, now and then before they know of the end, which then comes bare. What an execution that began sends
-// has messages, and trailers after them. The wrapper refuses calls for their token alone.
+// by a timer, now and then before they know of the end, which then comes bare. A proxy that ends the call of an
+// instance that has died in that way instead of breaking it looks the same.
 const withoutTrailers = "server closed the stream without sending trailers"
 
-func classify(err error, sent bool) startFails {
+// classify tells what a call's end means; stale tells that its token was good no more by then, which an instance that got
+// the call that late has refused.
+func classify(err error, sent, stale bool) startFails {
 	st, _ := status.FromError(err)
 	switch {
 	case !sent:
 		return failsUnsent
-	case st.Code() == codes.Unauthenticated || st.Code() == codes.Internal && strings.Contains(st.Message(), withoutTrailers):
+	case st.Code() == codes.Unauthenticated || stale && st.Code() == codes.Internal && strings.Contains(st.Message(), withoutTrailers):
 		return failsToken
 	case st.Code() == codes.Unimplemented && strings.Contains(st.Message(), "404"):
 		return failsNoRoute

@@ -226,7 +226,7 @@ func (u *run) carryAt(p *pod, sent *bool) bool {
 	case res == resAgain && err == nil:
 		return false
 	}
-	switch fails := classify(err, left); fails {
+	switch fails := classify(err, left, u.stale()); fails {
 	case failsUnsent, failsToken, failsNoRoute, failsBusy:
 		if !u.hasBegun() {
 			if fails == failsToken {

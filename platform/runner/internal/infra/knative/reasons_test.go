@@ -81,13 +81,15 @@ func TestErrorsOfTheClusterInWords(t *testing.T) {
 }
 
 func TestHowCallsEnd(t *testing.T) {
-	require.Equal(t, failsUnsent, classify(status.Error(codes.Unavailable, "connection refused"), false))
-	require.Equal(t, failsNoRoute, classify(status.Error(codes.Unimplemented, "unexpected HTTP status code received from server: 404 (Not Found)"), true))
-	require.Equal(t, failsToken, classify(status.Error(codes.Unauthenticated, "the token is not valid"), true))
-	require.Equal(t, failsToken, classify(status.Error(codes.Internal, "server closed the stream without sending trailers"), true))
-	require.Equal(t, failsUnsure, classify(status.Error(codes.Internal, "stream terminated by RST_STREAM"), true))
-	require.Equal(t, failsBusy, classify(status.Error(codes.Unavailable, "unexpected HTTP status code received from server: 503 (Service Unavailable)"), true))
-	require.Equal(t, failsUnsure, classify(status.Error(codes.Unavailable, "unexpected HTTP status code received from server: 502 (Bad Gateway)"), true))
+	require.Equal(t, failsUnsent, classify(status.Error(codes.Unavailable, "connection refused"), false, false))
+	require.Equal(t, failsNoRoute, classify(status.Error(codes.Unimplemented, "unexpected HTTP status code received from server: 404 (Not Found)"), true, false))
+	require.Equal(t, failsToken, classify(status.Error(codes.Unauthenticated, "the token is not valid"), true, false))
+	cut := status.Error(codes.Internal, "server closed the stream without sending trailers")
+	require.Equal(t, failsToken, classify(cut, true, true))
+	require.Equal(t, failsUnsure, classify(cut, true, false), "an instance may have begun it, and died")
+	require.Equal(t, failsUnsure, classify(status.Error(codes.Internal, "stream terminated by RST_STREAM"), true, true))
+	require.Equal(t, failsBusy, classify(status.Error(codes.Unavailable, "unexpected HTTP status code received from server: 503 (Service Unavailable)"), true, false))
+	require.Equal(t, failsUnsure, classify(status.Error(codes.Unavailable, "unexpected HTTP status code received from server: 502 (Bad Gateway)"), true, false))
 	overlong := status.Error(codes.ResourceExhausted, "grpc: received message larger than max (1701934437 vs. 4194304)")
 	require.True(t, cutByLimit(overlong, 10*time.Second, 10*time.Second))
 	require.True(t, cutByLimit(status.Error(codes.Internal, "stream terminated by RST_STREAM"), 10*time.Second, 10*time.Second))

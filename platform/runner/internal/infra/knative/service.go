@@ -81,7 +81,7 @@ func (u *run) carryOnce() bool {
 			u.goOn(err)
 			return true
 		}
-		switch classify(err, sent) {
+		switch classify(err, sent, u.stale()) {
 		case failsUnsent:
 			if !errors.Is(err, errClosing) {
 				u.wait("the gateway cannot be reached: " + err.Error())
@@ -123,6 +123,13 @@ func (u *run) carryOnce() bool {
 			}
 		}
 	}
+}
+
+// stale tells that the last call's token is good no more.
+func (u *run) stale() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return time.Now().After(u.until)
 }
 
 // neverBegan tells that the last call was cut since it surely never began anything.
