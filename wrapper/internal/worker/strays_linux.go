@@ -187,6 +187,7 @@ type kin struct {
 	kids  []int
 	ready bool
 	as    int               // newest when it had no children last, 0 = it is not known
+	twice bool              // it had none two times in a row with that: what was being forked the first time shows the second
 	buf   [mostThreads]byte // not on the stack: the system call would move it to the heap each time
 }
 
@@ -265,10 +266,11 @@ func (p *proc) childless() bool {
 		return false
 	}
 	now := newest(k.buf[:])
-	if now > 0 && now == k.as {
+	if now > 0 && now == k.as && k.twice {
 		return true
 	}
-	if k.as = 0; !k.watchThreads() {
+	before := k.as
+	if k.as, k.twice = 0, false; !k.watchThreads() {
 		return false
 	}
 	var text [16]byte
@@ -277,7 +279,7 @@ func (p *proc) childless() bool {
 			return false
 		}
 	}
-	k.as = now
+	k.as, k.twice = now, now == before
 	return true
 }
 
@@ -290,7 +292,8 @@ var lastPID = sync.OnceValue(func() int {
 })
 
 // newest is the id that the system gave last to a process or a thread that we can see, 0 where it does not tell. Ids
-// are given in turn: while it stays the same, nobody has forked. Node.js has eleven threads whose children would have
+// are given in turn: while it stays the same, nobody has got one, unless all of them were given meanwhile. One is given shortly
+// before the child shows in its parent's list. Node.js has eleven threads whose children would have
 // to be looked at otherwise.
 func newest(buf []byte) int {
 	fd := lastPID()
