@@ -29,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -67,6 +68,7 @@ type site struct {
 	named   func(context.Context) (app.Named, error)
 	refuses atomic.Pointer[string] // for which reason a service is not ready that is applied; nil = it is
 	more    string                 // settings
+	watches chan struct{}          // one for each watch of the services that has begun
 	n       int
 }
 
@@ -87,10 +89,18 @@ func (f transfers) Fetch(ctx context.Context, project, digest string) (string, i
 
 func newSite(t *testing.T, program string) *site {
 	s := &site{t: t, program: program, dir: t.TempDir(), kube: fake.NewClientset(), cap: 2, letGo: make(chan struct{}), late: time.Minute, times: times{start: 2 * time.Second, skew: 200 * time.Millisecond}, bundles: map[string]string{}, ports: map[string]string{}, pods: map[string]*exec.Cmd{},
-		calls: map[context.Context]context.CancelFunc{}}
+		calls: map[context.Context]context.CancelFunc{}, watches: make(chan struct{}, 100)}
 	dyn := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{services: "ServiceList", jobs: "JobList", statefulSets: "StatefulSetList",
 		resources["Namespace"]: "NamespaceList", resources["ResourceQuota"]: "ResourceQuotaList", resources["LimitRange"]: "LimitRangeList", resources["NetworkPolicy"]: "NetworkPolicyList"})
 	dyn.PrependReactor("patch", "*", s.apply(dyn.Tracker()))
+	dyn.PrependWatchReactor("services", func(action clienttesting.Action) (bool, watch.Interface, error) {
+		w, err := dyn.Tracker().Watch(services, action.GetNamespace())
+		select {
+		case s.watches <- struct{}{}:
+		default:
+		}
+		return true, w, err
+	})
 	s.cluster = &cluster{kube: s.kube, dyn: dyn}
 	s.files = dirfiles.Store{Dir: filepath.Join(s.dir, "files")}
 	var err error
@@ -293,6 +303,13 @@ func (s *site) runner(t *testing.T) *Runner {
 	t.Cleanup(blobs.Close)
 	r, err := open(Config{Settings: set, Files: s.files, Transfers: transfers{files: s.files, base: blobs.URL}, Named: s.named, Log: slog.New(slog.DiscardHandler)}, s.cluster, s.key, s.times)
 	require.NoError(t, err)
+	// A watch of the fakes begins with what happens from then on, whatever version it is told to begin with: what a test
+	// changed before it would never be seen.
+	select {
+	case <-s.watches:
+	case <-time.After(30 * time.Second):
+		require.FailNow(t, "the runner does not watch the services")
+	}
 	r.reach = func(ip string, port int) string {
 		s.mu.Lock()
 		defer s.mu.Unlock()
