@@ -7,14 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/pelton-run/pelton/platform/kit/fault"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
 )
-
-// startPatience is how long a caller waits for a run to be durable.
-const startPatience = 10 * time.Second
 
 // writable tells why no run can be started now.
 func (s *Service) writable() error {
@@ -111,49 +107,40 @@ func (s *Service) StartRun(ctx context.Context, o StartRun) (StartedRun, error) 
 	if r.gone, err = s.admit(o.Project); err != nil {
 		return StartedRun{}, err
 	}
-	sh := s.engine.shardOf(sum.ID)
-	durable := make(chan error, 1)
-	sh.post(message{do: func(sh *shard) {
+	// Who asks for its end at once need not be woken for its start.
+	soon := o.Await && dedup == nil && o.id == "" && dep == home && !limited(plan)
+	st := &beginning{ok: make(chan struct{}), failed: make(chan error, 1)}
+	if soon {
+		r.awaited = 1
+	}
+	s.engine.shardOf(sum.ID).post(message{do: func(sh *shard) {
 		sh.runs[sum.ID] = r
 		sh.step(r, domain.EventStarted{Inputs: inputs, Vars: vars, Event: o.event(), Keep: o.keep, From: o.from, Queued: limited(plan)}, func(q *queued) {
 			q.Start, q.Dedup = &r.summary, dedup
 			if o.Cursor != nil {
 				q.Cursor = &SourceCursor{Deployment: listener, Trigger: o.Trigger.ID, Cursor: o.Cursor}
 			}
-			q.started = func(err error) { durable <- err }
+			q.started = func(err error) { sh.e.begun(r, st, err) }
 		})
 	}})
-	patience := time.NewTimer(startPatience)
-	defer patience.Stop()
-	select {
-	case err = <-durable:
-	case <-patience.C:
-		return StartedRun{}, fault.New(fault.Unavailable, "the database has taken no writes for %s: whether the run will start is not known; try again, with the same idempotency key to start it once", startPatience)
-	case <-ctx.Done():
-		return StartedRun{}, fault.Wrap(ctx.Err(), fault.Cancelled, "the caller left before the run was durable; it may have been started")
-	case <-s.engine.stop.Done():
-		err = ErrStopped
+	started := StartedRun{ID: sum.ID, State: domain.RunRunning, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt, run: r}
+	if soon {
+		started.begins = st
+		return started, nil
 	}
-	if errors.Is(err, ErrDuplicate) && dedup != nil {
-		known, found, kerr := s.known(ctx, o, dedup)
-		if kerr != nil || found {
-			return known, kerr
+	if err := s.awaitStart(ctx, st); err != nil {
+		if errors.Is(err, ErrDuplicate) && dedup != nil {
+			known, found, kerr := s.known(ctx, o, dedup)
+			if kerr != nil || found {
+				return known, kerr
+			}
 		}
+		return StartedRun{}, err
 	}
-	if errors.Is(err, ErrStopped) || errors.Is(err, ErrFenced) {
-		return StartedRun{}, fault.Wrap(err, fault.Unavailable, "the runner is stopping; try again in a moment")
-	}
-	if err != nil {
-		return StartedRun{}, fault.Wrap(err, fault.Internal, "the run could not be made durable")
-	}
-	if m := s.deps.Metrics.RunStarted; m != nil {
-		m(o.Project, plan.Workflow)
-	}
-	state := domain.RunRunning
 	if limited(plan) {
-		state = domain.RunQueued
+		started.State = domain.RunQueued
 	}
-	return StartedRun{ID: sum.ID, State: state, Created: true, Deployment: dep, CreatedAt: sum.CreatedAt, run: r}, nil
+	return started, nil
 }
 
 // event is what expressions see as trigger.
@@ -384,138 +371,6 @@ func (s *Service) find(ctx context.Context, project, id string, do func(*shard, 
 		return false, err
 	}
 	return found, nil
-}
-
-// Outcome is Await for who has just started the run. See UseCases.
-func (s *Service) Outcome(ctx context.Context, project string, started StartedRun) (RunResult, error) {
-	if r := started.run; r != nil {
-		s.engine.shardOf(started.ID).post(message{do: func(*shard) { r.awaited++ }})
-		res, err := s.awaitHere(ctx, r)
-		if err == nil && res != nil {
-			return *res, nil
-		}
-		if ctx.Err() != nil {
-			return RunResult{}, ctx.Err()
-		}
-	}
-	return s.Await(ctx, project, started.ID)
-}
-
-// Await blocks until the run has ended, whoever acts for it. See UseCases.
-func (s *Service) Await(ctx context.Context, project, runID string) (RunResult, error) {
-	for {
-		res, err := s.await(ctx, project, runID)
-		// One that has lost its lease begins anew: its callers wait for that.
-		if s.alone() || !fault.Is(err, fault.Unavailable) || s.stopping.Load() {
-			return res, err
-		}
-		if err := s.pause(ctx); err != nil {
-			return RunResult{}, err
-		}
-	}
-}
-
-func (s *Service) await(ctx context.Context, project, runID string) (RunResult, error) {
-	var awake <-chan struct{}
-	for {
-		var run *liveRun
-		if _, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) { run = r; r.awaited++ }); err != nil {
-			return RunResult{}, err
-		}
-		if run != nil {
-			if res, err := s.awaitHere(ctx, run); res != nil || err != nil {
-				return *res, err
-			}
-		}
-		res, err := s.Result(ctx, project, runID)
-		if err != nil || res.State.Ended() {
-			return res, err
-		}
-		if owner, there := s.elsewhere(ctx, runID); there {
-			if far, err := s.awaitThere(ctx, owner, project, runID); far != nil || err != nil {
-				return value(far), err
-			}
-			continue
-		}
-		if awake == nil { // it only waits: look once more, in case it came back just now
-			awake = s.awake(runID)
-			continue
-		}
-		select {
-		case <-awake:
-			awake = nil
-		case <-ctx.Done():
-			return RunResult{}, ctx.Err()
-		case <-s.engine.stop.Done():
-			return RunResult{}, errStopping()
-		}
-	}
-}
-
-func value(r *RunResult) RunResult {
-	if r == nil {
-		return RunResult{}
-	}
-	return *r
-}
-
-// awaitHere waits for a run in memory. Both answers are nil if it left memory without an end.
-func (s *Service) awaitHere(ctx context.Context, run *liveRun) (*RunResult, error) {
-	defer s.engine.shardOf(run.summary.ID).post(message{do: func(*shard) { run.awaited-- }})
-	select {
-	case <-run.done:
-		return run.result, nil
-	case <-ctx.Done():
-		return &RunResult{}, ctx.Err()
-	case <-s.engine.stop.Done():
-		return &RunResult{}, errStopping()
-	}
-}
-
-func errStopping() error {
-	return fault.New(fault.Unavailable, "the runner is stopping; the run goes on after its restart")
-}
-
-// Result answers at once. See UseCases.
-func (s *Service) Result(ctx context.Context, project, runID string) (RunResult, error) {
-	var res RunResult
-	found, err := s.find(ctx, project, runID, func(_ *shard, r *liveRun) {
-		res = RunResult{ID: runID, Workflow: r.summary.Workflow, State: domain.RunRunning}
-		switch {
-		case r.brief && r.result != nil:
-			res = *r.result
-		case !r.s.Status.Ended(): // an end counts once it is durable
-			res.State = r.s.Shown()
-		}
-	})
-	if err != nil {
-		return RunResult{}, err
-	}
-	if found {
-		return res, nil
-	}
-	sum, err := s.deps.Store.RunSummary(ctx, project, runID)
-	if err != nil {
-		return RunResult{}, err
-	}
-	res = RunResult{ID: runID, Workflow: sum.Workflow, State: sum.State, Step: sum.ErrorStep}
-	if !sum.State.Ended() {
-		return res, nil
-	}
-	row, err := s.deps.Store.LastRow(ctx, runID)
-	if err != nil {
-		return RunResult{}, err
-	}
-	facts, err := domain.DecodeRow(row)
-	if err != nil {
-		return RunResult{}, fault.Wrap(err, fault.Internal, "read the end of run %s", runID)
-	}
-	for i := range facts {
-		if facts[i].Kind == domain.FactRunEnded {
-			res.Result, res.Error = facts[i].Result, facts[i].Err
-		}
-	}
-	return res, nil
 }
 
 // Retry starts a new run that keeps what an ended one has finished. See UseCases.

@@ -41,11 +41,13 @@ type UseCases interface {
 	// is for callers who miss something there, and costs one small query at most 20 times a second.
 	Refresh(ctx context.Context) error
 
-	// StartRun makes a run durable and returns at once; the run goes on by itself.
+	// StartRun makes a run durable and returns at once; the run goes on by itself. With Await a run of the deployment that
+	// was named may yet become durable; Outcome tells.
 	StartRun(ctx context.Context, s StartRun) (StartedRun, error)
 	// Await blocks until the run has ended or ctx is done.
 	Await(ctx context.Context, project, runID string) (RunResult, error)
-	// Outcome is Await for a run that was just started; also when it has ended meanwhile it asks nobody.
+	// Outcome is Await for a run that was just started; also when it has ended meanwhile it asks nobody. The run is durable
+	// when it returns a result or ctx's error; any other error may also mean that it was not started.
 	Outcome(ctx context.Context, project string, started StartedRun) (RunResult, error)
 	// Result answers at once: State tells whether the run has ended.
 	Result(ctx context.Context, project, runID string) (RunResult, error)
@@ -195,6 +197,7 @@ type StartRun struct {
 	EventKey       string       // unique per (deployment, trigger), for cron per (workflow, trigger); a second one returns the first's run
 	Cursor         []byte       // sources: committed with the run
 	Traceparent    string
+	Await          bool // the caller asks for the Outcome next, and acknowledges nothing before
 
 	id      string        // derived ids of runs that runs start, "" = a new one
 	offers  domain.Values // inputs that are given if the workflow has them
@@ -224,7 +227,8 @@ type StartedRun struct {
 	Deployment string
 	CreatedAt  time.Time
 
-	run *liveRun // as it was in memory, for Outcome
+	run    *liveRun   // as it was in memory, for Outcome
+	begins *beginning // with StartRun.Await: it may not be durable yet, nil = it is
 }
 
 // RunResult is how far a run is, with its result once it has ended.

@@ -85,6 +85,7 @@ func Engine(t *testing.T, open func(t *testing.T) Database) {
 	t.Run("cancel stops attempts and keeps what they gave", func(t *testing.T) { cancelled(t, open) })
 	t.Run("a run of durability none answers at once and is written after its end", func(t *testing.T) { brief(t, open) })
 	t.Run("an end is told once it is durable", func(t *testing.T) { endTold(t, open) })
+	t.Run("who waits for the end of a run that begins is told nothing before it is durable", func(t *testing.T) { awaited(t, open) })
 	t.Run("pure steps go ahead of the journal", func(t *testing.T) { ahead(t, open) })
 	t.Run("others do not", func(t *testing.T) { aheadOfNothing(t, open) })
 	t.Run("nor do those of a run that is watched", func(t *testing.T) { aheadWatched(t, open) })

@@ -176,3 +176,53 @@ func aheadLost(t *testing.T, open func(t *testing.T) Database) {
 	require.NoError(t, err)
 	require.Len(t, page.Records, 20, "each record once")
 }
+
+// awaited: callers who wait for the end of a run that they start are told neither of them before it is durable, not even
+// when their time is over.
+func awaited(t *testing.T, open func(t *testing.T) Database) {
+	r, v := behind(t, open, 0)
+	r.Deploy(pure(3))
+	begin := func() app.StartedRun {
+		s, err := r.StartRun(t.Context(), app.StartRun{Project: "p", Workflow: "chain", Inputs: Values("n", "1"), Await: true})
+		require.NoError(t, err)
+		return s
+	}
+	type outcome struct {
+		app.RunResult
+		err error
+	}
+	wait := func(ctx context.Context, s app.StartedRun) <-chan outcome {
+		out := make(chan outcome, 1)
+		go func() {
+			res, err := r.Outcome(ctx, "p", s)
+			out <- outcome{res, err}
+		}()
+		return out
+	}
+	short, done := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer done()
+	patient, impatient := begin(), begin()
+	long, brief := wait(t.Context(), patient), wait(short, impatient)
+	require.Eventually(t, func() bool { return r.Exec.started() == 6 }, time.Minute, time.Millisecond)
+	require.Never(t, func() bool { return len(long)+len(brief) > 0 }, 50*time.Millisecond, time.Millisecond)
+	require.False(t, patient.Begun() || impatient.Begun())
+	v.open(false)
+	o := <-long
+	require.NoError(t, o.err)
+	require.Equal(t, "4", string(o.Result["n"]))
+	if o = <-brief; o.err != nil { // it may have ended just then
+		require.ErrorIs(t, o.err, context.DeadlineExceeded)
+	}
+	require.True(t, patient.Begun() && impatient.Begun())
+	require.Equal(t, "4", string(r.Wait(impatient.ID).Result["n"]))
+
+	r, v = behind(t, open, 0)
+	r.Deploy(pure(1))
+	lost := begin()
+	long = wait(t.Context(), lost)
+	require.Eventually(t, func() bool { return v.waiting() > 0 }, time.Minute, time.Millisecond)
+	v.open(true)
+	r.Stop()
+	require.ErrorContains(t, (<-long).err, "is stopping")
+	require.False(t, lost.Begun())
+}

@@ -31,6 +31,15 @@ type reader struct {
 	bad    []fault.Field
 }
 
+// event is a request as expressions see it.
+type event struct {
+	Body   any               `json:"body,omitempty"`
+	Method string            `json:"method"`
+	Params map[string]string `json:"params"`
+	Path   string            `json:"path"`
+	Query  map[string]string `json:"query"`
+}
+
 // read maps a request onto the workflow's inputs: path, query, header and cookie parameters as
 // their types want, a JSON or multipart body by name, or the body as `body:` says.
 func (a *API) read(w http.ResponseWriter, r *http.Request, route *route, params map[string]string) (domain.Values, domain.Value, error) {
@@ -65,8 +74,8 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, route *route, params 
 			g.text(input, c.Value, "cookie")
 		}
 	}
-	event := map[string]any{"method": r.Method, "path": r.URL.Path, "params": params, "query": flat(query)}
-	if err := g.body(event); err != nil {
+	ev := &event{Method: r.Method, Path: r.URL.Path, Params: params, Query: flat(query)}
+	if err := g.body(ev); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
 			return nil, nil, tooLarge
@@ -76,7 +85,7 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, route *route, params 
 	if len(g.bad) > 0 {
 		return nil, nil, fault.InvalidFields(g.bad...)
 	}
-	text, err := json.Marshal(event)
+	text, err := json.Marshal(ev)
 	if len(route.trigger.Inputs) > 0 && len(g.inputs) > 0 {
 		// The mapping decides alone what the inputs it names become.
 		for name := range route.trigger.Inputs {
@@ -165,14 +174,14 @@ func (g *reader) names() string {
 }
 
 // body reads the body as its type and the trigger say.
-func (g *reader) body(event map[string]any) error {
+func (g *reader) body(ev *event) error {
 	kind, params, err := mime.ParseMediaType(g.r.Header.Get("Content-Type"))
 	if g.r.Header.Get("Content-Type") != "" && err != nil {
 		return fault.New(fault.Unsupported, "the Content-Type cannot be read: %s", err)
 	}
 	switch {
 	case kind == "multipart/form-data":
-		return g.multipart(params["boundary"], event)
+		return g.multipart(params["boundary"], ev)
 	case g.route.with.Body != "":
 		return g.whole(g.route.with.Body, kind)
 	case g.r.ContentLength == 0 || g.r.Method == http.MethodGet || g.r.Method == http.MethodHead:
@@ -186,13 +195,13 @@ func (g *reader) body(event map[string]any) error {
 		if err := g.r.ParseForm(); err != nil {
 			return fault.Wrap(err, fault.Invalid, "the form cannot be read")
 		}
-		event["body"] = flat(g.r.PostForm)
+		ev.Body = flat(g.r.PostForm)
 		for name := range g.r.PostForm {
 			g.text(name, g.r.PostForm.Get(name), "form")
 		}
 		return nil
 	case kind == "" || kind == "application/json" || strings.HasSuffix(kind, "+json"):
-		return g.json(event)
+		return g.json(ev)
 	}
 	return fault.New(fault.Unsupported, "the body's type is %s: send application/json or multipart/form-data", kind)
 }
@@ -208,7 +217,7 @@ func (g *reader) small() ([]byte, error) {
 	return data, nil
 }
 
-func (g *reader) json(event map[string]any) error {
+func (g *reader) json(ev *event) error {
 	data, err := g.small()
 	if err != nil || len(bytes.TrimSpace(data)) == 0 {
 		return err
@@ -216,12 +225,12 @@ func (g *reader) json(event map[string]any) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
 		if json.Valid(data) && len(g.route.trigger.Inputs) > 0 {
-			event["body"] = json.RawMessage(data)
+			ev.Body = json.RawMessage(data)
 			return nil
 		}
 		return fault.InvalidField("", "the body is not a JSON object: "+strings.TrimPrefix(err.Error(), "json: "), "send {\"name\": value} with the workflow's inputs: "+g.names())
 	}
-	event["body"] = json.RawMessage(data)
+	ev.Body = json.RawMessage(data)
 	for name, v := range fields {
 		if _, ok := g.item(name); !ok {
 			if len(g.route.trigger.Inputs) == 0 {
@@ -285,12 +294,12 @@ func fileName(disposition, fallback string) string {
 
 // multipart reads a form: files are streamed into the filestore, fields are texts. A mapping sees
 // them all as event.body.
-func (g *reader) multipart(boundary string, event map[string]any) error {
+func (g *reader) multipart(boundary string, ev *event) error {
 	if boundary == "" {
 		return fault.New(fault.Unsupported, "the multipart body has no boundary")
 	}
 	fields := map[string]any{}
-	event["body"] = fields
+	ev.Body = fields
 	mapped := len(g.route.trigger.Inputs) > 0
 	parts := multipart.NewReader(g.r.Body, boundary)
 	for {

@@ -267,16 +267,20 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	async := func(t *route) bool {
+		return t.with.Mode == "async" || strings.Contains(r.Header.Get("Prefer"), "respond-async")
+	}
 	// The request is complete: a caller who hangs up now has started the run all the same.
 	started, err := a.UseCases.StartRun(context.WithoutCancel(r.Context()), app.StartRun{Project: project, DeploymentID: found.deployment.ID, Inputs: inputs, Event: event,
-		Trigger: app.Trigger{Kind: "http", ID: found.trigger.ID}, IdempotencyKey: key, Traceparent: r.Header.Get("Traceparent")})
+		Trigger: app.Trigger{Kind: "http", ID: found.trigger.ID}, IdempotencyKey: key, Traceparent: r.Header.Get("Traceparent"),
+		Await: !async(found) && found.with.Mode != "stream"})
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Pelton-Run", started.ID)
 	found = a.answering(r.Context(), found, started.Deployment)
 	wait := found.timeout
-	if found.with.Mode == "async" || strings.Contains(r.Header.Get("Prefer"), "respond-async") {
+	if async(found) {
 		return a.accepted(w, project, started.ID)
 	}
 	if found.with.Mode == "stream" {
@@ -288,6 +292,10 @@ func (a *API) call(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		if r.Context().Err() != nil {
 			return r.Context().Err() // the caller has gone; the run goes on
+		}
+		if !started.Begun() {
+			w.Header().Del("Pelton-Run")
+			return err
 		}
 		if ctx.Err() != nil {
 			return a.accepted(w, project, started.ID)
