@@ -12,24 +12,40 @@ import time
 
 _STARTED = time.perf_counter()
 
-import base64  # noqa: E402
+import binascii  # noqa: E402
 import json  # noqa: E402
 import resource  # noqa: E402
-import signal  # noqa: E402
-import socket  # noqa: E402
 import struct  # noqa: E402
 
-try:  # signal.signal turns its values into enums and back, at a price for every execution
-    import _signal
+# What is imported here is part of every cold start, and of every fork. The modules in front of these two make enums of
+# their constants, and signal.signal turns its values into those and back.
+try:
+    import _signal as signal
+    import _socket as socket
 except ImportError:
-    _signal = signal
+    import signal
+    import socket
 
 _HEAD = struct.Struct(">I")
-_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
 _DECODE = json.JSONDecoder().raw_decode
 _SHIM = os.path.abspath(__file__)
 _SHIM_DIR = os.path.dirname(_SHIM)
 _MAX_TEXT = 64 * 1024 * 1024
+
+
+def encoder():
+    """The encoder's own encode, which makes its C part anew for every text, with one that is made once."""
+    try:
+        c = json.encoder.c_make_encoder(None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+        if "".join(c({"a": [1.5, "é"]}, 0)) == '{"a":[1.5,"é"]}':
+            return lambda value: "".join(c(value, 0))
+    except Exception:  # another version of Python has another one, or none
+        pass
+    return _ENCODER.encode
+
+
+_ENCODE = encoder()
 
 
 class Cancelled(BaseException):
@@ -168,9 +184,36 @@ ERR = LogStream("stderr", "error", 2)
 
 
 def install_logging():
-    """Sends the records of the logging module with their level, one record each."""
-    import logging
+    """Sends the records of the logging module with their level, one record each: from now on where user code has imported
+    it already, and may have configured it, else from the moment on that it does."""
+    if "logging" in sys.modules:
+        send_records(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, LoggingFinder)
 
+
+class LoggingFinder:
+    """Finds the logging module as the other finders do, and has its records sent once it is there."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name != "logging":
+            return None
+        sys.meta_path.remove(cls)
+        import importlib.util
+
+        spec = importlib.util.find_spec(name)
+        execute_module = spec.loader.exec_module
+
+        def execute_and_send(module):
+            execute_module(module)
+            send_records(module)
+
+        spec.loader.exec_module = execute_and_send
+        return spec
+
+
+def send_records(logging):
     class Handler(logging.Handler):
         def emit(self, record):
             level = "debug"
@@ -242,7 +285,7 @@ def plain(value, path, seen=0):
     if isinstance(value, (list, tuple)):
         return [plain(v, path, seen + 1) for v in value]
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(bytes(value)).decode("ascii")
+        return binascii.b2a_base64(bytes(value), newline=False).decode("ascii")
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, bool):
@@ -311,7 +354,10 @@ def failure(execution, error):
     if isinstance(error, OutputError):
         message.update(kind="invalid_output", m=str(error), field=error.field)
         return message
-    message["stack"] = author_stack(error)
+    try:
+        message["stack"] = author_stack(error)
+    except MemoryError:  # there is room for the rest
+        pass
     text = str(error)
     if name in ("PeltonError", "RyaxException"):
         args = error.args
@@ -343,14 +389,26 @@ def failure(execution, error):
     return message
 
 
+def positional(function):
+    """How many parameters a callable takes by position."""
+    if type(function) is type(positional) and not hasattr(function, "__wrapped__") and not hasattr(function, "__signature__"):
+        code = function.__code__
+        return code.co_argcount + (code.co_flags >> 2 & 1)  # CO_VARARGS
+    import inspect
+
+    try:
+        kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        return 1
+    return sum(k in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL) for k in kinds)
+
+
 class Loaded:
     """A loaded handler and how it is to be called."""
 
     code = ""  # the folder of the author's files, with a separator at its end
 
     def __init__(self, bundle, config):
-        import inspect
-
         path = os.path.join(bundle, config["handler"])
         code = os.path.join(bundle, "code")
         Loaded.code = os.path.join(os.path.abspath(code), "")
@@ -378,18 +436,8 @@ class Loaded:
         self.function = getattr(module, name, None)
         if not callable(self.function):
             raise AttributeError("%s has no function %s" % (os.path.basename(path), name))
-        self.is_async = inspect.iscoroutinefunction(self.function)
         self.source = config.get("kind") == "Source"
-        self.with_context = False
-        try:
-            positional = [
-                p
-                for p in inspect.signature(self.function).parameters.values()
-                if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-            ]
-            self.with_context = len(positional) >= 2
-        except (TypeError, ValueError):
-            pass
+        self.with_context = positional(self.function) >= 2
         self.bytes_inputs = [i["name"] for i in (config.get("inputs") or ()) if i.get("type") == "bytes"]
         self.outputs = config.get("outputs") or []
 
@@ -410,16 +458,17 @@ def on_term(*_):
         raise Cancelled()
 
 
-_TMPDIR = ""
+_FOLDER = ("", "")  # the one before, and its TMPDIR
 
 
 def enter(workdir):
     """Makes the execution's folder the current one."""
-    global _TMPDIR
+    global _FOLDER
     os.chdir(workdir)
-    tmp = os.path.dirname(workdir) + "/tmp"
-    if tmp != _TMPDIR or os.environ.get("TMPDIR") != tmp:
-        os.environ["TMPDIR"] = _TMPDIR = tmp
+    if workdir != _FOLDER[0]:
+        _FOLDER = (workdir, os.path.dirname(workdir) + "/tmp")
+    if os.environ.get("TMPDIR") != _FOLDER[1]:
+        os.environ["TMPDIR"] = _FOLDER[1]
 
 
 def execute(loaded, channel, start, before=None):
@@ -433,12 +482,12 @@ def execute(loaded, channel, start, before=None):
     if workdir:
         enter(workdir)
     Current.context = ctx
-    if _signal.getsignal(signal.SIGTERM) is not on_term:
-        _signal.signal(signal.SIGTERM, on_term)
+    if signal.getsignal(signal.SIGTERM) is not on_term:
+        signal.signal(signal.SIGTERM, on_term)
     inputs = start.get("in", {})
     for name in loaded.bytes_inputs:
         if isinstance(inputs.get(name), str):
-            inputs[name] = base64.b64decode(inputs[name])
+            inputs[name] = binascii.a2b_base64(inputs[name])
     try:
         Current.running = True
         try:
@@ -449,7 +498,7 @@ def execute(loaded, channel, start, before=None):
                 frame = {"t": "done", "id": execution}
             else:
                 result = loaded.function(inputs, ctx) if loaded.with_context else loaded.function(inputs)
-                if loaded.is_async or hasattr(result, "__await__"):
+                if hasattr(result, "__await__"):
                     import asyncio
 
                     async def wait(awaitable):

@@ -4,6 +4,7 @@ package worker
 
 import (
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,3 +18,12 @@ func (t *tap) dry() bool {
 }
 
 func maxRSS(ru *syscall.Rusage) int64 { return ru.Maxrss }
+
+// ending would tell of the end of a process that is not our child.
+type ending struct{}
+
+func watchEnd(int) *ending { return nil }
+
+func (e *ending) wait(time.Duration) bool { return false }
+
+func (e *ending) close() {}

@@ -429,7 +429,7 @@ func (h *Process) ReadError() error {
 func (h *Process) Release(clean bool) {
 	h.cleaned.Do(func() {
 		if h.child != nil {
-			h.child.finish()
+			h.child.finish(clean)
 			killInherited(h.child.pid, h.pool.handed(-1) == 0)
 			h.pool.forkAhead(h.child.z)
 			return

@@ -42,6 +42,7 @@ type child struct {
 	forked  chan struct{}
 	exited  chan struct{}
 	exit    Exit
+	gone    *ending // tells of its end before its parent does, nil = nobody does
 }
 
 // parent is the warm parent, loaded or not yet, started when there is none.
@@ -199,7 +200,7 @@ func (p *Pool) takeAhead(z *zygote) *child {
 	if a.c.z == z && a.c.lives() {
 		return a.c
 	}
-	go a.c.finish()
+	go a.c.finish(false)
 	return nil
 }
 
@@ -304,6 +305,7 @@ func (z *zygote) listen() {
 			z.mu.Lock()
 			c.pid = m.PID
 			z.mu.Unlock()
+			c.gone = watchEnd(m.PID)
 			close(c.forked)
 		case "exit":
 			c.exit = Exit{Status: m.Status, CPUMicros: m.CPUMicros, RSSBytes: m.RSSKiB << 10}
@@ -356,15 +358,17 @@ func (c *child) read() {
 	}
 }
 
-// finish ends the child's group and waits until it is gone and its lines are told.
-func (c *child) finish() {
-	select {
-	case <-c.exited:
-	case <-time.After(50 * time.Millisecond): // it ends by itself after its last frame
+// finish ends the child's group and waits until it is gone and its lines are told. told says that its last frame has come,
+// which tells what it used: then nobody waits for its parent, who tells the same later.
+func (c *child) finish(told bool) {
+	if !c.awaitEnd(told, 50*time.Millisecond) { // it ends by itself after its last frame
 		killBelow(c.pid, nil)
 	}
 	_ = syscall.Kill(-c.pid, syscall.SIGKILL) // whatever it started, too
-	<-c.exited
+	if !c.awaitEnd(told, time.Second) {
+		<-c.exited
+	}
+	c.gone.close()
 	for range c.frames { //nolint:revive // lets the reader end
 	}
 	c.out.drain(200 * time.Millisecond)
@@ -372,4 +376,19 @@ func (c *child) finish() {
 	c.out.close()
 	c.err.close()
 	c.conn.Close()
+}
+
+// awaitEnd tells whether the child ends within that time; told is as in finish.
+func (c *child) awaitEnd(told bool, most time.Duration) bool {
+	if told && c.gone != nil {
+		return c.gone.wait(most)
+	}
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-c.exited:
+		return true
+	case <-t.C:
+		return false
+	}
 }
