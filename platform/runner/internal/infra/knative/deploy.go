@@ -166,6 +166,21 @@ func (r *Runner) ensureService(ctx context.Context, b *backend) error {
 		return err
 	}
 	r.want(b, applied, u)
+	return r.lookAgain(ctx, b)
+}
+
+// lookAgain makes good what was changed or deleted of a service after it was applied and before it was wanted: whoever
+// watches the services has passed over that.
+func (r *Runner) lookAgain(ctx context.Context, b *backend) error {
+	have, err := r.cluster.get(ctx, services, b.ns, b.name)
+	switch {
+	case err != nil:
+		return err
+	case have == nil:
+		r.remake(b.ns+"/"+b.name, "was deleted")
+	default:
+		r.compare(have)
+	}
 	return nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/pelton-run/pelton/platform/runner/internal/app"
 	"github.com/pelton-run/pelton/platform/runner/internal/domain"
@@ -93,6 +95,27 @@ func TestWhatWasChangedWhileNoRunnerWatchedIsMadeGood(t *testing.T) {
 	require.NoError(t, s.runner(t).Ensure(t.Context(), "acme", b))
 	n, _, _ := unstructured.NestedInt64(s.service(b).Object, "spec", "template", "spec", "containerConcurrency")
 	require.EqualValues(t, 2, n)
+}
+
+// TestAServiceThatGoesWhileItIsDeployedIsMadeAgain: by then nobody wanted it yet.
+func TestAServiceThatGoesWhileItIsDeployedIsMadeAgain(t *testing.T) {
+	s := newSite(t, "")
+	asked := 0
+	s.dyn.PrependReactor("get", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		get := action.(clienttesting.GetAction)
+		if asked++; asked != 2 { // it is there and ready then
+			return false, nil, nil
+		}
+		u, err := s.dyn.Tracker().Get(services, get.GetNamespace(), get.GetName())
+		require.NoError(t, err)
+		require.NoError(t, s.dyn.Tracker().Delete(services, get.GetNamespace(), get.GetName()))
+		<-time.After(200 * time.Millisecond) // whoever watches has heard of that
+		return true, u, nil
+	})
+	r := s.runner(t)
+	b := build(func(*domain.Build) {})
+	require.NoError(t, r.Ensure(t.Context(), "acme", b))
+	s.eventually(func() bool { return s.service(b) != nil }, "made again")
 }
 
 func TestLabelsAndAnnotationsOfAServiceAreMadeGood(t *testing.T) {

@@ -47,6 +47,7 @@ type site struct {
 	program string
 	dir     string
 	kube    *fake.Clientset
+	dyn     *dynamicfake.FakeDynamicClient
 	cluster *cluster
 	key     *actiongrpc.Key
 	files   app.Files
@@ -101,7 +102,7 @@ func newSite(t *testing.T, program string) *site {
 		}
 		return true, w, err
 	})
-	s.cluster = &cluster{kube: s.kube, dyn: dyn}
+	s.dyn, s.cluster = dyn, &cluster{kube: s.kube, dyn: dyn}
 	s.files = dirfiles.Store{Dir: filepath.Join(s.dir, "files")}
 	var err error
 	s.key, err = actiongrpc.OpenKey(filepath.Join(s.dir, "keys"))
