@@ -300,6 +300,18 @@ func TestLogs(t *testing.T) {
 	require.Equal(t, "error", o.levels[indexOf(o.logs, "oops")])
 }
 
+// TestLastWordsOfAFork: what a process wrote past the language's streams is told before its end is, also what lacks the end
+// of its line.
+func TestLastWordsOfAFork(t *testing.T) {
+	i := action{runtime: "python3", isolation: "fork",
+		handler: "import os\n\ndef handle(inputs):\n    os.write(1, b'one\\ntwo')\n    os.write(2, b'three')\n"}.start(t)
+	for range 200 {
+		o := i.run(nil)
+		require.NotNil(t, o.done, "%v", o.failed)
+		require.ElementsMatch(t, []string{"one", "two", "three"}, o.logs)
+	}
+}
+
 // TestLogsOfALateImport: records are told with their level whenever user code imports the module, and a handler that takes
 // the context is known as one also behind a decorator.
 func TestLogsOfALateImport(t *testing.T) {

@@ -429,9 +429,11 @@ func (h *Process) ReadError() error {
 func (h *Process) Release(clean bool) {
 	h.cleaned.Do(func() {
 		if h.child != nil {
-			h.child.finish(clean)
+			if !clean || !h.child.leave() {
+				h.child.finish(clean)
+			}
 			killInherited(h.child.pid, h.pool.handed(-1) == 0)
-			h.pool.forkAhead(h.child.z)
+			time.AfterFunc(afterwards, func() { h.pool.forkAhead(h.child.z) })
 			return
 		}
 		if clean && h.pool.State().Mode == "reuse" {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pelton-run/pelton/wrapper/internal/bundle"
 	"github.com/pelton-run/pelton/wrapper/internal/frame"
 )
@@ -277,24 +279,29 @@ func newTap(name string, r *os.File, spoke *atomic.Bool) *tap {
 	return t
 }
 
+// read deals with what comes until the pipe's end. A read and what it brought are one step under mu: whoever holds that and
+// finds the pipe dry knows that all of it has been dealt with.
 func (t *tap) read() {
 	defer close(t.eof)
 	buf := make([]byte, 32<<10)
-	for {
-		n, err := t.r.Read(buf)
-		if n > 0 {
-			t.spoke.Store(true)
+	raw, err := t.r.SyscallConn()
+	for over := false; err == nil && !over; {
+		err = raw.Read(func(fd uintptr) bool {
 			t.mu.Lock()
-			t.feed(buf[:n])
-			t.mu.Unlock()
-		}
-		if err != nil {
-			t.mu.Lock()
-			t.flush()
-			t.mu.Unlock()
-			return
-		}
+			defer t.mu.Unlock()
+			n, err := unix.Read(int(fd), buf)
+			if n > 0 {
+				t.spoke.Store(true)
+				t.feed(buf[:n])
+				return true
+			}
+			over = !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+			return !errors.Is(err, unix.EAGAIN)
+		})
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.flush()
 }
 
 func (t *tap) feed(b []byte) {

@@ -74,6 +74,23 @@ func descendants(pid int) []int {
 	return out
 }
 
+// lone tells that a process has one thread and no children.
+func lone(pid int) bool {
+	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil || st.Nlink != 3 { // "." and ".." and one for each thread
+		return false
+	}
+	fd, err := unix.Open(dir+"/"+strconv.Itoa(pid)+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var text [16]byte
+	n, err := unix.Read(fd, text[:])
+	return n == 0 && err == nil
+}
+
 // killBelow ends what runs below a process, but for what keep holds, and tells how many that were.
 func killBelow(pid int, keep map[int]bool) int {
 	killed := 0

@@ -16,6 +16,8 @@ func Adopt() bool { return false }
 
 func descendants(int) []int { return nil }
 
+func lone(int) bool { return false }
+
 func killBelow(int, map[int]bool) int { return 0 }
 
 func killInherited(int, bool) {}

@@ -163,7 +163,7 @@ func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
 	c := p.takeAhead(z)
 	if c == nil {
 		var err error
-		if c, err = z.fork(); err != nil {
+		if c, err = z.fork(false); err != nil {
 			return nil, err
 		}
 	}
@@ -183,6 +183,9 @@ type ahead struct {
 	done chan struct{} // closed once there is a child, or none can be had
 	c    *child
 }
+
+// afterwards is when the next child is forked: once the answer of the one before has left, which it would hold up.
+const afterwards = 500 * time.Microsecond
 
 // takeAhead takes the child that was forked ahead, nil where there is none of that parent that lives.
 func (p *Pool) takeAhead(z *zygote) *child {
@@ -219,7 +222,7 @@ func (p *Pool) forkAhead(z *zygote) {
 	}
 	go func() {
 		defer close(a.done)
-		if c, err := z.fork(); err == nil {
+		if c, err := z.fork(true); err == nil {
 			a.c = c
 		}
 	}()
@@ -241,7 +244,8 @@ func (c *child) lives() bool {
 	return err == nil && !gone
 }
 
-func (z *zygote) fork() (*child, error) {
+// fork makes a child; one that is forked ahead goes the way of an execution once, while nobody waits for it.
+func (z *zygote) fork(ahead bool) (*child, error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		return nil, err
@@ -269,6 +273,9 @@ func (z *zygote) fork() (*child, error) {
 	z.mu.Lock()
 	z.next++
 	key := strconv.Itoa(z.next)
+	if ahead {
+		key += "w"
+	}
 	z.children[key] = c
 	err = forkRequest(z.p.conn, key, pair[1], int(w1.Fd()), int(w2.Fd()))
 	z.mu.Unlock()
@@ -356,6 +363,22 @@ func (c *child) read() {
 		}
 		c.frames <- m
 	}
+}
+
+// leave ends a child whose last frame has come, and lets it go by itself: to take a process apart costs the system as much
+// as a call. It is false for one that has more than its one thread, which has been in our hands since that frame: what it
+// started has to be looked for once it is gone.
+func (c *child) leave() bool {
+	if !lone(c.pid) {
+		return false
+	}
+	_ = syscall.Kill(-c.pid, syscall.SIGKILL)
+	c.out.empty()
+	c.err.empty()
+	c.out.direct(nil)
+	c.err.direct(nil)
+	go c.finish(true)
+	return true
 }
 
 // finish ends the child's group and waits until it is gone and its lines are told. told says that its last frame has come,
