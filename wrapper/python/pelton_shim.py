@@ -658,7 +658,10 @@ def fork(loaded, control):
                 os.close(got[1])
                 os.close(got[2])
                 sock.close()
-                usage = warm() if execution.endswith("w") else None
+                usage = None
+                # Where executions come one after the other, its own is there before long, and there is no time for that.
+                if execution.endswith("w") and not select.select([channel.sock], [], [], 0.002)[0]:
+                    usage = warm()
                 message = channel.recv()
                 if message is not None:
                     execute(loaded, channel, message, usage)

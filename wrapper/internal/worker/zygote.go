@@ -185,7 +185,7 @@ type ahead struct {
 }
 
 // afterwards is when the next child is forked: once the answer of the one before has left, which it would hold up.
-const afterwards = 500 * time.Microsecond
+const afterwards = 200 * time.Microsecond
 
 // takeAhead takes the child that was forked ahead, nil where there is none of that parent that lives.
 func (p *Pool) takeAhead(z *zygote) *child {
