@@ -312,6 +312,18 @@ func TestLastWordsOfAFork(t *testing.T) {
 	}
 }
 
+// TestNothingOfAForkIsThereForTheNext: what a process held is free for the one that comes after it.
+func TestNothingOfAForkIsThereForTheNext(t *testing.T) {
+	i := action{runtime: "python3", isolation: "fork", outputs: []map[string]any{item("port", "integer")}, inputs: []map[string]any{item("port", "integer")},
+		handler: "import socket\n\nheld = []\n\ndef handle(inputs):\n    s = socket.socket()\n    s.bind(('127.0.0.1', inputs['port']))\n    s.listen()\n    held.append((s, bytearray(20 << 20)))\n    return {'port': s.getsockname()[1]}\n"}.start(t)
+	port := "0"
+	for range 50 {
+		o := i.run(map[string]string{"port": port})
+		require.NotNil(t, o.done, "%v", o.failed)
+		port = o.outputs[0]["port"]
+	}
+}
+
 // TestLogsOfALateImport: records are told with their level whenever user code imports the module, and a handler that takes
 // the context is known as one also behind a decorator.
 func TestLogsOfALateImport(t *testing.T) {

@@ -66,8 +66,8 @@ func (x *execution) run() {
 			Line: fmt.Sprintf("%d of the secrets are shorter than 4 characters and are not hidden in what this step prints", n)}}})
 	}
 	err := j.carryOut()
-	// The process, its group and its files are gone before the end is told: nothing of an ended
-	// attempt runs beside the next one.
+	// The process, its group and its files are gone before the end is told, or ended and gone before another execution
+	// begins here: nothing of an ended attempt runs beside the next one.
 	j.cleanUp()
 	j.usage.WallMicros = time.Since(j.began).Microseconds()
 	j.tellEnd(err)

@@ -29,7 +29,8 @@ type Pool struct {
 	idle   []*proc
 	spare  *proc
 	zygote *zygote
-	ahead  *ahead // of the zygote, for the next execution
+	ahead  *ahead                   // of the zygote, for the next execution
+	leaves map[*child]chan struct{} // children whose end has been told, and what is closed once they are gone
 	all    map[*proc]bool
 	closed bool
 	loaded bool
@@ -47,7 +48,7 @@ type Pool struct {
 
 // NewPool makes a pool; nothing is started yet.
 func NewPool(cfg Config) *Pool {
-	p := &Pool{cfg: cfg, mode: cfg.Bundle.Isolation, all: map[*proc]bool{}}
+	p := &Pool{cfg: cfg, mode: cfg.Bundle.Isolation, all: map[*proc]bool{}, leaves: map[*child]chan struct{}{}}
 	if cfg.Bundle.Kind == "Source" {
 		p.mode = "fresh"
 	} else if p.mode == "fork" && cfg.Bundle.Runtime != "python3" {
@@ -429,7 +430,7 @@ func (h *Process) ReadError() error {
 func (h *Process) Release(clean bool) {
 	h.cleaned.Do(func() {
 		if h.child != nil {
-			if !clean || !h.child.leave() {
+			if !clean || !h.pool.leave(h.child) {
 				h.child.finish(clean)
 			}
 			killInherited(h.child.pid, h.pool.handed(-1) == 0)

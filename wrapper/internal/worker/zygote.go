@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -160,6 +162,7 @@ func (p *Pool) usable(z *zygote) *zygote {
 
 // fork hands a child to an execution: the one that was forked ahead, or else a new one.
 func (p *Pool) fork(z *zygote, line RawLine) (*Process, error) {
+	p.awaitLeaves()
 	c := p.takeAhead(z)
 	if c == nil {
 		var err error
@@ -365,10 +368,10 @@ func (c *child) read() {
 	}
 }
 
-// leave ends a child whose last frame has come, and lets it go by itself: to take a process apart costs the system as much
-// as a call. It is false for one that has more than its one thread, which has been in our hands since that frame: what it
-// started has to be looked for once it is gone.
-func (c *child) leave() bool {
+// leave ends a child whose last frame has come, and lets it go while its end is told: to take a process apart costs the
+// system as much as a call. It is false for one that has more than its one thread, which has been in our hands since that
+// frame: what it started has to be looked for once it is gone.
+func (p *Pool) leave(c *child) bool {
 	if !lone(c.pid) {
 		return false
 	}
@@ -377,8 +380,28 @@ func (c *child) leave() bool {
 	c.err.empty()
 	c.out.direct(nil)
 	c.err.direct(nil)
-	go c.finish(true)
+	gone := make(chan struct{})
+	p.mu.Lock()
+	p.leaves[c] = gone
+	p.mu.Unlock()
+	go func() {
+		c.finish(true)
+		p.mu.Lock()
+		delete(p.leaves, c)
+		p.mu.Unlock()
+		close(gone)
+	}()
 	return true
+}
+
+// awaitLeaves waits until those are gone whose end has been told: what they hold, such as a port or a lock, is free then.
+func (p *Pool) awaitLeaves() {
+	p.mu.Lock()
+	leaves := slices.Collect(maps.Values(p.leaves))
+	p.mu.Unlock()
+	for _, gone := range leaves {
+		<-gone
+	}
 }
 
 // finish ends the child's group and waits until it is gone and its lines are told. told says that its last frame has come,
