@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -34,13 +35,8 @@ func lockHome(home, dir string) (release func(), err error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "home: %s is not writable: choose another folder with --home", home)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			pid := make([]byte, 20)
-			n, _ := f.ReadAt(pid, 0)
-			return nil, &lockedError{home, string(pid[:n])}
-		}
+	if err := lockFile(f, home); err != nil {
+		f.Close()
 		return nil, err
 	}
 	if err := f.Truncate(0); err != nil {
@@ -50,6 +46,25 @@ func lockHome(home, dir string) (release func(), err error) {
 		return nil, err
 	}
 	return func() { f.Close() }, nil
+}
+
+// orphaned is how long the lock of a process that is gone is waited for: what it was just starting when it was killed has a
+// copy of it until that has been started.
+const orphaned = 10 * time.Second
+
+func lockFile(f *os.File, home string) error {
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		text := make([]byte, 20)
+		n, _ := f.ReadAt(text, 0)
+		pid, _ := strconv.Atoi(string(text[:n]))
+		if gone := pid > 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH); !gone || time.Since(begun) > orphaned {
+			return &lockedError{home, string(text[:n])}
+		}
+	}
 }
 
 // RestoringFile, in the home, tells that a restore into it has begun and not ended.
